@@ -1,0 +1,1 @@
+"""Data, training, inference and scores around the networks in nets/."""

@@ -1,0 +1,210 @@
+"""Random changes of a picture together with its mask.
+
+Every function takes `(image, mask, rng)`: uint8 `[H, W, C]`, uint8 `[H, W]` and a
+`np.random.Generator`, and returns a changed pair of the same types; the arguments stay as they are.
+Geometry is the same for both: the picture is interpolated, the mask takes the nearest id, and what
+no pixel of the picture reaches becomes 255 in the mask.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from core.config import IGNORE
+from core.image import PADDING
+
+# Pillow's smoothing kernel, which its sharpness is defined by.
+_SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
+
+
+def photograph(image, mask, rng):
+    """The reference's augmentation for VOC: each change in turn with probability 1/2."""
+    for change in (flip, color_jitter, brightness, sharpness, crop, translate):
+        if rng.random() < 0.5:
+            image, mask = change(image, mask, rng)
+    return image, mask
+
+
+def microscopy(image, mask, rng):
+    """For slices without an up and down: any orientation, and each other change half the time."""
+    image, mask = orient(image, mask, rng)
+    for change in (elastic, crop, translate, intensity):
+        if rng.random() < 0.5:
+            image, mask = change(image, mask, rng)
+    return image, mask
+
+
+def orient(image, mask, rng):
+    """Takes one of the eight orientations of a square, all equally likely."""
+    image, mask = quarter_turn(image, mask, rng)
+    return flip(image, mask, rng) if rng.random() < 0.5 else (image, mask)
+
+
+def flip(image, mask, rng):
+    """Exchanges left and right."""
+    del rng
+    return np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(mask[:, ::-1])
+
+
+def quarter_turn(image, mask, rng):
+    """Turns by 0, 90, 180 or 270 degrees."""
+    turns = rng.integers(4)
+    return np.ascontiguousarray(np.rot90(image, turns)), np.ascontiguousarray(np.rot90(mask, turns))
+
+
+def crop(image, mask, rng, share=0.1):
+    """Cuts off up to `share` of the height at top and bottom and of the width at both sides."""
+    height, width = mask.shape
+    top, bottom = rng.integers(0, int(height * share) + 1, 2)
+    left, right = rng.integers(0, int(width * share) + 1, 2)
+    window = slice(top, height - bottom), slice(left, width - right)
+    return image[window], mask[window]
+
+
+def crop_window(image, mask, rng, size):
+    """Cuts out a window of `size = (height, width)`, or all where the picture is smaller."""
+    window = []
+    for side, wanted in zip(mask.shape, size, strict=True):
+        start = rng.integers(0, max(side - wanted, 0) + 1)
+        window.append(slice(start, start + wanted))
+    return image[tuple(window)], mask[tuple(window)]
+
+
+def translate(image, mask, rng, share=0.1):
+    """Moves by whole pixels, up to `share` of a side; what is uncovered is grey and 255."""
+    height, width = mask.shape
+    limits = int(width * share), int(height * share)
+    right, down = (rng.integers(-limit, limit + 1) for limit in limits)
+    matrix = np.array([[1, 0, right], [0, 1, down]], np.float32)
+
+    def move(pixels, uncovered):
+        moved = cv2.warpAffine(
+            pixels, matrix, (width, height), flags=cv2.INTER_NEAREST, borderValue=(uncovered,) * 4
+        )
+        return moved.reshape(pixels.shape)
+
+    return move(image, PADDING), move(mask, IGNORE)
+
+
+def color_jitter(image, mask, rng, hue=0.1, saturation=1.5, value=1.5):
+    """Shifts the hue by up to `hue` of the colour circle, multiplies saturation and value.
+
+    The factors lie between `1 / saturation` and `saturation`, and `1 / value` and `value`; a grey
+    picture only takes the last.
+    """
+    shift = round(rng.uniform(-hue, hue) * 256)
+    factors = [rng.uniform(1, limit) ** rng.choice((-1, 1)) for limit in (saturation, value)]
+    levels = np.arange(256)
+    return _through_hsv(
+        image, (levels + shift) % 256, *(levels * factor for factor in factors)
+    ), mask
+
+
+def brightness(image, mask, rng, limit=0.3):
+    """Adds up to `limit` of the full range to the value (the largest of red, green and blue)."""
+    levels = np.arange(256)
+    return _through_hsv(image, levels, levels, levels + rng.uniform(-limit, limit) * 255), mask
+
+
+def sharpness(image, mask, rng, limit=3.0):
+    """Blurs or sharpens: a mix of smoothed (0), unchanged (1) and sharpened (up to `limit`)."""
+    factor = rng.uniform(0, limit)
+    smooth = cv2.filter2D(image, -1, _SMOOTH).reshape(image.shape)
+    return cv2.addWeighted(image, factor, smooth, 1 - factor, 0).reshape(image.shape), mask
+
+
+def intensity(image, mask, rng, contrast=1.3, shift=0.1):
+    """Stretches the contrast by `1 / contrast` to `contrast`, then shifts the level."""
+    factor = rng.uniform(1, contrast) ** rng.choice((-1, 1))
+    table = (np.arange(256) - 127.5) * factor + 127.5 + rng.uniform(-shift, shift) * 255
+    return cv2.LUT(image, _bytes(table)).reshape(image.shape), mask
+
+
+def elastic(image, mask, rng):
+    """`elastic_transform` as the isbi preset uses it: displacements of about 3 pixels."""
+    return elastic_transform(image, mask, alpha=300, sigma=16, alpha_affine=10, random_state=rng)
+
+
+def elastic_transform(image, mask, alpha, sigma, alpha_affine, random_state=None):
+    """Deforms picture and mask smoothly.
+
+    After Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to
+    Visual Document Analysis", ICDAR 2003.
+
+    Each pixel takes what lies at its displaced position. The displacements have the distribution of
+    `gaussian_filter(uniform(-1, 1), sigma) * alpha`: standard deviation
+    `alpha / sqrt(3) / (2 * sqrt(pi) * sigma)` for a sigma of a few pixels, and a correlation of
+    `exp(-d**2 / (4 * sigma**2))` between pixels at the distance d. They are drawn on a grid of
+    about two nodes to a sigma and interpolated. An affine map, which moves each of three points by
+    up to `alpha_affine`, comes first.
+
+    Args:
+        image: uint8 `[H, W]` or `[H, W, C]`; beyond its border it is mirrored.
+        mask: uint8 `[H, W]`; beyond its border it is 255.
+        alpha: strength of the displacements, in pixels.
+        sigma: their smoothness, in pixels.
+        alpha_affine: strength of the affine map, in pixels.
+        random_state: a `np.random.Generator`, a seed, or None for a different result each time.
+
+    Returns:
+        The deformed image and mask, shapes and types unchanged.
+    """
+    rng = np.random.default_rng(random_state)
+    where = _positions(mask.shape, alpha, sigma, _affine(mask.shape, alpha_affine, rng), rng)
+    deformed = cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    ids = cv2.remap(mask, where, None, cv2.INTER_NEAREST, borderValue=(IGNORE,) * 4)
+    return deformed.reshape(image.shape), ids
+
+
+def _positions(shape, alpha, sigma, matrix, rng):
+    """Where each pixel comes from, float32 `[H, W, 2]` (x, y).
+
+    Affine map and displacement are put together on the coarse grid. Bilinear interpolation keeps
+    the first exactly, and the second to a percent of its standard deviation.
+    """
+    step = max(1, int(sigma / 2))
+    coarse_sigma = sigma / step
+    margin = math.ceil(4 * coarse_sigma)  # so that the blur does not see the border of the noise
+    nodes = [-(-side // step) + 2 for side in shape]  # one more at each side, for the interpolation
+
+    noise = rng.standard_normal((nodes[0] + 2 * margin, nodes[1] + 2 * margin, 2), np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), coarse_sigma)[margin:-margin, margin:-margin]
+    # A white noise of variance 1/3 (that of uniform(-1, 1)), filtered by a kernel k in both
+    # directions, has the standard deviation sum(k**2) / sqrt(3).
+    deviation = alpha / math.sqrt(3) * _energy(sigma)
+    displacement = smooth * (deviation / _energy(coarse_sigma))
+
+    y, x = ((np.arange(count, dtype=np.float32) - 0.5) * step - 0.5 for count in nodes)
+    grid = np.stack(np.meshgrid(x, y), -1) + displacement
+    source = grid @ matrix[:, :2].T + matrix[:, 2]
+    fine = cv2.resize(source, (nodes[1] * step, nodes[0] * step), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(fine[step : step + shape[0], step : step + shape[1]])
+
+
+def _energy(sigma):
+    """The sum of the squares of a normalized Gaussian kernel."""
+    kernel = cv2.getGaussianKernel(2 * math.ceil(4 * sigma) + 1, sigma)
+    return float(np.square(kernel).sum())
+
+
+def _affine(shape, limit, rng):
+    """A random affine map from the result's pixels back to the picture's, float32 `[2, 3]`."""
+    centre = np.array([shape[1] // 2, shape[0] // 2], np.float32)
+    reach = min(shape) // 3
+    before = centre + reach * np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
+    after = before + rng.uniform(-limit, limit, before.shape).astype(np.float32)
+    return cv2.getAffineTransform(after, before).astype(np.float32)
+
+
+def _through_hsv(image, hue, saturation, value):
+    """Replaces hue, saturation and value by tables; a grey picture has only a value."""
+    if image.shape[-1] == 1:
+        return cv2.LUT(image, _bytes(value)).reshape(image.shape)
+    tables = np.stack([_bytes(table) for table in (hue, saturation, value)], -1)[None]
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
+    return cv2.cvtColor(cv2.LUT(hsv, tables), cv2.COLOR_HSV2RGB_FULL)
+
+
+def _bytes(table):
+    return np.clip(np.rint(table), 0, 255).astype(np.uint8)

@@ -1,0 +1,39 @@
+"""What training writes after every epoch."""
+
+import keras
+
+from core.files import write_csv
+from core.inference import save_model
+from core.visualize import draw_curves
+
+
+class RunFolder(keras.callbacks.Callback):
+    """Keeps a run's folder: last.keras, best.keras, history.csv and curves.png.
+
+    Args:
+        folder: the folder, which exists.
+        config: the `Config` that is saved with the models.
+        monitor: the figure by which the best model is chosen; higher is better.
+    """
+
+    def __init__(self, folder, config, monitor="val_miou"):
+        super().__init__()
+        self.folder = folder
+        self.config = config
+        self.monitor = monitor
+        self.best = None
+        self.history = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes all four files."""
+        row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
+        row["learning_rate"] = float(self.model.optimizer.learning_rate)
+        self.history.append(row)
+        save_model(self.model, self.folder / "last.keras", self.config)
+        if self.best is None or row[self.monitor] > self.best[self.monitor]:
+            self.best = row
+            save_model(self.model, self.folder / "best.keras", self.config)
+        write_csv(
+            self.folder / "history.csv", [list(row), *(list(row.values()) for row in self.history)]
+        )
+        draw_curves(self.folder / "curves.png", self.history)

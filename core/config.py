@@ -1,0 +1,116 @@
+"""Every setting with its default, and the presets of the three data sets."""
+
+import dataclasses
+import json
+
+VOC_CLASSES = (
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
+    "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa",
+    "train", "tvmonitor",
+)  # fmt: skip
+ISBI_CLASSES = ("membrane", "cell")
+SAMPLE_CLASSES = ("background", "plain", "speckled", "striped", "checked")
+
+IGNORE = 255  # the mask value that means "do not look here", from the reader to the report
+PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see metrics.py
+VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for if nothing else is said
+ISBI_HOME = "data/isbi"
+
+
+@dataclasses.dataclass
+class Config:
+    """The settings of a run; the defaults are the reference's own, for PASCAL VOC."""
+
+    # The data
+    dataset: str = "voc"  # voc, isbi or sample
+    data: str | None = VOC_HOME  # None: the sample, drawn when it is needed
+    train_list: str | None = None  # None: ImageSets/SegmentationAug or Segmentation, see VOCdataset
+    val_list: str | None = None
+    val_fraction: float = 0.2  # isbi: share of the stack kept, from its end, for validation
+    class_names: tuple = VOC_CLASSES
+    classes: tuple = ()  # learn only these; every other class becomes "do not look here"
+    palette: tuple = ()  # a colour (red, green, blue) for each class; train.py fills it in
+
+    # What the network sees
+    channels: int = 3
+    size: tuple = (320, 320)  # the canvas: a picture is fitted into this height and width
+    crop: tuple | None = None  # train on random windows of the canvas, of this height and width
+    repeats: int = 1  # how often an epoch visits each training picture
+    aug: bool = True
+
+    # The network
+    filters: int = 64
+    normalization: str = "none"
+    dropout: float = 0.5
+    l2: float = 5e-4
+
+    # The training
+    epochs: int = 100
+    batch_size: int = 4
+    lr: float = 1e-4  # peak, reached after the warm-up
+    lr_floor: float = 1e-6  # at the first and at the last step
+    warmup: float = 0.1  # share of all steps
+    seed: int = 0
+    workers: int = 2  # threads that read and augment pictures
+
+    @property
+    def names(self):
+        """The names of the classes that the model tells apart, in the order of their ids."""
+        if self.classes:
+            return (self.class_names[0], *self.classes)
+        return self.class_names
+
+    @property
+    def num_classes(self):
+        """The number of classes that the model tells apart, background included."""
+        return len(self.names)
+
+    @property
+    def train_size(self):
+        """Height and width of the pictures that training sees."""
+        return tuple(map(min, self.size, self.crop or self.size))
+
+    def to_json(self):
+        """Returns the settings as JSON text."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text):
+        """Makes a Config of `to_json`'s text; unknown settings are left out."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        values = {name: value for name, value in json.loads(text).items() if name in known}
+        return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value):
+    """JSON's lists back to tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+PRESETS = {
+    "voc": Config(),
+    "isbi": Config(
+        dataset="isbi",
+        data=ISBI_HOME,
+        class_names=ISBI_CLASSES,
+        channels=1,
+        size=(512, 512),
+        crop=(256, 256),
+        repeats=16,
+        epochs=60,
+    ),
+    "sample": Config(
+        dataset="sample",
+        data=None,
+        class_names=SAMPLE_CLASSES,
+        size=(128, 128),
+        filters=8,
+        normalization="batch",
+        dropout=0.0,
+        l2=1e-5,
+        epochs=12,
+        batch_size=8,
+        lr=1e-2,
+        lr_floor=1e-4,
+    ),
+}

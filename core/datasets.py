@@ -1,0 +1,74 @@
+"""From settings to data sets."""
+
+from pathlib import Path
+
+from core import augment
+from core.errors import UserError
+from core.ISBIdataset import ISBIDataset
+from core.sample import sample_folder
+from core.VOCdataset import MASK_FOLDERS, VOCDataset
+
+
+class SampleDataset(VOCDataset):
+    """The sample; its patterns would not survive a blur, so it is only turned and flipped."""
+
+    def augment(self, image, mask, rng):
+        """Turns and flips at random."""
+        return augment.orient(image, mask, rng)
+
+
+def open_dataset(config, split, training=False):
+    """Opens a part of the data that the settings name.
+
+    Args:
+        config: a `Config`.
+        split: "train" or "val".
+        training: whether to shuffle, repeat, augment and crop as the settings say.
+
+    Raises:
+        UserError: if the data is not there or cannot be used.
+    """
+    options = {
+        "batch_size": config.batch_size,
+        "target_size": config.size,
+        "num_classes": config.num_classes,
+        "channels": config.channels,
+        "seed": config.seed,
+        "workers": config.workers,
+    }
+    if training:
+        options |= {
+            "aug": config.aug,
+            "shuffle": True,
+            "crop": config.crop,
+            "repeats": config.repeats,
+        }
+    if config.dataset == "sample":
+        folder = sample_folder()
+    else:
+        folder = Path(config.data)
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: there is no such folder. Name the folder of the data with --data."
+            )
+    if config.dataset == "isbi":
+        return ISBIDataset(folder, split=split, val_fraction=config.val_fraction, **options)
+    kind = SampleDataset if config.dataset == "sample" else VOCDataset
+    listing = config.train_list if split == "train" else config.val_list
+    return kind(
+        listing or _default_list(folder, split),
+        root=folder,
+        class_ids=[config.class_names.index(name) for name in config.classes] or None,
+        **options,
+    )
+
+
+def _default_list(folder, split):
+    """SBD's list where its masks are, else VOC's own."""
+    for lists, masks in MASK_FOLDERS.items():
+        if (folder / masks).is_dir():
+            return folder / "ImageSets" / lists / f"{split}.txt"
+    raise UserError(
+        f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. --data must name the "
+        "folder that holds JPEGImages/ and one of them."
+    )

@@ -1,0 +1,101 @@
+"""The flags that name data and weights, alike for all scripts, and what they do to the settings."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+from core.config import PRESETS
+from core.errors import UserError
+
+
+def names(text):
+    """Parses `A,B,...`."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} must be names between commas, each once")
+    return found
+
+
+def whole_number(low):
+    """Returns a parser for whole numbers from `low` on."""
+
+    def parse(text):
+        value = int(text) if text.lstrip("+-").isdigit() else low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least {low}")
+        return value
+
+    return parse
+
+
+def share(text):
+    """Parses a number between 0 and 1, both excluded."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} must be a number between 0 and 1")
+    return value
+
+
+def add_data_flags(parser, default):
+    """Adds the flags that say which data is meant; `default` says what goes without them."""
+    group = parser.add_argument_group("data")
+    group.add_argument("--dataset", choices=list(PRESETS), help=f"default: {default}")
+    group.add_argument(
+        "--data",
+        metavar="DIR",
+        help="where it is: for voc the folder that holds JPEGImages/, for isbi the folder that "
+        "holds "
+        "image/ and label/, or train-volume.tif and train-labels.tif",
+    )
+    group.add_argument("--train-list", metavar="FILE", help="VOC list of the training pictures")
+    group.add_argument(
+        "--val-list",
+        metavar="FILE",
+        help="VOC list of the validation pictures; default for both: ImageSets/SegmentationAug/ "
+        "where "
+        "masks in SegmentationClassAug/ exist, else ImageSets/Segmentation/",
+    )
+    group.add_argument(
+        "--val-fraction",
+        type=share,
+        metavar="F",
+        help="share of an isbi stack kept, from its end, for validation (default: 0.2)",
+    )
+    group.add_argument(
+        "--classes",
+        type=names,
+        metavar="A,B,...",
+        help="learn only these classes: renumbered in this order after the background, every "
+        "other id "
+        "becomes 255",
+    )
+
+
+def with_flags(config, args):
+    """Returns the settings with every given flag of the same name in its place.
+
+    Raises:
+        UserError: if the flags contradict each other or the data set.
+    """
+    fields = {field.name for field in dataclasses.fields(config)}
+    given = {k: v for k, v in vars(args).items() if k in fields and v is not None}
+    for name in ("data", "train_list", "val_list"):
+        if name in given:  # a model is used from other folders than the one it was trained in
+            given[name] = str(Path(given[name]).resolve())
+    config = dataclasses.replace(config, **given)
+    if config.dataset == "sample" and {"data", "train_list", "val_list"} & given.keys():
+        raise UserError(
+            "The sample has a place of its own: leave out --data and the lists, or take "
+            "--dataset voc."
+        )
+    if config.dataset == "isbi" and config.classes:
+        raise UserError("--classes chooses among classes of VOC data; an isbi stack has just two.")
+    unknown = [name for name in config.classes if name not in config.class_names[1:]]
+    if unknown:
+        raise UserError(
+            f"--classes: '{unknown[0]}' is not one of {', '.join(config.class_names[1:])}."
+        )
+    return config

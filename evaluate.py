@@ -1,0 +1,104 @@
+"""Scores a trained U-Net on a data set: python evaluate.py --help."""
+
+import argparse
+import dataclasses
+
+from core import backend, errors
+from core.config import PRESETS, PROTOCOLS
+from core.errors import UserError
+from core.files import make_folder
+from core.flags import add_data_flags, whole_number, with_flags
+
+
+def get_args():
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(
+        description="Prints the MIoU report of a model and writes metrics.json, per_class.csv, "
+        "confusion.csv and worst.png, the pictures with the lowest own MIoU."
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="PATH",
+        help="a .keras file or a run's folder (default: the newest run's best.keras)",
+    )
+    add_data_flags(parser, "what the model was trained on, as for all of these")
+    parser.add_argument(
+        "--split", choices=("train", "val"), default="val", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="voc",
+        help="voc: at the picture's own size, 255 left out; letterbox: on the canvas, 255 and "
+        "padding as "
+        "background, as the reference's figures were made (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size", type=whole_number(1), metavar="N", default=8, help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="where to write (default: next to the weights)"
+    )
+    return parser.parse_args()
+
+
+def get_config(args, trained):
+    """Makes the settings of the data to score on from those of the model and the flags."""
+    config = trained
+    if args.dataset and args.dataset != trained.dataset:
+        preset = PRESETS[args.dataset]
+        data = (
+            "dataset",
+            "data",
+            "train_list",
+            "val_list",
+            "val_fraction",
+            "class_names",
+            "classes",
+        )
+        config = dataclasses.replace(trained, **{name: getattr(preset, name) for name in data})
+    config = with_flags(config, args)
+    if config.num_classes != trained.num_classes:
+        raise UserError(
+            f"The model tells {trained.num_classes} classes apart ({', '.join(trained.names)}), "
+            "the data has "
+            f"{config.num_classes} ({', '.join(config.names)}). Choose other --weights, "
+            "--dataset or --classes."
+        )
+    return config
+
+
+def main():
+    """Evaluates."""
+    args = get_args()
+    from core.inference import find_weights, read_config
+
+    weights = find_weights(args.weights)
+    config = get_config(args, read_config(weights))
+    output = make_folder(args.output or weights.parent)
+
+    backend.start()
+    from core.datasets import open_dataset
+    from core.evaluation import score
+    from core.inference import load_model
+    from core.report import block, table, write_report
+
+    model, _ = load_model(weights)
+    dataset = open_dataset(config, args.split)
+    matrix, worst = score(model, dataset, config, args.protocol, args.batch_size)
+    print(block(matrix))
+    print()
+    print(table(matrix, config.names))
+    facts = {
+        "protocol": args.protocol,
+        "weights": str(weights),
+        "dataset": config.dataset,
+        "data": config.data,
+        "split": args.split,
+        "pictures": len(dataset.image_info),
+    }
+    write_report(output, matrix, worst, config, facts)
+
+
+if __name__ == "__main__":
+    errors.run(main)

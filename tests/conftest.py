@@ -1,0 +1,84 @@
+"""Fixtures: tiny data sets, and the scripts called in this process."""
+
+import importlib
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from core import backend, errors
+from core.visualize import voc_palette
+
+backend.start()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory, monkeypatch):
+    """Every test works in an empty folder; the sample is drawn once, not in the user's cache."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("work"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def write_voc(
+    root, count=6, size=(40, 48), classes=3, lists="Segmentation", masks="SegmentationClass"
+):
+    """Writes pictures of noise; their masks are vertical bands of the classes and one of 255."""
+    rng = np.random.default_rng(1)
+    for folder in ("JPEGImages", masks, f"ImageSets/{lists}"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    ids = [f"picture{i}" for i in range(count)]
+    for image_id in ids:
+        noise = rng.integers(0, 256, (*size, 3), np.uint8)
+        Image.fromarray(noise).save(root / f"JPEGImages/{image_id}.jpg")
+        bands = np.r_[np.arange(classes), 255].astype(np.uint8)
+        mask = cv2.resize(bands[None], size[::-1], interpolation=cv2.INTER_NEAREST)
+        picture = Image.fromarray(mask)
+        picture.putpalette(voc_palette().tobytes())
+        picture.save(root / masks / f"{image_id}.png")
+    for split, part in (("train", ids[2:]), ("val", ids[:2])):
+        (root / f"ImageSets/{lists}/{split}.txt").write_text("\n".join(part) + "\n")
+    return root
+
+
+def write_isbi(root, count=5, size=32):
+    """Writes slices 8, 9, 10, ... as bright as their number; cells are in the right half."""
+    for folder in ("image", "label"):
+        (root / folder).mkdir(parents=True)
+    label = np.zeros((size, size), np.uint8)
+    label[:, size // 2 :] = 255
+    for number in range(8, 8 + count):
+        Image.fromarray(np.full((size, size), number, np.uint8)).save(root / f"image/{number}.png")
+        Image.fromarray(label).save(root / f"label/{number}.png")
+    return root
+
+
+@pytest.fixture
+def voc(tmp_path):
+    return write_voc(tmp_path / "voc")
+
+
+@pytest.fixture
+def isbi(tmp_path):
+    return write_isbi(tmp_path / "isbi")
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Returns a function that runs a script and returns its exit status, stdout and stderr."""
+
+    def run(script, *args):
+        monkeypatch.setattr(sys, "argv", [f"{script}.py", *map(str, args)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as left:
+            errors.run(importlib.import_module(script).main)
+        out, err = capfd.readouterr()
+        return left.value.code or 0, out, err
+
+    return run

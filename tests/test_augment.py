@@ -1,0 +1,200 @@
+import cv2
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from core import augment
+from core.augment import elastic_transform
+
+GEOMETRY = [
+    augment.flip,
+    augment.quarter_turn,
+    augment.orient,
+    augment.crop,
+    augment.translate,
+    augment.elastic,
+    lambda image, mask, rng: augment.crop_window(image, mask, rng, (32, 48)),
+]
+COLOUR = [augment.color_jitter, augment.brightness, augment.sharpness, augment.intensity]
+ALL = [*GEOMETRY, *COLOUR, augment.photograph, augment.microscopy]
+
+
+def pair(channels=3):
+    """A picture that encodes its own mask: ids 0 to 3 in patches, brightness 60 * id."""
+    ids = np.random.default_rng(3).integers(0, 4, (5, 6)).astype(np.uint8)
+    mask = cv2.resize(ids, (96, 80), interpolation=cv2.INTER_NEAREST)
+    return np.repeat(60 * mask[..., None], channels, -1), mask
+
+
+@pytest.mark.parametrize("change", ALL)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pure_and_typed(change, channels):
+    image, mask = pair(channels)
+    before = image.copy(), mask.copy()
+    for seed in range(8):
+        first = change(image, mask, np.random.default_rng(seed))
+        second = change(image, mask, np.random.default_rng(seed))
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == np.uint8
+        assert first[0].shape == (*first[1].shape, channels)
+        assert set(np.unique(first[1])) <= {0, 1, 2, 3, 255}
+    np.testing.assert_array_equal(image, before[0])
+    np.testing.assert_array_equal(mask, before[1])
+
+
+@pytest.mark.parametrize("change", GEOMETRY)
+def test_picture_and_mask_move_alike(change):
+    image, mask = pair()
+    for seed in range(10):
+        moved, ids = change(image, mask, np.random.default_rng(seed))
+        inner = cv2.erode((ids != 255).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        flat = inner & (cv2.dilate(ids, np.ones((3, 3))) == cv2.erode(ids, np.ones((3, 3))))
+        assert flat.sum() > 500
+        error = np.abs(moved[..., 0].astype(int) - 60 * ids.astype(int))[flat]
+        assert (error <= 2).all() if change is not augment.elastic else (error <= 2).mean() > 0.98
+
+
+def test_flip_and_turns_by_hand():
+    mask = np.array([[1, 2], [3, 4]], np.uint8)
+    _, flipped = augment.flip(mask[..., None], mask, None)
+    np.testing.assert_array_equal(flipped, [[2, 1], [4, 3]])
+    seen = {
+        augment.orient(mask[..., None], mask, np.random.default_rng(i))[1].tobytes()
+        for i in range(80)
+    }
+    assert len(seen) == 8
+
+
+def test_crop_keeps_at_least_four_fifths():
+    image, mask = pair()
+    shapes = np.array(
+        [augment.crop(image, mask, np.random.default_rng(i))[1].shape for i in range(200)]
+    )
+    assert tuple(shapes.min(0)) == (80 - 16, 96 - 18) and tuple(shapes.max(0)) == (80, 96)
+
+
+def test_translate_uncovers_grey_and_255():
+    image, mask = pair()
+    for seed in range(10):
+        moved, ids = augment.translate(image, mask, np.random.default_rng(seed))
+        assert (moved[ids == 255] == 128).all()
+        rows, columns = (ids == 255).all(1).sum(), (ids == 255).all(0).sum()
+        assert rows <= 8 and columns <= 9
+        assert (ids == 255).sum() == rows * 96 + columns * 80 - rows * columns
+
+
+def test_crop_window_stays_inside():
+    image, mask = pair()
+    corners = [
+        augment.crop_window(image, mask, np.random.default_rng(i), (80, 64)) for i in range(50)
+    ]
+    assert {ids.shape for _, ids in corners} == {(80, 64)}
+    assert len({ids.tobytes() for _, ids in corners}) > 20
+    assert augment.crop_window(image, mask, np.random.default_rng(0), (999, 999))[1].shape == (
+        80,
+        96,
+    )
+
+
+@pytest.mark.parametrize("change", COLOUR)
+def test_colour_changes_leave_the_mask(change):
+    image, mask = pair()
+    results = [change(image, mask, np.random.default_rng(i)) for i in range(5)]
+    assert all(ids is mask for _, ids in results)
+    assert any((changed != image).any() for changed, _ in results)
+
+
+def test_hue_is_shifted_by_a_share_of_the_circle(monkeypatch):
+    red = np.full((4, 4, 3), (200, 0, 0), np.uint8)
+    shifts = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        jittered, _ = augment.color_jitter(red, None, rng, hue=1 / 3, saturation=1, value=1)
+        assert jittered.max() == 200
+        degrees = cv2.cvtColor((jittered / 255).astype(np.float32), cv2.COLOR_RGB2HSV)[0, 0, 0]
+        shifts.append((degrees + 180) % 360 - 180)
+    assert -123 < min(shifts) < -100 and 100 < max(shifts) < 123
+
+
+def test_brightness_adds_to_the_value():
+    grey = np.full((4, 4, 1), 100, np.uint8)
+    levels = [
+        augment.brightness(grey, None, np.random.default_rng(i))[0][0, 0, 0] for i in range(200)
+    ]
+    assert 100 - 77 <= min(levels) < 40 and 160 < max(levels) <= 100 + 77
+
+
+def test_sharpness_is_pillow_s(rng):
+    from PIL import Image, ImageEnhance
+
+    image = rng.integers(0, 256, (20, 30, 3), np.uint8)
+    ours, _ = augment.sharpness(image, None, np.random.default_rng(5))
+    factor = np.random.default_rng(5).uniform(0, 3)
+    theirs = np.asarray(ImageEnhance.Sharpness(Image.fromarray(image)).enhance(factor))
+    inner = np.s_[1:-1, 1:-1]
+    assert np.abs(ours[inner].astype(int) - theirs[inner]).max() <= 3
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), [(300, 16), (60, 4), (1024, 41)])
+def test_displacement_promises_what_simard_s_has(alpha, sigma):
+    """Standard deviation and correlation against SciPy's gaussian_filter of uniform noise."""
+    rng = np.random.default_rng(0)
+    identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+    shape = (640, 640)
+    y, x = np.indices(shape)
+    ours = np.concatenate(
+        [
+            np.moveaxis(
+                augment._positions(shape, alpha, sigma, identity, rng) - np.stack([x, y], -1), -1, 0
+            )
+            for _ in range(8)
+        ]
+    )
+    edge = 4 * sigma  # SciPy mirrors the noise at its border, which adds to the deviation there
+    large = [side + 2 * edge for side in shape]
+    inner = np.s_[edge:-edge, edge:-edge]
+    theirs = np.stack(
+        [(gaussian_filter(rng.uniform(-1, 1, large), sigma) * alpha)[inner] for _ in range(16)]
+    )
+    assert ours.std() == pytest.approx(theirs.std(), rel=0.1)
+    for lag in (sigma // 2, sigma, 2 * sigma):
+        wanted = np.exp(-(lag**2) / (4 * sigma**2))
+        for axis in (1, 2):
+            near, far = np.split(ours, [-lag], axis)[0], np.split(ours, [lag], axis)[1]
+            assert (near * far).mean() / (ours**2).mean() == pytest.approx(wanted, abs=0.08)
+
+
+def test_elastic_transform_is_the_identity_at_strength_0(rng):
+    image = rng.integers(0, 256, (40, 50, 1), np.uint8)
+    mask = rng.integers(0, 3, (40, 50), np.uint8)
+    same, ids = elastic_transform(image, mask, 0, 8, 0, random_state=0)
+    np.testing.assert_array_equal(same, image)
+    np.testing.assert_array_equal(ids, mask)
+
+
+def test_elastic_transform_is_importable_from_its_data_set_and_takes_random_states():
+    from core.ISBIdataset import elastic_transform as public
+
+    assert public is elastic_transform
+    image, mask = pair(1)
+    grey = image[..., 0]
+    results = [
+        elastic_transform(grey, mask, 100, 8, 5, state) for state in (7, np.random.default_rng(7))
+    ]
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][0].shape == grey.shape
+    drawn = [elastic_transform(grey, mask, 100, 8, 5)[0].tobytes() for _ in range(2)]
+    assert drawn[0] != drawn[1]
+
+
+def test_affine_part_moves_by_at_most_its_strength():
+    image, mask = pair(1)
+    mask = np.zeros((300, 300), np.uint8)
+    mask[150, 150] = 1
+    mask = cv2.dilate(mask, np.ones((5, 5)))
+    places = []
+    for seed in range(30):
+        _, ids = elastic_transform(mask, mask, 0, 8, 20, seed)
+        places.append(np.argwhere(ids == 1).mean(0) - 150)
+    assert 3 < np.abs(places).max() < 21

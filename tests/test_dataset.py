@@ -1,0 +1,251 @@
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import write_voc
+from PIL import Image
+
+from core.dataset import Dataset
+from core.errors import UserError
+from core.image import read_mask
+from core.VOCdataset import VOCDataset
+
+
+def dataset(voc, split="train", **options):
+    options = {"batch_size": 3, "target_size": (32, 32), "num_classes": 3, **options}
+    return VOCDataset(voc / f"ImageSets/Segmentation/{split}.txt", **options)
+
+
+def test_batches(voc):
+    data = dataset(voc)
+    assert len(data) == 2
+    for index, count in ((0, 3), (1, 1)):
+        images, masks = data[index]
+        assert images.shape == (count, 32, 32, 3) and masks.shape == (count, 32, 32)
+        assert images.dtype == masks.dtype == np.uint8
+    assert set(np.unique(masks)) == {0, 1, 2, 255}
+
+
+def test_public_defaults(voc):
+    write_voc(voc, classes=21)
+    data = VOCDataset(str(voc / "ImageSets/Segmentation/train.txt"))
+    assert (data.batch_size, data.target_size, data.num_classes, data.aug) == (
+        4,
+        (320, 320),
+        21,
+        False,
+    )
+    assert data[0][0].shape == (4, 320, 320, 3)
+    assert data.annotation == ["picture2", "picture3", "picture4", "picture5"]
+    assert set(data.image_info[0]) == {"image_path", "mask_path"}
+
+
+def everything(data):
+    images, masks = zip(*(data[i] for i in range(len(data))), strict=True)
+    return np.concatenate(images), np.concatenate(masks)
+
+
+def test_randomness_depends_on_seed_epoch_and_picture_alone(voc):
+    first = everything(dataset(voc, aug=True, seed=1))
+    again = everything(dataset(voc, aug=True, seed=1, workers=4))
+    other = everything(dataset(voc, aug=True, seed=2))
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert (a != c).any()
+
+    backwards = dataset(voc, aug=True, seed=1)
+    last_first = [backwards[1][0], backwards[0][0]][::-1]
+    np.testing.assert_array_equal(np.concatenate(last_first), first[0])
+
+    later = dataset(voc, aug=True, seed=1)
+    later.on_epoch_end()
+    resumed = dataset(voc, aug=True, seed=1)
+    resumed.epoch = 1
+    assert (everything(later)[0] != first[0]).any()
+    np.testing.assert_array_equal(everything(later)[0], everything(resumed)[0])
+
+
+def test_the_order_is_new_in_every_epoch_and_whole(voc):
+    data = dataset(voc, shuffle=True, repeats=50)
+    first = data.order().copy()
+    data.on_epoch_end()
+    assert sorted(first) == sorted(data.order()) == list(range(200))
+    assert (first != data.order()).any()
+    assert (dataset(voc).order() == range(4)).all()
+    assert (dataset(voc, aug=True, shuffle=False).order() == range(4)).all()
+
+
+def test_repeats_visit_every_picture_with_other_crops(voc):
+    data = dataset(voc, repeats=5, crop=(16, 16), batch_size=100)
+    images, masks = data[0]
+    assert images.shape == (20, 16, 16, 3) and masks.shape == (20, 16, 16)
+    assert len({image.tobytes() for image in images[::4]}) > 1
+
+
+def test_augmented_flips_reach_half_of_the_pictures(voc):
+    data = dataset(voc, repeats=100, aug=True)
+    data.augment = lambda image, mask, rng: Dataset.augment(data, image, mask, rng)
+    flipped = []
+    for number in range(400):
+        _, mask = data.sample(number)
+        columns = [np.nonzero((mask == class_id).any(0))[0].mean() for class_id in (0, 2)]
+        flipped.append(columns[0] > columns[1])
+    assert 0.4 < np.mean(flipped) < 0.6
+
+
+def test_masks_of_the_list_s_folder(tmp_path):
+    root = write_voc(tmp_path, lists="Segmentation", masks="SegmentationClass")
+    write_voc(root, lists="SegmentationAug", masks="SegmentationClassAug")
+    for lists, masks in (
+        ("Segmentation", "SegmentationClass"),
+        ("SegmentationAug", "SegmentationClassAug"),
+    ):
+        data = VOCDataset(root / f"ImageSets/{lists}/val.txt", num_classes=3)
+        assert Path(data.image_info[0]["mask_path"]).parent.name == masks
+
+
+def test_a_list_elsewhere_needs_the_root(voc, tmp_path):
+    (tmp_path / "own.txt").write_text("\ufeffpicture1 \r\n\r\npicture0\r\n", encoding="utf-8")
+    data = VOCDataset(tmp_path / "own.txt", num_classes=3, root=voc)
+    assert data.annotation == ["picture1", "picture0"]
+    data.load(1)
+
+
+def test_only_some_classes(voc):
+    data = dataset(voc, num_classes=2, class_ids=[2])
+    before = read_mask(data.image_info[0]["mask_path"])
+    after = data.read_mask(0)
+    for old, new in ((0, 0), (1, 255), (2, 1), (255, 255)):
+        assert (after[before == old] == new).all()
+
+
+def readme_subclass():
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (example,) = (
+        code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "(Dataset)" in code
+    )
+    return example
+
+
+def test_the_readme_s_subclass_as_it_stands(tmp_path, rng):
+    for folder in ("pictures", "masks"):
+        (tmp_path / folder).mkdir()
+    for i in range(3):
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(
+            tmp_path / f"pictures/{i}.jpg"
+        )
+        Image.fromarray(rng.integers(0, 2, (20, 30), np.uint8)).save(tmp_path / f"masks/{i}.png")
+    names = {}
+    exec(readme_subclass(), names)
+    data = names["MyDataset"](tmp_path, batch_size=2, target_size=(32, 32), aug=True)
+    data.check()
+    images, masks = data[0]
+    assert images.shape == (2, 32, 32, 3) and set(np.unique(masks)) <= {0, 1, 255}
+
+
+class Reference(Dataset):
+    """A subclass in the way of the reference's README."""
+
+    def __init__(
+        self, annotation_path, batch_size=4, target_size=(320, 320), num_classes=21, aug=False
+    ):
+        super().__init__(target_size, num_classes)
+        self.batch_size = batch_size
+        self.target_size = target_size
+        self.num_classes = num_classes
+        self.annotation_path = annotation_path
+        self.aug = aug
+        self.set_image_info()
+
+    def set_image_info(self):
+        self.image_info = [
+            {
+                "image_path": path,
+                "mask_path": self.annotation_path / "SegmentationClass" / f"{path.stem}.png",
+            }
+            for path in sorted((self.annotation_path / "JPEGImages").iterdir())
+        ]
+
+
+def test_a_subclass_in_the_reference_s_way(voc):
+    images, masks = Reference(voc, 2, (32, 48), 3, True)[0]
+    assert images.shape == (2, 32, 48, 3) and masks.shape == (2, 32, 48)
+
+
+def break_mask_size(voc):
+    Image.new("L", (9, 9)).save(voc / "SegmentationClass/picture3.png")
+    return "picture3.png.*9x9.*48x40"
+
+
+def break_mask_value(voc):
+    Image.fromarray(np.full((40, 48), 17, np.uint8)).save(voc / "SegmentationClass/picture3.png")
+    return "picture3.png.*17 is neither a class .0..2. nor 255"
+
+
+def break_mask_colours(voc):
+    Image.new("RGB", (48, 40)).save(voc / "SegmentationClass/picture3.png")
+    return "picture3.png.*colours"
+
+
+def break_picture(voc):
+    path = voc / "JPEGImages/picture3.jpg"
+    path.write_bytes(path.read_bytes()[:500])
+    return "picture3.jpg.*cannot be read"
+
+
+@pytest.mark.parametrize(
+    "damage", [break_mask_size, break_mask_value, break_mask_colours, break_picture]
+)
+def test_check_names_what_is_wrong(voc, damage):
+    data = dataset(voc)
+    data.check()
+    sentence = damage(voc)
+    with pytest.raises(UserError, match=sentence):
+        data.check()
+
+
+def remove_picture(voc):
+    (voc / "JPEGImages/picture3.jpg").unlink()
+    return "picture3.jpg: there is no such picture, but .*train.txt lists 'picture3'"
+
+
+def remove_mask(voc):
+    (voc / "SegmentationClass/picture3.png").unlink()
+    return "picture3.png: there is no such mask"
+
+
+def unknown_id(voc):
+    (voc / "ImageSets/Segmentation/train.txt").write_text("picture2\nnowhere\n")
+    return "lists 'nowhere'"
+
+
+def empty_list(voc):
+    (voc / "ImageSets/Segmentation/train.txt").write_text("\n")
+    return "train.txt: this list is empty"
+
+
+def missing_list(voc):
+    (voc / "ImageSets/Segmentation/train.txt").unlink()
+    return "train.txt: this list cannot be read"
+
+
+@pytest.mark.parametrize(
+    "damage", [remove_picture, remove_mask, unknown_id, empty_list, missing_list]
+)
+def test_opening_names_what_is_missing(voc, damage):
+    sentence = damage(voc)
+    with pytest.raises(UserError, match=sentence):
+        dataset(voc)
+
+
+def test_an_empty_subclass_is_refused_by_check():
+    with pytest.raises(UserError, match="image_info is empty"):
+        Dataset((32, 32), 2).check()
+
+
+def test_letterboxed_padding_is_ignored(voc):
+    _, mask = dataset(voc, target_size=(64, 32)).sample(0)
+    assert (mask[:18] == 255).all() and (mask[-18:] == 255).all()
+    assert cv2.countNonZero((mask[20:44] != 255).astype(np.uint8)) > 0

@@ -1,0 +1,30 @@
+import pytest
+
+from core.errors import UserError
+from core.files import make_folder, replacing, write_csv, write_json
+
+
+def test_replacing_is_all_or_nothing(tmp_path):
+    path = tmp_path / "file.txt"
+    write_json(path, {"a": 1})
+    with pytest.raises(ZeroDivisionError), replacing(path) as partial:
+        partial.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match="table.csv: cannot be written"):
+        write_csv(tmp_path / "nowhere" / "table.csv", [[1]])
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/run: this folder cannot be made"):
+        make_folder(tmp_path / "file" / "run")
+
+
+def test_csv(tmp_path):
+    write_csv(tmp_path / "table.csv", [["a", "b"], ["x,y", None]])
+    assert (tmp_path / "table.csv").read_bytes() == b'a,b\n"x,y",\n'

@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.errors import UserError
+from core.image import (
+    letterbox,
+    letterbox_mask,
+    placement,
+    read_image,
+    read_mask,
+    undo_letterbox,
+    write_mask,
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [
+        ((375, 500), (320, 320), (40, 0, 240, 320)),
+        ((500, 375), (320, 320), (0, 40, 320, 240)),
+        ((333, 500), (320, 320), (53, 0, 213, 320)),  # 213.12; int(h * scale) could give 212
+        ((320, 320), (320, 320), (0, 0, 320, 320)),
+        ((1, 5000), (32, 32), (15, 0, 1, 32)),  # never less than one pixel
+        ((10, 20), (64, 32), (24, 0, 16, 32)),  # enlarged
+    ],
+)
+def test_placement(shape, size, expected):
+    assert placement(shape, size) == expected
+
+
+def test_letterbox_fills_with_grey_and_255():
+    image, mask = np.zeros((10, 20, 3), np.uint8), np.ones((10, 20), np.uint8)
+    box, ids = letterbox(image, (32, 32)), letterbox_mask(mask, (32, 32))
+    assert box.shape == (32, 32, 3) and box.dtype == ids.dtype == np.uint8
+    assert (box[:8] == 128).all() and (box[8:24] == 0).all() and (box[24:] == 128).all()
+    assert (ids[:8] == 255).all() and (ids[8:24] == 1).all() and (ids[24:] == 255).all()
+
+
+def test_letterbox_keeps_a_single_channel():
+    assert letterbox(np.zeros((10, 20, 1), np.uint8), (32, 48)).shape == (32, 48, 1)
+
+
+def test_masks_get_no_new_ids(rng):
+    mask = rng.choice(np.array([0, 3, 17, 255], np.uint8), (37, 53))
+    for size in ((16, 16), (96, 64)):
+        assert set(np.unique(letterbox_mask(mask, size))) <= {0, 3, 17, 255}
+
+
+def test_picture_and_mask_lie_upon_each_other():
+    mask = np.zeros((60, 90), np.uint8)
+    mask[20:41, 33:71] = 1
+    image = (mask * 200)[..., None]
+    for size in ((32, 32), (160, 128)):
+        box, ids = letterbox(image, size)[..., 0], letterbox_mask(mask, size)
+        known = ids != 255
+        assert ((box > 100) == (ids == 1))[known].mean() > 0.995
+
+
+def test_undo_letterbox_returns_to_the_picture(rng):
+    mask = np.zeros((45, 70), np.uint8)
+    mask[10:30, 20:50] = 1
+    scores = np.eye(2, dtype=np.float32)[letterbox_mask(mask, (96, 96)) % 255]
+    back = undo_letterbox(scores, mask.shape)
+    assert back.shape == (45, 70, 2)
+    np.testing.assert_array_equal(back.argmax(-1), mask)
+
+
+def test_undo_letterbox_interpolates_bilinearly():
+    scores = np.array([0, 1], np.float32).reshape(1, 2, 1)  # a picture of 1x4 on a canvas of 1x2
+    np.testing.assert_allclose(undo_letterbox(scores, (2, 4))[0, :, 0], [0, 0.25, 0.75, 1])
+
+
+def test_read_image_makes_the_wanted_channels(tmp_path):
+    Image.new("P", (4, 3)).save(tmp_path / "palette.png")
+    Image.new("RGBA", (4, 3), (10, 20, 30, 0)).save(tmp_path / "rgba.png")
+    assert read_image(tmp_path / "palette.png").shape == (3, 4, 3)
+    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png")[0, 0], [10, 20, 30])
+    assert read_image(tmp_path / "rgba.png", channels=1).shape == (3, 4, 1)
+
+
+def test_read_image_turns_a_picture_upright(tmp_path):
+    picture = Image.new("RGB", (4, 2))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees to view
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg").shape == (4, 2, 3)
+
+
+def test_read_mask_gives_the_values_not_the_colours(tmp_path):
+    ids = np.array([[0, 1, 20, 255]], np.uint8)
+    write_mask(tmp_path / "mask.png", ids, [(0, 0, 0), (1, 2, 3)])
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), ids)
+    assert Image.open(tmp_path / "mask.png").convert("RGB").getpixel((1, 0)) == (1, 2, 3)
+    Image.fromarray(ids).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "grey.png"), ids)
+
+
+def test_pages(tmp_path):
+    pages = [Image.new("L", (4, 3), value) for value in (5, 6)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    assert read_image(tmp_path / "stack.tif", 1, page=1)[0, 0, 0] == 6
+    assert read_mask(tmp_path / "stack.tif", page=0)[0, 0] == 5
+
+
+def bad_files(folder):
+    Image.new("RGB", (64, 64), (9, 9, 9)).save(folder / "whole.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:-200])
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("no picture")
+    return [folder / name for name in ("cut.jpg", "empty.jpg", "text.jpg", "missing.jpg")]
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    for path in bad_files(tmp_path):
+        for read in (read_image, read_mask):
+            with pytest.raises(UserError, match=path.name):
+                read(path)
+
+
+def test_a_mask_of_colours_is_refused(tmp_path):
+    Image.new("RGB", (4, 3)).save(tmp_path / "colours.png")
+    with pytest.raises(UserError, match="one class id a pixel"):
+        read_mask(tmp_path / "colours.png")
+
+
+def test_more_than_8_bits_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(UserError, match="more than 8 bits"):
+        read_image(tmp_path / "deep.png")

@@ -1,0 +1,113 @@
+import dataclasses
+import os
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from core.config import PRESETS, Config
+from core.errors import UserError
+from core.image import letterbox
+from core.inference import find_weights, load_model, predict, read_config, save_model
+from nets.unet import UNet
+
+CONFIG = Config(class_names=("background", "cat"), palette=((0, 0, 0), (9, 9, 9)), size=(32, 48))
+
+
+def saved(path, config=CONFIG, num_classes=2):
+    model = UNet((None, None, 3), num_classes, 2)
+    save_model(model, path, config)
+    return model
+
+
+def test_a_model_carries_its_settings(tmp_path):
+    saved(tmp_path / "model.keras")
+    _, config = load_model(tmp_path / "model.keras")
+    assert config == CONFIG == read_config(tmp_path / "model.keras")
+    assert os.listdir(tmp_path) == ["model.keras"]
+
+
+def test_settings_survive_json():
+    for config in PRESETS.values():
+        assert Config.from_json(config.to_json()) == config
+    later = config.to_json().replace("{", '{"of_a_later_version": 1,', 1)
+    assert Config.from_json(later) == config
+
+
+def test_keras_alone_can_load_it(tmp_path, rng):
+    model = saved(tmp_path / "model.keras")
+    alone = keras.saving.load_model(tmp_path / "model.keras")
+    picture = rng.integers(0, 256, (1, 32, 48, 3), np.uint8)
+    np.testing.assert_array_equal(alone.predict_on_batch(picture), model.predict_on_batch(picture))
+
+
+def test_probabilities_are_the_softmax_of_the_logits(tmp_path, rng):
+    logits = saved(tmp_path / "model.keras")
+    model, config = load_model(tmp_path / "model.keras")
+    images = [rng.integers(0, 256, (height, 50, 3), np.uint8) for height in (20, 32, 48, 60, 70)]
+    found = list(predict(model, iter(images), config.size, batch_size=2))
+    assert len(found) == 5
+    for image, probabilities in zip(images, found, strict=True):
+        wanted = np.exp(logits.predict_on_batch(letterbox(image, config.size)[None])[0])
+        wanted /= wanted.sum(-1, keepdims=True)
+        np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
+
+
+def test_every_batch_has_one_shape():
+    shapes = []
+
+    class Stub:
+        def predict_on_batch(self, batch):
+            shapes.append(batch.shape)
+            return batch[..., :1] * np.ones(2, np.float32)
+
+    images = [np.full((16, 16, 3), i, np.uint8) for i in range(5)]
+    found = list(predict(Stub(), images, (16, 16), 4))
+    assert [int(scores[0, 0, 0]) for scores in found] == [0, 1, 2, 3, 4]
+    assert shapes == [(4, 16, 16, 3)] * 2
+
+
+def test_the_newest_run_is_found(tmp_path):
+    for age, name in enumerate(("old", "new", "older")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "best.keras").touch()
+        os.utime(folder / "best.keras", (0, {"old": 5, "new": 9, "older": 1}[name]))
+        assert age < 3
+    os.chdir(tmp_path)
+    assert find_weights().parent.name == "new"
+    assert find_weights("runs/old") == find_weights("runs/old/best.keras")
+
+
+@pytest.mark.parametrize("path", [None, "nowhere.keras", "."])
+def test_weights_that_are_not_there(path):
+    with pytest.raises(UserError, match="train.py|there is no such file"):
+        find_weights(path)
+
+
+def test_files_that_are_no_models_of_ours(tmp_path):
+    (tmp_path / "text.keras").write_text("no archive")
+    with pytest.raises(UserError, match="text.keras: is not a whole .keras file"):
+        load_model(tmp_path / "text.keras")
+
+    saved(tmp_path / "model.keras")
+    cut = tmp_path / "cut.keras"
+    cut.write_bytes((tmp_path / "model.keras").read_bytes()[:-1000])
+    with pytest.raises(UserError, match="cut.keras: is not a whole .keras file"):
+        load_model(cut)
+
+    UNet((32, 32, 3), 2, 2).save(tmp_path / "foreign.keras")
+    with pytest.raises(UserError, match="foreign.keras: does not hold the settings"):
+        load_model(tmp_path / "foreign.keras")
+
+    with zipfile.ZipFile(tmp_path / "settings.keras", "w") as archive:
+        archive.writestr("unet.json", CONFIG.to_json())
+    with pytest.raises(UserError, match="settings.keras: Keras cannot load this model"):
+        load_model(tmp_path / "settings.keras")
+
+
+def test_model_and_settings_must_agree(tmp_path):
+    saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, class_names=("a", "b", "c")))
+    with pytest.raises(UserError, match="the model has 2 classes, its settings 3"):
+        load_model(tmp_path / "model.keras")

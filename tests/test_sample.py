@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation
+
+from core import sample
+from core.config import SAMPLE_CLASSES
+from core.metrics import ConfusionMatrix
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return {
+        split: [
+            sample.draw_picture(np.random.default_rng((sample.SEED, part, i))) for i in range(count)
+        ]
+        for part, (split, count) in enumerate(sample.PICTURES.items())
+    }
+
+
+def test_size_and_classes(pictures):
+    assert {split: len(pairs) for split, pairs in pictures.items()} == {"train": 240, "val": 60}
+    assert len(SAMPLE_CLASSES) >= 5 and SAMPLE_CLASSES[0] == "background"
+    for pairs in pictures.values():
+        ids = np.unique([mask for _, mask in pairs])
+        assert ids.tolist() == [*range(len(SAMPLE_CLASSES)), 255]
+        for image, mask in pairs:
+            assert image.shape == (128, 128, 3) and mask.shape == (128, 128)
+            assert image.dtype == mask.dtype == np.uint8
+
+
+def test_objects_have_a_thin_border_of_255(pictures):
+    for _, mask in pictures["val"]:
+        for class_id in range(1, len(SAMPLE_CLASSES)):
+            around = binary_dilation(mask == class_id) & (mask != class_id)
+            assert set(np.unique(mask[around])) <= {255}
+        assert 0 < (mask == 255).mean() < 0.25
+
+
+def test_colour_alone_does_not_solve_it(pictures):
+    """Nearest class-mean colour, fitted on the training, scored on the validation pictures."""
+    colours = np.stack([image for image, _ in pictures["train"]])
+    ids = np.stack([mask for _, mask in pictures["train"]])
+    means = np.stack([colours[ids == class_id].mean(0) for class_id in range(len(SAMPLE_CLASSES))])
+    matrix = ConfusionMatrix(len(SAMPLE_CLASSES))
+    for image, mask in pictures["val"]:
+        distance = np.linalg.norm(image[..., None, :] - means, axis=-1)
+        matrix.add(mask, distance.argmin(-1))
+    assert matrix.mean_iou < 0.35
+
+
+def test_voc_layout_written_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "PICTURES", {"train": 3, "val": 2})
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    folder = sample.sample_folder()
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "ImageSets",
+        "JPEGImages",
+        "SegmentationClass",
+    ]
+    assert (folder / "ImageSets/Segmentation/val.txt").read_text() == "val_000\nval_001\n"
+    mask = Image.open(folder / "SegmentationClass/val_001.png")
+    assert mask.mode == "P" and mask.getpalette()[3:6] == [128, 0, 0]
+    drawn = sample.draw_picture(np.random.default_rng((sample.SEED, 1, 1)))
+    np.testing.assert_array_equal(np.asarray(mask), drawn[1])
+    picture = np.asarray(Image.open(folder / "JPEGImages/val_001.jpg")).astype(int)
+    assert np.abs(picture - drawn[0]).mean() < 8
+
+    before = (folder / "SegmentationClass/val_001.png").stat().st_mtime_ns
+    assert sample.sample_folder() == folder
+    assert (folder / "SegmentationClass/val_001.png").stat().st_mtime_ns == before
+
+
+def test_nothing_half_drawn_is_left(tmp_path, monkeypatch):
+    def interrupted(rng):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sample, "draw_picture", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sample.write_sample(tmp_path / "sample")
+    assert list(tmp_path.iterdir()) == []

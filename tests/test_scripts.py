@@ -1,0 +1,291 @@
+"""The three scripts, called as a user calls them."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core import sample
+from core.image import read_mask
+
+ROOT = Path(__file__).parent.parent
+RUN_FILES = {"best.keras", "last.keras", "config.json", "history.csv", "curves.png", "samples.png"}
+REPORT_FILES = {"metrics.json", "per_class.csv", "confusion.csv", "worst.png"}
+
+
+def names(folder):
+    return {path.name for path in Path(folder).iterdir()}
+
+
+@pytest.fixture(autouse=True)
+def small_sample(monkeypatch):
+    monkeypatch.setattr(sample, "PICTURES", {"train": 6, "val": 3})
+    monkeypatch.setattr(sample, "VERSION", "test")
+
+
+def shell(script, *args):
+    """Runs a script in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, ROOT / script, *args],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_from_nothing_to_a_report():
+    """End to end in processes of their own, on the whole sample, with a tiny network."""
+    trained = shell(
+        "train.py", "--filters", "2", "--epochs", "1", "--batch-size", "16", "--size", "64", "64"
+    )
+    assert trained.stderr.startswith("No VOC 2012 in data/VOCdevkit/VOC2012")
+    assert "240 pictures to train on, 60 to validate with" in trained.stderr
+    assert trained.stdout.startswith("Best validation MIoU") and trained.stdout.count("\n") == 1
+    assert names("runs/sample") == RUN_FILES
+
+    predicted = shell("predict.py")
+    assert (
+        predicted.stdout.startswith(str(sample.sample_folder().parent)) and "%" in predicted.stdout
+    )
+    assert names("predictions") == {"val_000_mask.png", "val_000_overlay.png"}
+
+    report = shell("evaluate.py").stdout.splitlines()
+    assert report[0] == "-" * 80
+    assert [line.split(":")[0] for line in report[1:5]] == [
+        "Total MIOU",
+        "Object MIOU",
+        "pixel acc",
+        "IOU",
+    ]
+    assert names("runs/sample") == RUN_FILES | REPORT_FILES
+    metrics = json.loads(Path("runs/sample/metrics.json").read_text())
+    assert report[1] == f"Total MIOU: {metrics['miou']:.4f}" and metrics["pictures"] == 60
+
+
+TINY = ("--filters", 2, "--epochs", 1)
+
+
+@pytest.fixture
+def trained(call, voc):
+    """A model of three classes, trained on a tiny data set in VOC's layout."""
+    status, *_ = call(
+        "train",
+        "--dataset",
+        "voc",
+        "--data",
+        voc,
+        "--class-names",
+        "background,a,b",
+        "--size",
+        32,
+        48,
+        *TINY,
+    )
+    assert status == 0
+    return voc
+
+
+def test_evaluate_both_protocols(call, trained):
+    for protocol, pixels in (("voc", 2 * 40 * 48 * 3 // 4), ("letterbox", 2 * 32 * 48)):
+        status, out, _ = call("evaluate", "--protocol", protocol, "--output", protocol)
+        assert status == 0
+        assert out.startswith("-" * 80 + "\nTotal MIOU: ")
+        assert names(protocol) == REPORT_FILES
+        rows = list(csv.DictReader(open(f"{protocol}/per_class.csv")))
+        assert [row["class"] for row in rows] == ["background", "a", "b"]
+        assert sum(int(row["pixels"]) for row in rows) == pixels
+        table = list(csv.reader(open(f"{protocol}/confusion.csv")))
+        assert table[0][1:] == ["background", "a", "b"]
+        assert sum(int(cell) for row in table[1:] for cell in row[1:]) == pixels
+        assert json.loads(Path(f"{protocol}/metrics.json").read_text())["protocol"] == protocol
+
+
+def test_a_perfect_prediction_scores_1(call, trained, monkeypatch):
+    """The whole script, with a model that knows the answer."""
+    masks = iter([read_mask(trained / f"SegmentationClass/picture{i}.png") for i in (0, 1)])
+
+    def perfect(model, images, size, batch_size):
+        from core.image import letterbox_mask
+
+        for _ in images:
+            ids = letterbox_mask(next(masks), size)
+            yield np.eye(3, dtype=np.float32)[np.where(ids == 255, 0, ids)]
+
+    monkeypatch.setattr("core.evaluation.predict", perfect)
+    status, out, _ = call("evaluate", "--protocol", "letterbox")
+    assert status == 0
+    assert "Total MIOU: 1.0000\nObject MIOU: 1.0000\npixel acc: 1.0000\nIOU:  [1. 1. 1.]\n" in out
+
+
+def test_only_some_classes(call, voc):
+    status, _, err = call(
+        "train",
+        "--data",
+        voc,
+        "--class-names",
+        "background,a,b",
+        "--classes",
+        "b",
+        "--size",
+        32,
+        32,
+        *TINY,
+    )
+    assert status == 0 and "2 classes: background, b." in err
+    status, out, _ = call("evaluate")
+    rows = list(csv.DictReader(open("runs/voc/per_class.csv")))
+    assert [(row["class"], row["pixels"]) for row in rows] == [("background", "960"), ("b", "960")]
+
+
+def test_isbi(call, isbi):
+    status, _, err = call("train", "--dataset", "isbi", "--data", isbi, "--size", 32, 32, *TINY)
+    assert (
+        status == 0
+        and "4 pictures to train on, 1 to validate with, 2 classes: membrane, cell." in err
+    )
+    status, out, _ = call("evaluate")
+    assert status == 0 and "cell" in out
+    status, out, _ = call("predict", isbi / "image/9.png")
+    assert status == 0 and read_mask("predictions/9_mask.png").shape == (32, 32)
+    assert call("predict")[0] == 0  # the sample's picture has colours, the model takes grey
+
+
+def test_predict_folders_and_sizes(call, trained, tmp_path, rng):
+    folder = tmp_path / "own pictures"
+    folder.mkdir()
+    for name, size in (("a.png", (31, 57)), ("b.jpg", (200, 20)), ("\u00e4.bmp", (16, 16))):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / name)
+    (folder / "notes.txt").touch()
+    status, out, _ = call("predict", folder, "--output", "out", "--alpha", 1)
+    assert status == 0 and out.count("\n") == 3
+    for name, size in (("a", (31, 57)), ("b", (200, 20)), ("\u00e4", (16, 16))):
+        mask = read_mask(f"out/{name}_mask.png")
+        assert mask.shape == size and mask.max() <= 2
+        assert Image.open(f"out/{name}_mask.png").getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+        assert np.asarray(Image.open(f"out/{name}_overlay.png")).shape == (*size, 3)
+
+
+def test_one_bad_picture_among_many(call, trained, tmp_path):
+    Image.new("RGB", (20, 20)).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    status, out, err = call("predict", tmp_path / "bad.png", tmp_path / "good.png")
+    assert status == 1 and "good.png: " in out and "bad.png: cannot be read as a picture" in err
+    assert names("predictions") == {"good_mask.png", "good_overlay.png"}
+
+
+def test_a_second_run_does_not_replace_the_first_by_accident(call, trained):
+    again = ("--data", trained, "--class-names", "background,a,b", "--size", 32, 32, *TINY)
+    before = Path("runs/voc/best.keras").read_bytes()
+    assert_refused(call("train", *again), "runs/voc: holds a trained model", "--overwrite")
+    assert Path("runs/voc/best.keras").read_bytes() == before
+    assert call("train", *again, "--overwrite")[0] == 0
+    assert Path("runs/voc/best.keras").read_bytes() != before
+
+
+def assert_refused(result, *parts):
+    status, out, err = result
+    assert (status, out) == (2, "")
+    lines = [
+        line
+        for line in err.replace("\r", "\n").splitlines()
+        if line.strip() and "Checking" not in line
+    ]
+    assert len(lines) == 1, err
+    for part in parts:
+        assert part in lines[0]
+
+
+def damage_list(voc):
+    (voc / "ImageSets/Segmentation/train.txt").write_text("nowhere\n")
+
+
+def damage_mask(voc):
+    Image.fromarray(np.full((40, 48), 99, np.uint8)).save(voc / "SegmentationClass/picture4.png")
+
+
+def damage_size(voc):
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(voc / "SegmentationClass/picture4.png")
+
+
+def damage_picture(voc):
+    (voc / "JPEGImages/picture4.jpg").write_bytes(b"")
+
+
+def remove_masks(voc):
+    (voc / "SegmentationClass").rename(voc / "masks")
+
+
+@pytest.mark.parametrize(
+    ("damage", "parts"),
+    [
+        (damage_list, ("train.txt", "nowhere")),
+        (damage_mask, ("picture4.png", "99")),
+        (damage_size, ("picture4.png", "4x4")),
+        (damage_picture, ("picture4.jpg", "cannot be read")),
+        (remove_masks, ("voc: holds neither SegmentationClassAug nor SegmentationClass",)),
+    ],
+)
+def test_damaged_data_is_refused(call, voc, damage, parts):
+    damage(voc)
+    assert_refused(call("train", "--data", voc, *TINY), *parts)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "parts"),
+    [
+        (("--data", "nowhere"), ("nowhere: there is no such folder", "--data")),
+        (("--dataset", "isbi", "--data", "."), ("holds neither image/ and label/",)),
+        (("--size", 100, 96), ("--size 100 96", "multiples of 16")),
+        (("--lr", 0), ("--lr 0.0",)),
+        (("--dataset", "voc", "--classes", "cat,unicorn"), ("'unicorn' is not one of aeroplane",)),
+        (("--dataset", "isbi", "--classes", "cell"), ("--classes",)),
+        (("--dataset", "isbi", "--num-classes", 3), ("--num-classes",)),
+        (("--num-classes", 3, "--class-names", "a,b", "--data", "."), ("2 names", "3")),
+        (("--dataset", "sample", "--data", "."), ("leave out --data",)),
+    ],
+)
+def test_settings_that_cannot_work(call, args, parts):
+    assert_refused(call("train", *args), *parts)
+
+
+@pytest.mark.parametrize("script", ["predict", "evaluate"])
+def test_no_weights(call, script):
+    assert_refused(call(script), "train.py")
+    assert_refused(call(script, "--weights", "nowhere"), "nowhere: there is no such file")
+
+
+def test_weights_of_another_number_of_classes(call, trained):
+    assert_refused(call("evaluate", "--dataset", "sample"), "3 classes", "5")
+
+
+def test_inputs_that_are_not_there(call, trained, tmp_path):
+    assert_refused(call("predict", "nowhere.jpg"), "nowhere.jpg: there is no such file or folder")
+    (tmp_path / "empty").mkdir()
+    assert_refused(call("predict", tmp_path / "empty"), "has no pictures")
+    (tmp_path / "bad.jpg").write_text("no picture")
+    assert_refused(call("predict", tmp_path / "bad.jpg"), "bad.jpg: cannot be read as a picture")
+    assert_refused(
+        call("predict", tmp_path / "bad.jpg", tmp_path / "empty" / ".." / "bad.jpg"), "bad_mask.png"
+    )
+
+
+@pytest.mark.parametrize("script", ["train", "predict", "evaluate"])
+def test_help_answers_without_the_backend(script):
+    code = (
+        f"import sys, {script}; sys.argv = ['x', '--help']\n"
+        f"try: {script}.main()\n"
+        "except SystemExit: assert not {'keras', 'cv2'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "usage:" in done.stdout, done.stderr

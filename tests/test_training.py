@@ -1,0 +1,127 @@
+import csv
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.callbacks import RunFolder
+from core.config import PRESETS, Config
+from core.inference import load_model
+from core.training import build, draw_samples, learning_rate, train
+from core.VOCdataset import VOCDataset
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup"), [(100, 0.1), (100, 0.0), (7, 0.1), (1, 0.1), (2, 0.5)]
+)
+def test_the_schedule_ends_at_its_floor(steps, warmup):
+    config = Config(lr=1e-3, lr_floor=1e-5, warmup=warmup)
+    schedule = learning_rate(config, steps)
+    rates = [float(schedule(step)) for step in range(steps)]
+    peak = round(warmup * steps)
+    if steps > 1:
+        assert rates[-1] == pytest.approx(1e-5, rel=1e-3)
+    if peak < steps - 1:
+        assert rates[peak] == max(rates) == pytest.approx(1e-3, rel=1e-3)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_presets_hold_the_reference_s_settings():
+    voc = PRESETS["voc"]
+    assert (voc.size, voc.filters, voc.batch_size, voc.epochs) == ((320, 320), 64, 4, 100)
+    assert (voc.lr, voc.lr_floor, voc.warmup, voc.l2, voc.dropout) == (1e-4, 1e-6, 0.1, 5e-4, 0.5)
+    assert voc.normalization == "none" and voc.num_classes == 21
+    assert PRESETS["isbi"].train_size == (256, 256) and PRESETS["isbi"].num_classes == 2
+    assert build(dataclasses.replace(voc)).count_params() == 31_033_045
+
+
+def test_the_loss_does_not_look_at_255(rng):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
+    logits = rng.normal(size=(1, 2, 2, 3)).astype(np.float32)
+    truth = np.array([[[0, 255], [2, 255]]], np.uint8)
+    log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    wanted = -(log_softmax[0, 0, 0, 0] + log_softmax[0, 1, 0, 2]) / 2
+    assert float(loss(truth, logits)) == pytest.approx(wanted, rel=1e-5)
+    logits[0, :, 1] += 100
+    assert float(loss(truth, logits)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_metric_does_not_look_at_255():
+    metric = keras.metrics.MeanIoU(3, ignore_class=255, sparse_y_pred=False)
+    truth = np.array([[[0, 1, 255, 255]]], np.uint8)
+    logits = np.eye(3, dtype=np.float32)[np.array([[[0, 0, 2, 1]]])]
+    metric.update_state(truth, logits)
+    assert float(metric.result()) == pytest.approx((1 / 2 + 0) / 2)
+
+
+@pytest.fixture
+def tiny(voc):
+    config = dataclasses.replace(
+        PRESETS["voc"],
+        class_names=("background", "a", "b"),
+        palette=((0, 0, 0), (9, 9, 9), (99, 0, 0)),
+        size=(32, 32),
+        filters=2,
+        epochs=2,
+        batch_size=3,
+    )
+    lists = voc / "ImageSets/Segmentation"
+    options = {"target_size": config.size, "num_classes": 3, "batch_size": 3}
+    return (
+        config,
+        VOCDataset(lists / "train.txt", **options),
+        VOCDataset(lists / "val.txt", **options),
+    )
+
+
+def test_a_run_s_folder(tiny, tmp_path):
+    config, data, validation = tiny
+    best = train(config, data, validation, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert set(rows[0]) == {"epoch", "loss", "miou", "val_loss", "val_miou", "learning_rate"}
+    assert best["val_miou"] == max(float(row["val_miou"]) for row in rows)
+    assert Image.open(tmp_path / "curves.png").size == (1000, 380)
+    last, _ = load_model(tmp_path / "last.keras")
+    draw_samples(tmp_path / "samples.png", tmp_path / "best.keras", validation)
+    assert Image.open(tmp_path / "samples.png").width > 500
+    continued = keras.saving.load_model(tmp_path / "last.keras")
+    assert int(continued.optimizer.iterations) == 4
+    assert last.count_params() == continued.count_params()
+
+
+def test_training_lowers_the_loss(tiny, tmp_path):
+    config, data, validation = tiny
+    config = dataclasses.replace(config, epochs=12, lr=1e-2, normalization="batch", l2=0.0)
+    train(config, data, validation, tmp_path)
+    losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "history.csv").open())]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_best_is_the_epoch_of_the_highest_miou(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        "core.callbacks.save_model", lambda model, path, config: saved.append(path.name)
+    )
+    run = RunFolder(tmp_path, None)
+    run.set_model(keras.Sequential([keras.layers.Dense(1)]))
+    run.model.compile("adam", "mse")
+    for epoch, miou in enumerate((0.2, 0.5, 0.4)):
+        run.on_epoch_end(epoch, {"loss": 1, "miou": 0, "val_loss": 1, "val_miou": miou})
+    assert saved == ["last.keras", "best.keras"] * 2 + ["last.keras"]
+    assert run.best["epoch"] == 2
+
+
+def test_one_seed_gives_one_result(tiny, tmp_path):
+    config, data, validation = tiny
+    results = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        data.epoch = 0
+        results.append(
+            train(dataclasses.replace(config, epochs=1), data, validation, tmp_path / name)
+        )
+    assert results[0] == results[1]

@@ -1,0 +1,146 @@
+"""Trains a U-Net: python train.py --help."""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+from core import backend, errors
+from core.config import PRESETS, VOC_HOME
+from core.errors import UserError
+from core.files import make_folder, write_json
+from core.flags import add_data_flags, names, whole_number, with_flags
+
+MULTIPLE = 16  # of height and width of the canvas, see nets/unet.py
+
+
+def get_args():
+    """Parses the command line; what is not given stays None and comes from the preset."""
+    parser = argparse.ArgumentParser(
+        description="Trains a U-Net and writes the model, its curves and samples into a folder.",
+        epilog="Defaults are those of the data set's preset in core/config.py: "
+        + "; ".join(
+            f"{name}: size {c.size[0]} {c.size[1]}, filters {c.filters}, epochs {c.epochs}, batch "
+            f"size {c.batch_size}, lr {c.lr:g}"
+            for name, c in PRESETS.items()
+        )
+        + ".",
+    )
+    add_data_flags(parser, f"voc where {VOC_HOME} exists, else sample")
+    parser.add_argument(
+        "--num-classes", type=whole_number(2), metavar="N", help="for own data in VOC's layout"
+    )
+    parser.add_argument(
+        "--class-names", type=names, metavar="A,B,...", help="the same, background first"
+    )
+    number = whole_number(1)
+    parser.add_argument(
+        "--size", type=number, nargs=2, metavar=("H", "W"), help="the canvas; multiples of 16"
+    )
+    parser.add_argument("--filters", type=number, metavar="N", help="filters of the first level")
+    parser.add_argument("--epochs", type=number, metavar="N")
+    parser.add_argument("--batch-size", type=number, metavar="N")
+    parser.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
+    parser.add_argument(
+        "--no-aug",
+        dest="aug",
+        action="store_false",
+        default=None,
+        help="train without augmentation",
+    )
+    parser.add_argument("--seed", type=whole_number(0), metavar="N", help="default: 0")
+    parser.add_argument(
+        "--workers", type=number, metavar="N", help="threads that prepare pictures (default: 2)"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help="the run's folder (default: runs/<dataset>)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    return parser.parse_args()
+
+
+def choose_dataset(args):
+    """Names the data set, and says so where none was asked for and VOC is not there."""
+    if args.dataset:
+        return args.dataset
+    if args.data or args.train_list or Path(VOC_HOME).is_dir():
+        return "voc"
+    print(
+        f"No VOC 2012 in {VOC_HOME} (README.md says how to get it): training on the built-in "
+        "sample.",
+        file=sys.stderr,
+    )
+    return "sample"
+
+
+def get_config(args):
+    """Makes the settings: the data set's preset with the flags in place."""
+    args.dataset = choose_dataset(args)
+    if args.size:
+        args.size = tuple(args.size)
+        if any(side % MULTIPLE for side in args.size):
+            raise UserError(
+                f"--size {args.size[0]} {args.size[1]}: height and width must be multiples of "
+                f"{MULTIPLE}."
+            )
+    if args.lr is not None and not 0 < args.lr < float("inf"):
+        raise UserError(f"--lr {args.lr}: the learning rate must be a number above 0.")
+    if args.num_classes and not args.class_names:
+        args.class_names = ("background", *(f"class{i}" for i in range(1, args.num_classes)))
+    if args.class_names:
+        if args.dataset != "voc":
+            raise UserError(
+                f"--class-names and --num-classes are for own data, not for {args.dataset}."
+            )
+        if len(args.class_names) != (args.num_classes or len(args.class_names)):
+            raise UserError(
+                f"--class-names has {len(args.class_names)} names, --num-classes "
+                f"{args.num_classes}."
+            )
+    return with_flags(PRESETS[args.dataset], args)
+
+
+def main():
+    """Trains."""
+    args = get_args()
+    config = get_config(args)
+    folder = Path(args.output or f"runs/{config.dataset}")
+    if (folder / "best.keras").exists() and not args.overwrite:
+        raise UserError(
+            f"{folder}: holds a trained model. Add --overwrite to replace it, or name another "
+            "folder with "
+            "--output."
+        )
+
+    backend.start()
+    from core.datasets import open_dataset
+    from core.training import draw_samples, train
+    from core.visualize import voc_palette
+
+    config = dataclasses.replace(
+        config, palette=tuple(map(tuple, voc_palette()[: config.num_classes].tolist()))
+    )
+    dataset = open_dataset(config, "train", training=True)
+    validation = open_dataset(config, "val")
+    for part in (dataset, validation):
+        part.check()
+    print(
+        f"{len(dataset.image_info)} pictures to train on, {len(validation.image_info)} to "
+        "validate with, "
+        f"{config.num_classes} classes: {', '.join(config.names)}.",
+        file=sys.stderr,
+    )
+    make_folder(folder)
+    for name in ("best.keras", "last.keras", "history.csv", "curves.png", "samples.png"):
+        (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
+    write_json(folder / "config.json", dataclasses.asdict(config))
+    best = train(config, dataset, validation, folder)
+    draw_samples(folder / "samples.png", folder / "best.keras", validation)
+    print(
+        f"Best validation MIoU {best['val_miou']:.4f} in epoch {best['epoch']}: "
+        f"{folder / 'best.keras'}"
+    )
+
+
+if __name__ == "__main__":
+    errors.run(main)
