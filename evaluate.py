@@ -1,18 +1,17 @@
 """Scores a trained U-Net on a data set: python evaluate.py --help."""
 
-import argparse
 import dataclasses
 
 from core import backend, errors
 from core.config import PRESETS, PROTOCOLS
 from core.errors import UserError
 from core.files import make_folder
-from core.flags import add_data_flags, whole_number, with_flags
+from core.flags import Parser, add_data_flags, whole_number, with_flags
 
 
 def get_args():
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Prints the MIoU report of a model and writes metrics.json, per_class.csv, "
         "confusion.csv and worst.png, the pictures with the lowest own MIoU."
     )
@@ -75,7 +74,6 @@ def main():
 
     weights = find_weights(args.weights)
     config = get_config(args, read_config(weights))
-    output = make_folder(args.output or weights.parent)
 
     backend.start()
     from core.datasets import open_dataset
@@ -85,6 +83,7 @@ def main():
 
     model, _ = load_model(weights)
     dataset = open_dataset(config, args.split)
+    output = make_folder(args.output or weights.parent)
     matrix, worst = score(model, dataset, config, args.protocol, args.batch_size)
     print(block(matrix))
     print()

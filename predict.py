@@ -7,6 +7,7 @@ from pathlib import Path
 from core import backend, errors
 from core.errors import UserError
 from core.files import make_folder
+from core.flags import Parser
 
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
@@ -24,7 +25,7 @@ def opacity(text):
 
 def get_args():
     """Parses the command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="For cat.jpg writes cat_mask.png (class ids as a palette PNG, at the "
         "picture's own "
         "size) and cat_overlay.png, and prints the classes found with their share of the pixels."
@@ -75,8 +76,7 @@ def collect(inputs):
         if seen.setdefault(path.stem, path) != path:
             raise UserError(
                 f"{path} and {seen[path.stem]} would both write {path.stem}_mask.png. Run them "
-                "one after the "
-                "other, with another --output."
+                "one after the other, with another --output."
             )
     return paths
 
@@ -90,7 +90,6 @@ def main():
     weights = find_weights(args.weights)
     read_config(weights)  # refuses what is no model of ours before Keras is started
     paths = collect(args.inputs or [sample_folder() / "JPEGImages" / "val_000.jpg"])
-    output = make_folder(args.output)
 
     backend.start()
     import numpy as np
@@ -100,6 +99,7 @@ def main():
     from core.visualize import overlay, summary
 
     model, config = load_model(weights)
+    output = make_folder(args.output)
     failed = []
     read = []  # pictures that the network has been given and not yet answered
 

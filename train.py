@@ -1,6 +1,5 @@
 """Trains a U-Net: python train.py --help."""
 
-import argparse
 import dataclasses
 import sys
 from pathlib import Path
@@ -9,14 +8,14 @@ from core import backend, errors
 from core.config import PRESETS, VOC_HOME
 from core.errors import UserError
 from core.files import make_folder, write_json
-from core.flags import add_data_flags, names, whole_number, with_flags
+from core.flags import Parser, add_data_flags, names, whole_number, with_flags
 
 MULTIPLE = 16  # of height and width of the canvas, see nets/unet.py
 
 
 def get_args():
     """Parses the command line; what is not given stays None and comes from the preset."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Trains a U-Net and writes the model, its curves and samples into a folder.",
         epilog="Defaults are those of the data set's preset in core/config.py: "
         + "; ".join(
@@ -60,22 +59,15 @@ def get_args():
 
 
 def choose_dataset(args):
-    """Names the data set, and says so where none was asked for and VOC is not there."""
+    """Names the data set that is meant: without a word about it, the sample where VOC is not."""
     if args.dataset:
         return args.dataset
-    if args.data or args.train_list or Path(VOC_HOME).is_dir():
-        return "voc"
-    print(
-        f"No VOC 2012 in {VOC_HOME} (README.md says how to get it): training on the built-in "
-        "sample.",
-        file=sys.stderr,
-    )
-    return "sample"
+    return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
 
 
 def get_config(args):
     """Makes the settings: the data set's preset with the flags in place."""
-    args.dataset = choose_dataset(args)
+    dataset = choose_dataset(args)
     if args.size:
         args.size = tuple(args.size)
         if any(side % MULTIPLE for side in args.size):
@@ -88,16 +80,14 @@ def get_config(args):
     if args.num_classes and not args.class_names:
         args.class_names = ("background", *(f"class{i}" for i in range(1, args.num_classes)))
     if args.class_names:
-        if args.dataset != "voc":
-            raise UserError(
-                f"--class-names and --num-classes are for own data, not for {args.dataset}."
-            )
+        if dataset != "voc":
+            raise UserError(f"--class-names and --num-classes are for own data, not for {dataset}.")
         if len(args.class_names) != (args.num_classes or len(args.class_names)):
             raise UserError(
                 f"--class-names has {len(args.class_names)} names, --num-classes "
                 f"{args.num_classes}."
             )
-    return with_flags(PRESETS[args.dataset], args)
+    return with_flags(PRESETS[dataset], args)
 
 
 def main():
@@ -108,8 +98,13 @@ def main():
     if (folder / "best.keras").exists() and not args.overwrite:
         raise UserError(
             f"{folder}: holds a trained model. Add --overwrite to replace it, or name another "
-            "folder with "
-            "--output."
+            "folder with --output."
+        )
+    if config.dataset == "sample" and not args.dataset:
+        print(
+            f"No VOC 2012 in {VOC_HOME} (README.md says how to get it): training on the built-in "
+            "sample.",
+            file=sys.stderr,
         )
 
     backend.start()
@@ -125,9 +120,8 @@ def main():
     for part in (dataset, validation):
         part.check()
     print(
-        f"{len(dataset.image_info)} pictures to train on, {len(validation.image_info)} to "
-        "validate with, "
-        f"{config.num_classes} classes: {', '.join(config.names)}.",
+        f"{len(dataset.image_info)} pictures to train on, {len(validation.image_info)} to validate "
+        f"with, {config.num_classes} classes: {', '.join(config.names)}.",
         file=sys.stderr,
     )
     make_folder(folder)

@@ -96,8 +96,11 @@ PRESETS = {
         channels=1,
         size=(512, 512),
         crop=(256, 256),
-        repeats=16,
-        epochs=60,
+        repeats=8,
+        filters=32,
+        normalization="batch",
+        epochs=30,
+        lr=1e-3,
     ),
     "sample": Config(
         dataset="sample",

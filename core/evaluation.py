@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from core.image import letterbox
 from core.inference import predict
-from core.metrics import confusion_matrix, judge
+from core.metrics import ConfusionMatrix, confusion_matrix, judge
 
 
 def score(model, dataset, config, protocol, batch_size=8, worst=8):
@@ -40,9 +40,7 @@ def score(model, dataset, config, protocol, batch_size=8, worst=8):
     for index, probabilities in enumerate(tqdm(scores, "Evaluating", count, unit="picture")):
         image, mask = waiting.popleft()
         truth, prediction = judge(probabilities, mask, protocol)
-        own = confusion_matrix(
-            config.num_classes, "voc"
-        )  # a picture is not blamed for absent classes
+        own = ConfusionMatrix(config.num_classes)  # classes that a picture lacks are left out
         own.add(truth, prediction)
         matrix.counts += own.counts
         if not np.isnan(own.mean_iou):

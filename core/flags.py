@@ -8,6 +8,14 @@ from core.config import PRESETS
 from core.errors import UserError
 
 
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that says what is wrong in one line."""
+
+    def error(self, message):
+        """Turns a parsing error into a UserError."""
+        raise UserError(f"{message} (--help lists the flags).")
+
+
 def names(text):
     """Parses `A,B,...`."""
     found = tuple(name.strip() for name in text.split(","))
@@ -82,11 +90,10 @@ def with_flags(config, args):
     """
     fields = {field.name for field in dataclasses.fields(config)}
     given = {k: v for k, v in vars(args).items() if k in fields and v is not None}
-    for name in ("data", "train_list", "val_list"):
-        if name in given:  # a model is used from other folders than the one it was trained in
-            given[name] = str(Path(given[name]).resolve())
+    if "data" in given:  # the lists of other data do not fit
+        given = {"train_list": None, "val_list": None, **given}
     config = dataclasses.replace(config, **given)
-    if config.dataset == "sample" and {"data", "train_list", "val_list"} & given.keys():
+    if config.dataset == "sample" and (args.data or args.train_list or args.val_list):
         raise UserError(
             "The sample has a place of its own: leave out --data and the lists, or take "
             "--dataset voc."
@@ -98,4 +105,8 @@ def with_flags(config, args):
         raise UserError(
             f"--classes: '{unknown[0]}' is not one of {', '.join(config.class_names[1:])}."
         )
-    return config
+    paths = {name: getattr(config, name) for name in ("data", "train_list", "val_list")}
+    # Whole paths, because a model is used from other folders than the one it was trained in.
+    return dataclasses.replace(
+        config, **{name: str(Path(path).resolve()) for name, path in paths.items() if path}
+    )

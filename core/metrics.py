@@ -70,9 +70,9 @@ def _mean(values):
 def judge(probabilities, mask, protocol):
     """Returns truth and prediction of a picture as a protocol compares them.
 
-    "voc": the prediction is mapped back to the size of the picture, compared with its untouched mask,
-    255 left out. "letterbox", as the reference's figures were made: both on the canvas, 255 and the
-    padding counted as background.
+    "voc": the prediction is mapped back to the picture's own size and compared with its mask as it
+    is, 255 left out. "letterbox", as the reference's figures were made: both on the canvas, with
+    255 and the padding counted as background.
 
     Args:
         probabilities: float32 `[height, width, K]`, on the canvas.

@@ -42,13 +42,13 @@ def write_report(folder, matrix, worst, config, facts):
     """
     names = config.names
     rows = [
-        {"class": name, "pixels": int(pixels), "iou": None if np.isnan(iou) else float(iou)}
+        {"class": name, "pixels": int(pixels), "iou": _number(iou)}
         for name, pixels, iou in zip(names, matrix.truth_pixels, matrix.iou, strict=True)
     ]
     figures = {
-        "miou": float(matrix.mean_iou),
-        "object_miou": float(matrix.object_iou),
-        "pixel_accuracy": float(matrix.pixel_accuracy),
+        "miou": _number(matrix.mean_iou),
+        "object_miou": _number(matrix.object_iou),
+        "pixel_accuracy": _number(matrix.pixel_accuracy),
         "per_class": rows,
     }
     write_json(folder / "metrics.json", {**figures, **facts})
@@ -63,3 +63,8 @@ def write_report(folder, matrix, worst, config, facts):
         for score, name, image, truth, prediction in worst
     ]
     contact_sheet(folder / "worst.png", sheet, names, config.palette)
+
+
+def _number(value):
+    """A figure as JSON knows it: NaN, which it does not know, becomes null."""
+    return None if np.isnan(value) else float(value)

@@ -1,9 +1,8 @@
 """The built-in sample: a small segmentation problem, drawn by code and written in VOC layout.
 
-A picture shows one to four flat objects on a cluttered ground. A plain object belongs to the class
-of its outline (disc or star), a patterned one to the class of its pattern (striped or checked),
-whatever its outline. Colours are drawn at random for ground and objects alike, so they tell nothing
-about the class.
+A picture shows three to six flat objects, discs and stars, on a cluttered and unevenly lit ground.
+The pattern of an object decides its class: plain, speckled, striped or checked. Colours are drawn
+at random for ground and objects alike, so they tell nothing about the class, nor does the outline.
 """
 
 import os
@@ -15,7 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from core.config import SAMPLE_CLASSES
+from core.config import IGNORE, SAMPLE_CLASSES
+from core.errors import UserError
+from core.image import write_mask
 from core.visualize import voc_palette
 
 SIZE = 128
@@ -25,7 +26,6 @@ VERSION = 1  # raise it when the drawing changes: the cached folder carries it i
 
 _JPEG_QUALITY = 95
 _SUPERSAMPLING = 4
-_IGNORE = 255
 
 
 def sample_folder():
@@ -36,7 +36,13 @@ def sample_folder():
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     folder = home / "datasets" / f"unet-sample-v{VERSION}"
     if not folder.exists():
-        write_sample(folder)
+        try:
+            write_sample(folder)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: the sample cannot be written ({error.strerror}). Name a folder for it "
+                "in the environment variable KERAS_HOME."
+            ) from error
     return folder
 
 
@@ -63,9 +69,8 @@ def write_sample(folder, pictures=None, seed=SEED):
                     quality=_JPEG_QUALITY,
                     subsampling=0,
                 )
-                page = Image.fromarray(mask)
-                page.putpalette(voc_palette().tobytes())
-                page.save(partial / "SegmentationClass" / f"{picture_id}.png")
+                path = partial / "SegmentationClass" / f"{picture_id}.png"
+                write_mask(path, mask, voc_palette())
             listing = partial / "ImageSets" / "Segmentation" / f"{split}.txt"
             listing.write_text("".join(f"{picture_id}\n" for picture_id in ids))
         partial.chmod(0o755)
@@ -94,7 +99,7 @@ def draw_picture(rng, size=SIZE):
         cover, filling = _object(rng, size, SAMPLE_CLASSES[class_id], ground_colour)
         image += cover[..., None] * (filling - image)
         inside = (cover >= 0.5).astype(np.uint8)
-        mask[cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0] = _IGNORE
+        mask[cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0] = IGNORE
         mask[cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1) > 0] = class_id
     image *= _light(rng, size)
     image += rng.normal(0, rng.uniform(3, 8), image.shape)
@@ -105,7 +110,7 @@ def _clutter(rng, size, colour):
     """A ground of blotches at three scales, float64 `[size, size, 3]`."""
     image = np.tile(colour, (size, size, 1))
     for cells in (4, 12, 40):
-        blotches = rng.normal(0, rng.uniform(4, 10), (cells, cells, 3))
+        blotches = rng.normal(0, rng.uniform(9, 16), (cells, cells, 3))
         image += cv2.resize(blotches, (size, size), interpolation=cv2.INTER_CUBIC)
     return image
 
@@ -131,19 +136,21 @@ def _object(rng, size, class_name, ground_colour):
 
     first = _distant_colour(rng, ground_colour)
     second = _distant_colour(rng, first)
-    u, v = np.moveaxis(
-        (np.indices((size, size)).transpose(1, 2, 0)[..., ::-1] - centre) @ turn, -1, 0
-    )
-    if class_name == "striped":
-        share = _wave(u, rng.uniform(24, 30))
-    elif class_name == "checked":
-        period = rng.uniform(11, 13)
-        share = np.abs(_wave(u, period) - _wave(v, period))
-    elif class_name == "speckled":
-        share = rng.integers(0, 2, (size, size)).astype(float)
-    else:
-        share = np.zeros((size, size))
+    offsets = np.indices((size, size))[::-1].transpose(1, 2, 0) - centre  # (x, y) of every pixel
+    share = _pattern(rng, class_name, *np.moveaxis(offsets @ turn, -1, 0))
     return cover, first + share[..., None] * (second - first)
+
+
+def _pattern(rng, class_name, u, v):
+    """The share of an object's second colour at its own coordinates u and v, 0..1."""
+    if class_name == "striped":
+        return _wave(u, rng.uniform(18, 24))
+    if class_name == "checked":
+        period = rng.uniform(11, 13)
+        return np.abs(_wave(u, period) - _wave(v, period))
+    if class_name == "speckled":
+        return rng.integers(0, 2, u.shape).astype(float)
+    return np.zeros(u.shape)
 
 
 def _wave(distance, period):

@@ -35,10 +35,11 @@ def learning_rate(config, steps):
         steps: optimizer steps of the whole training.
     """
     warmup = round(config.warmup * steps)
+    floor = min(config.lr_floor, config.lr)
     return keras.optimizers.schedules.CosineDecay(
-        config.lr_floor if warmup else config.lr,
+        floor if warmup else config.lr,
         decay_steps=max(1, steps - 1 - warmup),  # steps count from 0
-        alpha=config.lr_floor / config.lr,
+        alpha=floor / config.lr,
         warmup_target=config.lr if warmup else None,
         warmup_steps=warmup,
     )
@@ -58,8 +59,7 @@ def train(config, dataset, validation, folder):
     """
     model = build(config)
     optimizer = keras.optimizers.Adam(learning_rate(config, config.epochs * len(dataset)))
-    # With its variables in place TensorFlow traces the training step once, not twice: seconds
-    # saved.
+    # With its variables in place, TensorFlow traces the training step once and not twice.
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,

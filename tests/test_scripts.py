@@ -47,7 +47,7 @@ def test_from_nothing_to_a_report():
         "train.py", "--filters", "2", "--epochs", "1", "--batch-size", "16", "--size", "64", "64"
     )
     assert trained.stderr.startswith("No VOC 2012 in data/VOCdevkit/VOC2012")
-    assert "240 pictures to train on, 60 to validate with" in trained.stderr
+    assert "240 pictures to train on, 60 to validate with," in trained.stderr
     assert trained.stdout.startswith("Best validation MIoU") and trained.stdout.count("\n") == 1
     assert names("runs/sample") == RUN_FILES
 
@@ -245,6 +245,12 @@ def test_damaged_data_is_refused(call, voc, damage, parts):
         (("--data", "nowhere"), ("nowhere: there is no such folder", "--data")),
         (("--dataset", "isbi", "--data", "."), ("holds neither image/ and label/",)),
         (("--size", 100, 96), ("--size 100 96", "multiples of 16")),
+        (("--size", 96), ("--size", "expected 2 arguments")),
+        (("--epochs", "many"), ("--epochs", "'many' must be a whole number, at least 1")),
+        (("--dataset", "coco"), ("--dataset", "'coco'")),
+        (("--val-fraction", 1), ("--val-fraction", "between 0 and 1")),
+        (("--classes", "a,,b"), ("--classes", "names between commas")),
+        (("--colour", 1), ("unrecognized arguments",)),
         (("--lr", 0), ("--lr 0.0",)),
         (("--dataset", "voc", "--classes", "cat,unicorn"), ("'unicorn' is not one of aeroplane",)),
         (("--dataset", "isbi", "--classes", "cell"), ("--classes",)),
