@@ -57,7 +57,7 @@ def get_config(args, trained):
         )
         config = dataclasses.replace(trained, **{name: getattr(preset, name) for name in data})
     config = with_flags(config, args)
-    if config.num_classes != trained.num_classes:
+    if config.names != trained.names:
         raise UserError(
             f"The model tells {trained.num_classes} classes apart ({', '.join(trained.names)}), "
             "the data has "
@@ -85,9 +85,6 @@ def main():
     dataset = open_dataset(config, args.split)
     output = make_folder(args.output or weights.parent)
     matrix, worst = score(model, dataset, config, args.protocol, args.batch_size)
-    print(block(matrix))
-    print()
-    print(table(matrix, config.names))
     facts = {
         "protocol": args.protocol,
         "weights": str(weights),
@@ -97,6 +94,9 @@ def main():
         "pictures": len(dataset.image_info),
     }
     write_report(output, matrix, worst, config, facts)
+    print(block(matrix))
+    print()
+    print(table(matrix, config.names))
 
 
 if __name__ == "__main__":

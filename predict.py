@@ -81,6 +81,17 @@ def collect(inputs):
     return paths
 
 
+def check_output(paths, output):
+    """Makes sure that no prediction is written among the pictures, where it could replace a file.
+
+    Raises:
+        UserError: if `output` is the folder of one of the pictures.
+    """
+    for path in paths:
+        if path.resolve().parent == output.resolve():
+            raise UserError(f"{output}: {path} lies there. Name another folder with --output.")
+
+
 def main():
     """Predicts; returns the exit status."""
     args = get_args()
@@ -90,6 +101,7 @@ def main():
     weights = find_weights(args.weights)
     read_config(weights)  # refuses what is no model of ours before Keras is started
     paths = collect(args.inputs or [sample_folder() / "JPEGImages" / "val_000.jpg"])
+    check_output(paths, Path(args.output))
 
     backend.start()
     import numpy as np

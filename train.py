@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from core import backend, errors
-from core.config import PRESETS, VOC_HOME
+from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
 from core.errors import UserError
 from core.files import make_folder, write_json
 from core.flags import Parser, add_data_flags, names, whole_number, with_flags
@@ -47,7 +47,7 @@ def get_args():
         default=None,
         help="train without augmentation",
     )
-    parser.add_argument("--seed", type=whole_number(0), metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="N", help="default: 0")
     parser.add_argument(
         "--workers", type=number, metavar="N", help="threads that prepare pictures (default: 2)"
     )
@@ -87,6 +87,8 @@ def get_config(args):
                 f"--class-names has {len(args.class_names)} names, --num-classes "
                 f"{args.num_classes}."
             )
+        if len(args.class_names) > IGNORE:
+            raise UserError(f"A mask has room for {IGNORE} classes, {IGNORE} itself means ignored.")
     return with_flags(PRESETS[dataset], args)
 
 
@@ -125,7 +127,7 @@ def main():
         file=sys.stderr,
     )
     make_folder(folder)
-    for name in ("best.keras", "last.keras", "history.csv", "curves.png", "samples.png"):
+    for name in RUN_FILES + REPORT_FILES:
         (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
     write_json(folder / "config.json", dataclasses.asdict(config))
     best = train(config, dataset, validation, folder)

@@ -50,7 +50,7 @@ class VOCDataset(Dataset):
         self.batch_size = batch_size
         self.annotation_path = Path(annotation_path)
         self.aug = aug
-        self.root = Path(root) if root else self.annotation_path.parents[2]
+        self.root = Path(root) if root else self.annotation_path.resolve().parents[2]
         self.renumber = _renumbering(class_ids)
         self.read_voc_annotation()
         self.set_image_info()
@@ -93,7 +93,7 @@ class VOCDataset(Dataset):
         return mask if self.renumber is None else self.renumber[mask]
 
     def _mask_folder(self):
-        named = MASK_FOLDERS.get(self.annotation_path.parent.name)
+        named = MASK_FOLDERS.get(self.annotation_path.resolve().parent.name)
         if named:
             return named
         there = [folder for folder in MASK_FOLDERS.values() if (self.root / folder).is_dir()]

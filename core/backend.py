@@ -2,8 +2,11 @@
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+
+from core.errors import UserError
 
 
 def start():
@@ -11,29 +14,57 @@ def start():
 
     On the TensorFlow backend, oneDNN is switched on also for processors where TensorFlow leaves it
     off (it makes a training step there up to three times as fast), and the messages that
-    TensorFlow's libraries print while they look for a GPU are kept back unless the import fails.
+    TensorFlow's libraries print while they look for a GPU are kept back.
+
+    Raises:
+        UserError: if the backend that the user chose is not installed.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _stderr_kept_back():
-        import keras
-
+    with _stderr_kept_back(), _interrupts_kept_back():
+        try:
+            import keras
+        except ImportError as error:
+            raise UserError(
+                f"Keras cannot start ({error}). Install requirements.txt; if KERAS_BACKEND or "
+                "~/.keras/keras.json name a backend, install it, too, or choose tensorflow."
+            ) from error
+        keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
         keras.ops.zeros(())  # makes the backend find its devices
 
 
 @contextlib.contextmanager
 def _stderr_kept_back():
-    """Holds back what is written to file descriptor 2; shows it if the block fails."""
+    """Holds back what is written to file descriptor 2; shows it if the block fails by a defect."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except UserError:
+            raise
+        except Exception:
             kept.seek(0)
             os.write(saved, kept.read())
             raise
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+@contextlib.contextmanager
+def _interrupts_kept_back():
+    """Holds back Ctrl-C, which some compiled modules turn into other errors while they load."""
+    came = []
+    try:
+        before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    except ValueError:  # only the main thread may do that
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt

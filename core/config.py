@@ -12,6 +12,8 @@ ISBI_CLASSES = ("membrane", "cell")
 SAMPLE_CLASSES = ("background", "plain", "speckled", "striped", "checked")
 
 IGNORE = 255  # the mask value that means "do not look here", from the reader to the report
+RUN_FILES = ("best.keras", "last.keras", "history.csv", "curves.png", "samples.png")
+REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
 PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see metrics.py
 VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for if nothing else is said
 ISBI_HOME = "data/isbi"
@@ -111,7 +113,7 @@ PRESETS = {
         normalization="batch",
         dropout=0.0,
         l2=1e-5,
-        epochs=12,
+        epochs=14,
         batch_size=8,
         lr=1e-2,
         lr_floor=1e-4,

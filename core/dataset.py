@@ -12,6 +12,8 @@ from core.config import IGNORE
 from core.errors import UserError
 from core.image import letterbox, letterbox_mask, read_image, read_mask
 
+LONGEST_SIDE = 32766  # OpenCV warps no longer ones
+
 
 class Dataset(keras.utils.PyDataset):
     """Batches of pictures and masks for `fit`, read from files.
@@ -122,6 +124,11 @@ class Dataset(keras.utils.PyDataset):
         """
         image, mask = self.read_image(index), self.read_mask(index)
         path = self.image_info[index]["mask_path"]
+        if max(image.shape) > LONGEST_SIDE:
+            raise UserError(
+                f"{self.image_info[index]['image_path']}: is longer than {LONGEST_SIDE} pixels. "
+                "Cut it into smaller pictures."
+            )
         if mask.shape != image.shape[:2]:
             raise UserError(
                 f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, its picture "
@@ -139,16 +146,21 @@ class Dataset(keras.utils.PyDataset):
         """Reads every picture and mask once, so that training does not stop over one of them later.
 
         Raises:
-            UserError: for the first pair that cannot be used, and if there is none.
+            UserError: for the first pair that cannot be used, and if no pixel has a class.
         """
         if not self.image_info:
             raise UserError("The data set has no pictures: its image_info is empty.")
         count = len(self.image_info)
+        known = False
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
+            pairs = pool.map(self.load, range(count))
             try:
-                for _ in tqdm(
-                    pool.map(self.load, range(count)), "Checking the data", count, leave=False
-                ):
-                    pass
+                for _, mask in tqdm(pairs, "Checking the data", count, leave=False):
+                    known = known or (mask != IGNORE).any()
             finally:
                 pool.shutdown(cancel_futures=True)
+        if not known:
+            raise UserError(
+                f"{self.image_info[0]['mask_path']} and all other masks hold nothing but {IGNORE}, "
+                "which means ignored. Objects need the ids of their classes, 1 and up."
+            )

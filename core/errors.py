@@ -1,25 +1,39 @@
 """How the scripts speak of what only the user can put right."""
 
+import os
 import sys
 
 
 class UserError(Exception):
-    """Something the user must change; the message is one line: what is wrong, where, what to do."""
+    """Something the user must change; its message says what is wrong, where, and what to do."""
 
 
 def run(main):
     """Runs a script's `main` and leaves with its exit status.
 
-    0 done, 1 some inputs failed (the return value of `main`), 2 the user must change something, 130
-    interrupted. Everything else is a defect of ours and keeps its traceback.
+    0 done, 1 some inputs failed (the return value of `main`), 2 the user must change something (one
+    line on stderr), 130 interrupted. Everything else is a defect of ours and keeps its traceback.
     """
     try:
         status = main()
+        sys.stdout.flush()
     except UserError as error:
-        message = " ".join(str(error).split())
-        print(f"{sys.argv[0]}: {message}", file=sys.stderr)
-        status = 2
+        status = _say(error)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        status = _say(
+            f"{error.filename}: {error.strerror}. Give access to it, or name another path."
+        )
     except KeyboardInterrupt:
-        print(f"{sys.argv[0]}: interrupted.", file=sys.stderr)
+        _say("interrupted.")
         status = 130
     sys.exit(status)
+
+
+def _say(message):
+    print(f"{sys.argv[0]}: {' '.join(str(message).split())}", file=sys.stderr)
+    return 2

@@ -36,7 +36,7 @@ def score(model, dataset, config, protocol, batch_size=8, worst=8):
             waiting.append(dataset.load(index))
             yield waiting[-1][0]
 
-    scores = predict(model, images(), config.size, batch_size)
+    scores = predict(model, images(), config.size, min(batch_size, count))
     for index, probabilities in enumerate(tqdm(scores, "Evaluating", count, unit="picture")):
         image, mask = waiting.popleft()
         truth, prediction = judge(probabilities, mask, protocol)

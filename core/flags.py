@@ -24,13 +24,15 @@ def names(text):
     return found
 
 
-def whole_number(low):
-    """Returns a parser for whole numbers from `low` on."""
+def whole_number(low, high=2**31 - 1):
+    """Returns a parser for whole numbers from `low` to `high`."""
 
     def parse(text):
-        value = int(text) if text.lstrip("+-").isdigit() else low - 1
-        if value < low:
-            raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, at least {low}")
+        value = int(text) if text.lstrip("+-").isdecimal() else low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} must be a whole number, at least {low} and at most {high}"
+            )
         return value
 
     return parse

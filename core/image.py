@@ -147,5 +147,8 @@ def undo_letterbox(scores, shape):
     scores = scores[top : top + height, left : left + width]
     if (height, width) == tuple(shape[:2]):
         return scores
-    resized = cv2.resize(scores, shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(*shape[:2], -1)
+    parts = [
+        cv2.resize(scores[..., first : first + 128], shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        for first in range(0, scores.shape[-1], 128)  # OpenCV takes no more channels at once
+    ]
+    return np.concatenate([part.reshape(*shape[:2], -1) for part in parts], axis=-1)

@@ -61,7 +61,7 @@ def read_config(path):
         raise UserError(
             f"{path}: is not a whole .keras file ({error}). Train again or copy it again."
         ) from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: does not hold the settings of this project's models. Use a file that "
             "train.py wrote."

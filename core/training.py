@@ -34,7 +34,7 @@ def learning_rate(config, steps):
         config: a `Config`.
         steps: optimizer steps of the whole training.
     """
-    warmup = round(config.warmup * steps)
+    warmup = max(0, min(round(config.warmup * steps), steps - 2))  # the last step is the floor
     floor = min(config.lr_floor, config.lr)
     return keras.optimizers.schedules.CosineDecay(
         floor if warmup else config.lr,

@@ -128,3 +128,9 @@ def test_more_than_8_bits_are_refused(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(UserError, match="more than 8 bits"):
         read_image(tmp_path / "deep.png")
+
+
+def test_more_classes_than_opencv_has_channels(rng):
+    scores = rng.random((4, 4, 200)).astype(np.float32)
+    wide = undo_letterbox(scores, (8, 8))
+    np.testing.assert_array_equal(wide[..., 150:], undo_letterbox(scores[..., 150:], (8, 8)))

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +188,9 @@ def test_a_second_run_does_not_replace_the_first_by_accident(call, trained):
     before = Path("runs/voc/best.keras").read_bytes()
     assert_refused(call("train", *again), "runs/voc: holds a trained model", "--overwrite")
     assert Path("runs/voc/best.keras").read_bytes() == before
+    assert call("evaluate")[0] == 0
     assert call("train", *again, "--overwrite")[0] == 0
+    assert names("runs/voc") == RUN_FILES  # no report of the model that is gone
     assert Path("runs/voc/best.keras").read_bytes() != before
 
 
@@ -219,6 +223,11 @@ def damage_picture(voc):
     (voc / "JPEGImages/picture4.jpg").write_bytes(b"")
 
 
+def ignore_everything(voc):
+    for path in (voc / "SegmentationClass").iterdir():
+        Image.fromarray(np.full((40, 48), 255, np.uint8)).save(path)
+
+
 def remove_masks(voc):
     (voc / "SegmentationClass").rename(voc / "masks")
 
@@ -230,6 +239,7 @@ def remove_masks(voc):
         (damage_mask, ("picture4.png", "99")),
         (damage_size, ("picture4.png", "4x4")),
         (damage_picture, ("picture4.jpg", "cannot be read")),
+        (ignore_everything, ("hold nothing but 255",)),
         (remove_masks, ("voc: holds neither SegmentationClassAug nor SegmentationClass",)),
     ],
 )
@@ -246,7 +256,7 @@ def test_damaged_data_is_refused(call, voc, damage, parts):
         (("--dataset", "isbi", "--data", "."), ("holds neither image/ and label/",)),
         (("--size", 100, 96), ("--size 100 96", "multiples of 16")),
         (("--size", 96), ("--size", "expected 2 arguments")),
-        (("--epochs", "many"), ("--epochs", "'many' must be a whole number, at least 1")),
+        (("--epochs", "many"), ("--epochs", "'many' must be a whole number, at least 1 and")),
         (("--dataset", "coco"), ("--dataset", "'coco'")),
         (("--val-fraction", 1), ("--val-fraction", "between 0 and 1")),
         (("--classes", "a,,b"), ("--classes", "names between commas")),
@@ -269,8 +279,11 @@ def test_no_weights(call, script):
     assert_refused(call(script, "--weights", "nowhere"), "nowhere: there is no such file")
 
 
-def test_weights_of_another_number_of_classes(call, trained):
+def test_weights_of_other_classes(call, voc):
+    data = ("--data", voc, "--class-names", "background,a,b", "--classes", "b,a")
+    assert call("train", *data, "--size", 32, 32, *TINY)[0] == 0
     assert_refused(call("evaluate", "--dataset", "sample"), "3 classes", "5")
+    assert_refused(call("evaluate", "--classes", "a,b"), "background, b, a", "background, a, b")
 
 
 def test_inputs_that_are_not_there(call, trained, tmp_path):
@@ -278,6 +291,8 @@ def test_inputs_that_are_not_there(call, trained, tmp_path):
     (tmp_path / "empty").mkdir()
     assert_refused(call("predict", tmp_path / "empty"), "has no pictures")
     (tmp_path / "bad.jpg").write_text("no picture")
+    assert_refused(call("predict", tmp_path / "bad.jpg", "--output", tmp_path), "--output")
+    assert_refused(call("predict", "x" * 300), "File name too long")
     assert_refused(call("predict", tmp_path / "bad.jpg"), "bad.jpg: cannot be read as a picture")
     assert_refused(
         call("predict", tmp_path / "bad.jpg", tmp_path / "empty" / ".." / "bad.jpg"), "bad_mask.png"
@@ -295,3 +310,27 @@ def test_help_answers_without_the_backend(script):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
+
+
+def test_output_that_nobody_reads_to_its_end(call, trained):
+    done = subprocess.run(
+        f"'{sys.executable}' '{ROOT}/evaluate.py' | true",
+        shell=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    assert names("runs/voc") == RUN_FILES | REPORT_FILES
+
+
+@pytest.mark.parametrize("seconds", [1.5, 8])
+def test_an_interrupt_is_one_line(seconds):
+    done = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", "--epochs", "100"], stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(seconds)
+    done.send_signal(signal.SIGINT)
+    _, err = done.communicate(timeout=60)
+    assert done.returncode == 130 and err.splitlines()[-1].endswith("train.py: interrupted.")
+    assert "Traceback" not in err
+    assert not [path for path in Path("runs").rglob("*") if "partial" in path.name]
