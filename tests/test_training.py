@@ -95,7 +95,8 @@ def test_a_run_s_folder(tiny, tmp_path):
 
 def test_training_lowers_the_loss(tiny, tmp_path):
     config, data, validation = tiny
-    config = dataclasses.replace(config, epochs=12, lr=1e-2, normalization="batch", l2=0.0)
+    data.repeats = 10
+    config = dataclasses.replace(config, epochs=4, lr=1e-2, normalization="batch", l2=0.0)
     train(config, data, validation, tmp_path)
     losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "history.csv").open())]
     assert losses[-1] < 0.8 * losses[0]
