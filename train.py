@@ -5,12 +5,10 @@ import sys
 from pathlib import Path
 
 from core import backend, errors
-from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
+from core.config import PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
 from core.errors import UserError
 from core.files import make_folder, write_json
-from core.flags import Parser, add_data_flags, names, whole_number, with_flags
-
-MULTIPLE = 16  # of height and width of the canvas, see nets/unet.py
+from core.flags import Parser, add_data_flags, names, training_config, whole_number
 
 
 def get_args():
@@ -58,44 +56,10 @@ def get_args():
     return parser.parse_args()
 
 
-def choose_dataset(args):
-    """Names the data set that is meant: without a word about it, the sample where VOC is not."""
-    if args.dataset:
-        return args.dataset
-    return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
-
-
-def get_config(args):
-    """Makes the settings: the data set's preset with the flags in place."""
-    dataset = choose_dataset(args)
-    if args.size:
-        args.size = tuple(args.size)
-        if any(side % MULTIPLE for side in args.size):
-            raise UserError(
-                f"--size {args.size[0]} {args.size[1]}: height and width must be multiples of "
-                f"{MULTIPLE}."
-            )
-    if args.lr is not None and not 0 < args.lr < float("inf"):
-        raise UserError(f"--lr {args.lr}: the learning rate must be a number above 0.")
-    if args.num_classes and not args.class_names:
-        args.class_names = ("background", *(f"class{i}" for i in range(1, args.num_classes)))
-    if args.class_names:
-        if dataset != "voc":
-            raise UserError(f"--class-names and --num-classes are for own data, not for {dataset}.")
-        if len(args.class_names) != (args.num_classes or len(args.class_names)):
-            raise UserError(
-                f"--class-names has {len(args.class_names)} names, --num-classes "
-                f"{args.num_classes}."
-            )
-        if len(args.class_names) > IGNORE:
-            raise UserError(f"A mask has room for {IGNORE} classes, {IGNORE} itself means ignored.")
-    return with_flags(PRESETS[dataset], args)
-
-
 def main():
     """Trains."""
     args = get_args()
-    config = get_config(args)
+    config = training_config(args)
     folder = Path(args.output or f"runs/{config.dataset}")
     if (folder / "best.keras").exists() and not args.overwrite:
         raise UserError(

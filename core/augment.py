@@ -168,12 +168,11 @@ def _positions(shape, alpha, sigma, matrix, rng):
     margin = math.ceil(4 * coarse_sigma)  # so that the blur does not see the border of the noise
     nodes = [-(-side // step) + 2 for side in shape]  # one more at each side, for the interpolation
 
-    noise = rng.standard_normal((nodes[0] + 2 * margin, nodes[1] + 2 * margin, 2), np.float32)
+    noise = rng.random((nodes[0] + 2 * margin, nodes[1] + 2 * margin, 2), np.float32) * 2 - 1
     smooth = cv2.GaussianBlur(noise, (0, 0), coarse_sigma)[margin:-margin, margin:-margin]
-    # A white noise of variance 1/3 (that of uniform(-1, 1)), filtered by a kernel k in both
-    # directions, has the standard deviation sum(k**2) / sqrt(3).
-    deviation = alpha / math.sqrt(3) * _energy(sigma)
-    displacement = smooth * (deviation / _energy(coarse_sigma))
+    # White noise filtered by a kernel k in both directions keeps sum(k**2) of its standard
+    # deviation; the coarse kernel keeps more of it than the one that is asked for.
+    displacement = smooth * (alpha * _energy(sigma) / _energy(coarse_sigma))
 
     y, x = ((np.arange(count, dtype=np.float32) - 0.5) * step - 0.5 for count in nodes)
     grid = np.stack(np.meshgrid(x, y), -1) + displacement

@@ -1,11 +1,13 @@
-"""The flags that name data and weights, alike for all scripts, and what they do to the settings."""
+"""From the command line to the settings."""
 
 import argparse
 import dataclasses
 from pathlib import Path
 
-from core.config import PRESETS
+from core.config import IGNORE, PRESETS, VOC_HOME
 from core.errors import UserError
+
+MULTIPLE = 16  # of height and width of the canvas, see nets/unet.py
 
 
 class Parser(argparse.ArgumentParser):
@@ -112,3 +114,41 @@ def with_flags(config, args):
     return dataclasses.replace(
         config, **{name: str(Path(path).resolve()) for name, path in paths.items() if path}
     )
+
+
+def choose_dataset(args):
+    """Names the data set that is meant: without a word about it, the sample where VOC is not."""
+    if args.dataset:
+        return args.dataset
+    return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
+
+
+def training_config(args):
+    """Makes the settings of a training: the data set's preset with the flags in place.
+
+    Raises:
+        UserError: if a setting cannot work.
+    """
+    dataset = choose_dataset(args)
+    if args.size:
+        args.size = tuple(args.size)
+        if any(side % MULTIPLE for side in args.size):
+            raise UserError(
+                f"--size {args.size[0]} {args.size[1]}: height and width must be multiples of "
+                f"{MULTIPLE}."
+            )
+    if args.lr is not None and not 0 < args.lr < float("inf"):
+        raise UserError(f"--lr {args.lr}: the learning rate must be a number above 0.")
+    if args.num_classes and not args.class_names:
+        args.class_names = ("background", *(f"class{i}" for i in range(1, args.num_classes)))
+    if args.class_names:
+        if dataset != "voc":
+            raise UserError(f"--class-names and --num-classes are for own data, not for {dataset}.")
+        if len(args.class_names) != (args.num_classes or len(args.class_names)):
+            raise UserError(
+                f"--class-names has {len(args.class_names)} names, --num-classes "
+                f"{args.num_classes}."
+            )
+        if len(args.class_names) > IGNORE:
+            raise UserError(f"A mask has room for {IGNORE} classes, {IGNORE} itself means ignored.")
+    return with_flags(PRESETS[dataset], args)
