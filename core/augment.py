@@ -168,17 +168,20 @@ def _positions(shape, alpha, sigma, matrix, rng):
     margin = math.ceil(4 * coarse_sigma)  # so that the blur does not see the border of the noise
     nodes = [-(-side // step) + 2 for side in shape]  # one more at each side, for the interpolation
 
-    noise = rng.random((nodes[0] + 2 * margin, nodes[1] + 2 * margin, 2), np.float32) * 2 - 1
-    smooth = cv2.GaussianBlur(noise, (0, 0), coarse_sigma)[margin:-margin, margin:-margin]
+    noise = rng.random((nodes[0] + 2 * margin, nodes[1] + 2 * margin, 2), np.float32)
+    noise -= 0.5  # in place here and below: fresh memory for large arrays costs more than sums
+    positions = cv2.GaussianBlur(noise, (0, 0), coarse_sigma)[margin:-margin, margin:-margin]
     # White noise filtered by a kernel k in both directions keeps sum(k**2) of its standard
-    # deviation; the coarse kernel keeps more of it than the one that is asked for.
-    displacement = smooth * (alpha * _energy(sigma) / _energy(coarse_sigma))
+    # deviation; the coarse kernel keeps more of it than the one that is asked for. The noise has
+    # half the range of uniform(-1, 1).
+    positions *= 2 * alpha * _energy(sigma) / _energy(coarse_sigma)
 
     y, x = ((np.arange(count, dtype=np.float32) - 0.5) * step - 0.5 for count in nodes)
-    grid = np.stack(np.meshgrid(x, y), -1) + displacement
-    source = grid @ matrix[:, :2].T + matrix[:, 2]
+    positions[..., 0] += x
+    positions[..., 1] += y[:, None]
+    source = cv2.transform(positions, matrix)
     fine = cv2.resize(source, (nodes[1] * step, nodes[0] * step), interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(fine[step : step + shape[0], step : step + shape[1]])
+    return fine[step : step + shape[0], step : step + shape[1]]
 
 
 def _energy(sigma):
