@@ -29,8 +29,7 @@ def get_args():
         choices=PROTOCOLS,
         default="voc",
         help="voc: at the picture's own size, 255 left out; letterbox: on the canvas, 255 and "
-        "padding as "
-        "background, as the reference's figures were made (default: %(default)s)",
+        "padding as background, as the reference's figures were made (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size", type=whole_number(1), metavar="N", default=8, help="default: %(default)s"
@@ -46,23 +45,14 @@ def get_config(args, trained):
     config = trained
     if args.dataset and args.dataset != trained.dataset:
         preset = PRESETS[args.dataset]
-        data = (
-            "dataset",
-            "data",
-            "train_list",
-            "val_list",
-            "val_fraction",
-            "class_names",
-            "classes",
-        )
-        config = dataclasses.replace(trained, **{name: getattr(preset, name) for name in data})
+        names = "dataset data train_list val_list val_fraction class_names classes".split()
+        config = dataclasses.replace(trained, **{name: getattr(preset, name) for name in names})
     config = with_flags(config, args)
     if config.names != trained.names:
         raise UserError(
             f"The model tells {trained.num_classes} classes apart ({', '.join(trained.names)}), "
-            "the data has "
-            f"{config.num_classes} ({', '.join(config.names)}). Choose other --weights, "
-            "--dataset or --classes."
+            f"the data has {config.num_classes} ({', '.join(config.names)}). Choose other "
+            "--weights, --dataset or --classes."
         )
     return config
 

@@ -25,8 +25,8 @@ def get_args():
     """Parses the command line."""
     parser = Parser(
         description="For cat.jpg writes cat_mask.png (class ids as a palette PNG, at the "
-        "picture's own "
-        "size) and cat_overlay.png, and prints the classes found with their share of the pixels."
+        "picture's own size) and cat_overlay.png, and prints the classes found with their share of "
+        "the pixels."
     )
     parser.add_argument(
         "inputs", nargs="*", metavar="IMAGE | FOLDER", help="default: a picture of the sample data"

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from core import backend, errors
-from core.config import PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
+from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
 from core.errors import UserError
 from core.files import make_folder, write_json
 from core.flags import Parser, add_data_flags, names, training_config, whole_number
@@ -25,7 +25,10 @@ def get_args():
     )
     add_data_flags(parser, f"voc where {VOC_HOME} exists, else sample")
     parser.add_argument(
-        "--num-classes", type=whole_number(2), metavar="N", help="for own data in VOC's layout"
+        "--num-classes",
+        type=whole_number(2, IGNORE),
+        metavar="N",
+        help="for own data in VOC's layout",
     )
     parser.add_argument(
         "--class-names", type=names, metavar="A,B,...", help="the same, background first"

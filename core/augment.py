@@ -161,7 +161,7 @@ def _positions(shape, alpha, sigma, matrix, rng):
     """Where each pixel comes from, float32 `[H, W, 2]` (x, y).
 
     Affine map and displacement are put together on the coarse grid. Bilinear interpolation keeps
-    the first exactly, and the second to a percent of its standard deviation.
+    the first exactly, and 98 percent of the standard deviation of the second.
     """
     step = max(1, int(sigma / 2))
     coarse_sigma = sigma / step

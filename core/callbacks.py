@@ -10,17 +10,17 @@ from core.visualize import draw_curves
 class RunFolder(keras.callbacks.Callback):
     """Keeps a run's folder: last.keras, best.keras, history.csv and curves.png.
 
+    The best epoch is the one with the highest validation MIoU.
+
     Args:
         folder: the folder, which exists.
         config: the `Config` that is saved with the models.
-        monitor: the figure by which the best model is chosen; higher is better.
     """
 
-    def __init__(self, folder, config, monitor="val_miou"):
+    def __init__(self, folder, config):
         super().__init__()
         self.folder = folder
         self.config = config
-        self.monitor = monitor
         self.best = None
         self.history = []
 
@@ -30,7 +30,7 @@ class RunFolder(keras.callbacks.Callback):
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.history.append(row)
         save_model(self.model, self.folder / "last.keras", self.config)
-        if self.best is None or row[self.monitor] > self.best[self.monitor]:
+        if self.best is None or row["val_miou"] > self.best["val_miou"]:
             self.best = row
             save_model(self.model, self.folder / "best.keras", self.config)
         write_csv(

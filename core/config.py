@@ -67,11 +67,6 @@ class Config:
         """The number of classes that the model tells apart, background included."""
         return len(self.names)
 
-    @property
-    def train_size(self):
-        """Height and width of the pictures that training sees."""
-        return tuple(map(min, self.size, self.crop or self.size))
-
     def to_json(self):
         """Returns the settings as JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=2)

@@ -43,8 +43,7 @@ def replacing(path):
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}). Free some space or name "
-            "another "
-            "folder with --output."
+            "another folder with --output."
         ) from error
     finally:
         partial.unlink(missing_ok=True)

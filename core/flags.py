@@ -59,16 +59,14 @@ def add_data_flags(parser, default):
         "--data",
         metavar="DIR",
         help="where it is: for voc the folder that holds JPEGImages/, for isbi the folder that "
-        "holds "
-        "image/ and label/, or train-volume.tif and train-labels.tif",
+        "holds image/ and label/, or train-volume.tif and train-labels.tif",
     )
     group.add_argument("--train-list", metavar="FILE", help="VOC list of the training pictures")
     group.add_argument(
         "--val-list",
         metavar="FILE",
         help="VOC list of the validation pictures; default for both: ImageSets/SegmentationAug/ "
-        "where "
-        "masks in SegmentationClassAug/ exist, else ImageSets/Segmentation/",
+        "where masks in SegmentationClassAug/ exist, else ImageSets/Segmentation/",
     )
     group.add_argument(
         "--val-fraction",
@@ -81,8 +79,7 @@ def add_data_flags(parser, default):
         type=names,
         metavar="A,B,...",
         help="learn only these classes: renumbered in this order after the background, every "
-        "other id "
-        "becomes 255",
+        "other id becomes 255",
     )
 
 

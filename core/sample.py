@@ -46,13 +46,11 @@ def sample_folder():
     return folder
 
 
-def write_sample(folder, pictures=None, seed=SEED):
+def write_sample(folder):
     """Draws the data set and writes it in VOC layout; nothing is left behind if that fails.
 
     Args:
         folder: where `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/` shall be.
-        pictures: number of pictures by list, default 240 for `train` and 60 for `val`.
-        seed: of the drawing.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -60,10 +58,10 @@ def write_sample(folder, pictures=None, seed=SEED):
     try:
         for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (partial / name).mkdir(parents=True)
-        for part, (split, count) in enumerate((pictures or PICTURES).items()):
+        for part, (split, count) in enumerate(PICTURES.items()):
             ids = [f"{split}_{index:03d}" for index in range(count)]
             for index, picture_id in enumerate(ids):
-                image, mask = draw_picture(np.random.default_rng((seed, part, index)))
+                image, mask = draw_picture(np.random.default_rng((SEED, part, index)))
                 Image.fromarray(image).save(
                     partial / "JPEGImages" / f"{picture_id}.jpg",
                     quality=_JPEG_QUALITY,

@@ -5,7 +5,6 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from core.files import replacing
 from core.image import letterbox, letterbox_mask, write_image
 
 _INK, _PALE, _PAPER = (40, 40, 40), (215, 215, 215), (255, 255, 255)
@@ -125,8 +124,7 @@ def draw_curves(path, history):
         curves = {"training": key, "validation": f"val_{key}"}
         series = {name: [row[column] for row in history] for name, column in curves.items()}
         _panel(draw, (left + 60, 50, left + 480, 330), title, epochs, series)
-    with replacing(path) as partial:
-        sheet.save(partial)
+    write_image(path, np.asarray(sheet))
 
 
 def _panel(draw, box, title, epochs, series):

@@ -256,6 +256,7 @@ def test_damaged_data_is_refused(call, voc, damage, parts):
         (("--dataset", "isbi", "--data", "."), ("holds neither image/ and label/",)),
         (("--size", 100, 96), ("--size 100 96", "multiples of 16")),
         (("--size", 96), ("--size", "expected 2 arguments")),
+        (("--num-classes", 10**9), ("--num-classes", "at most 255")),
         (("--epochs", "many"), ("--epochs", "'many' must be a whole number, at least 1 and")),
         (("--dataset", "coco"), ("--dataset", "'coco'")),
         (("--val-fraction", 1), ("--val-fraction", "between 0 and 1")),

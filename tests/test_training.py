@@ -34,7 +34,8 @@ def test_presets_hold_the_reference_s_settings():
     assert (voc.size, voc.filters, voc.batch_size, voc.epochs) == ((320, 320), 64, 4, 100)
     assert (voc.lr, voc.lr_floor, voc.warmup, voc.l2, voc.dropout) == (1e-4, 1e-6, 0.1, 5e-4, 0.5)
     assert voc.normalization == "none" and voc.num_classes == 21
-    assert PRESETS["isbi"].train_size == (256, 256) and PRESETS["isbi"].num_classes == 2
+    assert (PRESETS["isbi"].size, PRESETS["isbi"].crop) == ((512, 512), (256, 256))
+    assert (PRESETS["isbi"].channels, PRESETS["isbi"].num_classes) == (1, 2)
     assert build(dataclasses.replace(voc)).count_params() == 31_033_045
 
 
