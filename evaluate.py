@@ -69,12 +69,12 @@ def main():
     from core.datasets import open_dataset
     from core.evaluation import score
     from core.inference import load_model
-    from core.report import block, table, write_report
+    from core.report import block, membranes, table, write_report
 
     model, _ = load_model(weights)
     dataset = open_dataset(config, args.split)
     output = make_folder(args.output or weights.parent)
-    matrix, worst = score(model, dataset, config, args.protocol, args.batch_size)
+    found = score(model, dataset, config, args.protocol, args.batch_size)
     facts = {
         "protocol": args.protocol,
         "weights": str(weights),
@@ -83,10 +83,9 @@ def main():
         "split": args.split,
         "pictures": len(dataset.image_info),
     }
-    write_report(output, matrix, worst, config, facts)
-    print(block(matrix))
-    print()
-    print(table(matrix, config.names))
+    write_report(output, found, config, facts)
+    parts = (block(found.matrix), membranes(found), "", table(found.matrix, config.names))
+    print("\n".join(part for part in parts if part is not None))
 
 
 if __name__ == "__main__":

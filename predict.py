@@ -62,10 +62,9 @@ def main():
     check_output(paths, Path(args.output))
 
     backend.start()
-    import numpy as np
     from tqdm import tqdm
 
-    from core.image import read_image, undo_letterbox, write_image, write_mask
+    from core.image import class_map, read_image, write_image, write_mask
     from core.visualize import overlay, summary
 
     model, config = load_model(weights)
@@ -84,9 +83,9 @@ def main():
             yield image
 
     scores = predict(model, images(), config.size, batch_size=min(8, len(paths)))
-    for scores_of_picture in tqdm(scores, total=len(paths), disable=len(paths) < 2, unit="picture"):
+    for scores_of_picture in tqdm(scores, total=len(paths), disable=None, unit="picture"):
         path, image = read.pop(0)
-        mask = undo_letterbox(scores_of_picture, image.shape).argmax(-1).astype(np.uint8)
+        mask = class_map(scores_of_picture, image.shape[:2])
         write_mask(output / f"{path.stem}_mask.png", mask, config.palette)
         write_image(
             output / f"{path.stem}_overlay.png", overlay(image, mask, config.palette, args.alpha)

@@ -155,7 +155,7 @@ class Dataset(keras.utils.PyDataset):
         with ThreadPoolExecutor(max(1, self.workers)) as pool:
             pairs = pool.map(self.load, range(count))
             try:
-                for _, mask in tqdm(pairs, "Checking the data", count, leave=False):
+                for _, mask in tqdm(pairs, "Checking the data", count, leave=False, disable=None):
                     known = known or (mask != IGNORE).any()
             finally:
                 pool.shutdown(cancel_futures=True)

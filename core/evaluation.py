@@ -1,18 +1,43 @@
 """Scoring a model on a data set."""
 
+import dataclasses
 import heapq
 from collections import deque
 
 import numpy as np
 from tqdm import tqdm
 
-from core.image import letterbox
+from core.config import ISBI_CLASSES
+from core.errors import UserError
+from core.image import letterbox, undo_letterbox
 from core.inference import predict
 from core.metrics import ConfusionMatrix, confusion_matrix, judge
+from core.parallel import mapped
+from core.segments import slice_scores
+
+
+@dataclasses.dataclass
+class Evaluation:
+    """What `score` finds.
+
+    Attributes:
+        matrix: the `ConfusionMatrix` of all pictures.
+        worst: the pictures with the lowest own MIoU, lowest first: tuples of own MIoU, name,
+            picture, truth and prediction.
+        segments: of membrane models, what `core.segments.slice_scores` says of each slice; None
+            for others.
+    """
+
+    matrix: ConfusionMatrix
+    worst: list
+    segments: list | None
 
 
 def score(model, dataset, config, protocol, batch_size=8, worst=8):
     """Runs a data set through a model and compares.
+
+    Reading, and the comparing of what has been predicted, go on beside the network. What is kept
+    does not grow with the number of pictures.
 
     Args:
         model: from `load_model`.
@@ -20,32 +45,60 @@ def score(model, dataset, config, protocol, batch_size=8, worst=8):
         config: the model's `Config`.
         protocol: "voc" or "letterbox", see `core.metrics.judge`.
         batch_size: pictures in a batch.
-        worst: how many of the pictures with the lowest own MIoU to return.
+        worst: how many of the pictures with the lowest own MIoU to keep.
 
     Returns:
-        The `ConfusionMatrix` of all pictures, and a list of the worst ones, lowest first: tuples of
-        own MIoU, name, picture, truth and prediction.
+        An `Evaluation`.
+
+    Raises:
+        UserError: for a pair that cannot be used, and if no pixel of the masks has a class.
     """
     count = len(dataset.image_info)
-    matrix = confusion_matrix(config.num_classes, protocol)
+    batch_size = min(batch_size, count)
+    found = Evaluation(
+        confusion_matrix(config.num_classes, protocol),
+        [],
+        [] if config.names == ISBI_CLASSES else None,
+    )
     lowest = []  # a heap with the best of the worst on top
-    waiting = deque()  # pairs that the network has been given and not yet answered
+    given = deque()  # pairs that the network has been given and not yet answered
 
     def images():
-        for index in range(count):
-            waiting.append(dataset.load(index))
-            yield waiting[-1][0]
+        for pair in mapped(dataset.load, range(count), batch_size, dataset.workers):
+            given.append(pair)
+            yield pair[0]
 
-    scores = predict(model, images(), config.size, min(batch_size, count))
-    for index, probabilities in enumerate(tqdm(scores, "Evaluating", count, unit="picture")):
-        image, mask = waiting.popleft()
+    def answers():
+        for probabilities in predict(model, images(), config.size, batch_size):
+            yield (*given.popleft(), probabilities)
+
+    def compare(answer):
+        image, mask, probabilities = answer
         truth, prediction = judge(probabilities, mask, protocol)
         own = ConfusionMatrix(config.num_classes)  # classes that a picture lacks are left out
         own.add(truth, prediction)
-        matrix.counts += own.counts
+        segments = None
+        if found.segments is not None:
+            cell = undo_letterbox(probabilities[..., 1:], mask.shape)[..., 0]
+            segments = slice_scores(cell, mask)
+        shown = image if protocol == "voc" else letterbox(image, config.size)
+        return own, segments, (shown, truth, prediction)
+
+    compared = mapped(compare, answers(), batch_size, dataset.workers)
+    for index, (own, segments, pictures) in enumerate(
+        tqdm(compared, "Evaluating", count, unit="picture", disable=None)
+    ):
+        found.matrix.counts += own.counts
+        if segments is not None:
+            found.segments.append(segments)
         if not np.isnan(own.mean_iou):
-            shown = image if protocol == "voc" else letterbox(image, config.size)
-            entry = (-own.mean_iou, -index, shown, truth, prediction.astype(np.uint8))
+            entry = (-own.mean_iou, -index, *pictures)
             (heapq.heappush if len(lowest) < worst else heapq.heappushpop)(lowest, entry)
+    if not found.matrix.counts.any():
+        raise UserError(
+            f"{dataset.image_info[0]['mask_path']} and all other masks of the data hold nothing "
+            "but 255, which means ignored: there is no truth to compare with."
+        )
     lowest.sort(key=lambda entry: entry[:2], reverse=True)
-    return matrix, [(-miou, dataset.name(-index), *rest) for miou, index, *rest in lowest]
+    found.worst = [(-miou, dataset.name(-index), *rest) for miou, index, *rest in lowest]
+    return found

@@ -143,12 +143,40 @@ def undo_letterbox(scores, shape):
     Returns:
         float32 `[H, W, K]`: the part of the canvas that the picture covers, resized bilinearly.
     """
+    return np.stack(list(_planes(scores, shape)), axis=-1)
+
+
+def class_map(scores, shape=None):
+    """Returns the class with the highest score at each of the picture's own pixels.
+
+    The same as `undo_letterbox(scores, shape).argmax(-1)`, class by class and so without all scores
+    at the picture's own size in memory.
+
+    Args:
+        scores: float32 `[height, width, K]`, class probabilities or logits on the canvas.
+        shape: the picture's own shape, height and width first; None: the whole canvas as it is.
+
+    Returns:
+        uint8 `[H, W]`.
+    """
+    best = found = None
+    for class_id, plane in enumerate(_planes(scores, shape)):
+        if best is None:
+            best, found = plane.copy(), np.zeros(plane.shape, np.uint8)
+            continue
+        better = cv2.compare(plane, best, cv2.CMP_GT)
+        found[better > 0] = class_id
+        cv2.max(best, plane, best)
+    return found
+
+
+def _planes(scores, shape):
+    """Yields the scores of one class after the other, at the picture's own size."""
+    if shape is None:
+        shape = scores.shape[:2]
     top, left, height, width = placement(shape, scores.shape[:2])
-    scores = scores[top : top + height, left : left + width]
-    if (height, width) == tuple(shape[:2]):
-        return scores
-    parts = [
-        cv2.resize(scores[..., first : first + 128], shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        for first in range(0, scores.shape[-1], 128)  # OpenCV takes no more channels at once
-    ]
-    return np.concatenate([part.reshape(*shape[:2], -1) for part in parts], axis=-1)
+    for plane in np.moveaxis(scores[top : top + height, left : left + width], -1, 0):
+        plane = np.ascontiguousarray(plane)
+        if (height, width) != tuple(shape[:2]):
+            plane = cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        yield plane

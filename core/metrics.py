@@ -1,21 +1,25 @@
-"""The confusion matrix and what is derived from it: what evaluate.py reports."""
+"""The confusion matrix, the figures derived from it, and the two protocols of comparing.
+
+In the formulas, `n_ij` is the number of pixels of true class i that were predicted as class j, `t_i
+= sum_j n_ij` that of all true pixels of a class, `p_i = sum_j n_ji` that of all predicted ones.
+"""
 
 import numpy as np
 
 from core.config import IGNORE
-from core.image import letterbox_mask, undo_letterbox
+from core.image import class_map, letterbox_mask
 
 
 class ConfusionMatrix:
     """Counts pixels by true and predicted class; pictures are added one by one.
 
     Attributes:
-        counts: int64 `[K, K]`, rows are the truth, columns the prediction.
+        counts: int64 `[K, K]`, rows are the truth, columns the prediction: `n_ij`.
 
     Args:
         num_classes: K.
-        absent: the IoU of a class that occurs in neither truth nor prediction. NaN leaves it out of
-            the mean, 0 counts it as missed.
+        absent: what a figure of a class is where its formula divides by 0. NaN leaves a class that
+            occurs in neither truth nor prediction out of the mean, 0 counts it as missed.
     """
 
     def __init__(self, num_classes, absent=np.nan):
@@ -36,15 +40,33 @@ class ConfusionMatrix:
 
     @property
     def truth_pixels(self):
-        """Pixels of each class in the truth, int64 `[K]`."""
+        """Pixels of each class in the truth, `t_i`, int64 `[K]`."""
         return self.counts.sum(axis=1)
 
     @property
+    def predicted_pixels(self):
+        """Pixels of each class in the prediction, `p_i`, int64 `[K]`."""
+        return self.counts.sum(axis=0)
+
+    @property
     def iou(self):
-        """Intersection over union of each class, `n_ii / (sum_j n_ij + sum_j n_ji - n_ii)`."""
-        correct = np.diag(self.counts)
-        union = self.counts.sum(axis=0) + self.counts.sum(axis=1) - correct
-        return np.divide(correct, union, out=np.full(len(union), self.absent), where=union > 0)
+        """Intersection over union of each class, `n_ii / (t_i + p_i - n_ii)`."""
+        return self._of_classes(1, self.truth_pixels + self.predicted_pixels - self._correct)
+
+    @property
+    def precision(self):
+        """Share of the pixels predicted as a class that are of it, `n_ii / p_i`."""
+        return self._of_classes(1, self.predicted_pixels)
+
+    @property
+    def recall(self):
+        """Share of the pixels of a class that are predicted as it, `n_ii / t_i`."""
+        return self._of_classes(1, self.truth_pixels)
+
+    @property
+    def dice(self):
+        """Dice coefficient, or F1 score, of each class, `2 n_ii / (t_i + p_i)`."""
+        return self._of_classes(2, self.truth_pixels + self.predicted_pixels)
 
     @property
     def mean_iou(self):
@@ -57,9 +79,30 @@ class ConfusionMatrix:
         return _mean(self.iou[1:])
 
     @property
+    def frequency_weighted_iou(self):
+        """Mean of `iou` weighted by the classes' pixels, `sum_i t_i iou_i / sum_i t_i`."""
+        present = self.truth_pixels > 0
+        if not present.any():
+            return np.nan
+        return np.average(self.iou[present], weights=self.truth_pixels[present])
+
+    @property
     def pixel_accuracy(self):
-        """Share of the pixels whose class is right."""
-        return np.trace(self.counts) / self.counts.sum() if self.counts.any() else np.nan
+        """Share of the pixels whose class is right, `sum_i n_ii / sum_i t_i`."""
+        return self._correct.sum() / self.counts.sum() if self.counts.any() else np.nan
+
+    @property
+    def absent_classes(self):
+        """Ids of the classes that occur in neither truth nor prediction."""
+        return np.flatnonzero(self.truth_pixels + self.predicted_pixels == 0)
+
+    @property
+    def _correct(self):
+        return np.diag(self.counts)
+
+    def _of_classes(self, factor, pixels):
+        filled = np.full(len(pixels), self.absent)
+        return np.divide(factor * self._correct, pixels, out=filled, where=pixels > 0)
 
 
 def _mean(values):
@@ -83,9 +126,9 @@ def judge(probabilities, mask, protocol):
         Two integer arrays of one shape.
     """
     if protocol == "voc":
-        return mask, undo_letterbox(probabilities, mask.shape).argmax(-1)
+        return mask, class_map(probabilities, mask.shape)
     truth = letterbox_mask(mask, probabilities.shape[:2])
-    return np.where(truth == IGNORE, 0, truth), probabilities.argmax(-1)
+    return np.where(truth == IGNORE, 0, truth), class_map(probabilities)
 
 
 def confusion_matrix(num_classes, protocol):

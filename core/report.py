@@ -1,8 +1,15 @@
 """What evaluate.py prints and writes."""
 
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import cv2
+import keras
 import numpy as np
+import scipy
 
 from core.files import write_csv, write_json
+from core.segments import best_scores
 from core.visualize import contact_sheet
 
 
@@ -19,39 +26,62 @@ def block(matrix):
     )
 
 
-def table(matrix, names):
-    """Returns a line for each class: its name, its pixels in the truth and its IoU."""
-    width = max(map(len, names), default=0)
-    lines = [f"{'class':<{width}}  {'pixels':>14}  {'IoU':>6}"]
-    for name, pixels, iou in zip(names, matrix.truth_pixels, matrix.iou, strict=True):
-        shown = "absent" if np.isnan(iou) else f"{iou:.4f}"
-        lines.append(f"{name:<{width}}  {pixels:>14,}  {shown:>6}")
+def membranes(found):
+    """Returns the lines of the ISBI challenge's scores, None for other data."""
+    if found.segments is None:
+        return None
+    lines = [f"pixel error: {1 - found.matrix.pixel_accuracy:.4f}"]
+    for name, (value, threshold) in best_scores(found.segments).items():
+        lines.append(f"{name.replace('v', 'V', 1)}: {value:.4f} (threshold {threshold})")
     return "\n".join(lines)
 
 
-def write_report(folder, matrix, worst, config, facts):
+def table(matrix, names):
+    """Returns a line of figures for each class, and what there is to say of all of them."""
+    rows = _rows(matrix, names)
+    width = max(len("class"), *map(len, names))
+    figures = list(rows[0])[2:]
+    head = "".join(f"{title.replace('iou', 'IoU'):>11}" for title in figures)
+    lines = [f"{'class':<{width}}  {'truth pixels':>14}{head}"]
+    for row in rows:
+        shown = "".join(_cell(row[title]) for title in figures)
+        lines.append(f"{row['class']:<{width}}  {row['truth_pixels']:>14,}{shown}")
+    absent = ", ".join(names[i] for i in matrix.absent_classes) or "none"
+    return "\n".join(
+        (
+            *lines,
+            "",
+            f"frequency-weighted IoU: {matrix.frequency_weighted_iou:.4f}",
+            f"absent from truth and prediction: {absent}",
+        )
+    )
+
+
+def write_report(folder, found, config, facts):
     """Writes metrics.json, per_class.csv, confusion.csv and worst.png.
 
     Args:
         folder: where to.
-        matrix: a `ConfusionMatrix`.
-        worst: the lowest-scoring pictures, each a tuple of score, name, picture, truth and
-            prediction.
+        found: an `Evaluation`.
         config: the `Config` whose class names and colours are used.
         facts: what else metrics.json shall say, a dictionary.
     """
-    names = config.names
-    rows = [
-        {"class": name, "pixels": int(pixels), "iou": _number(iou)}
-        for name, pixels, iou in zip(names, matrix.truth_pixels, matrix.iou, strict=True)
-    ]
+    matrix, names = found.matrix, config.names
+    rows = _rows(matrix, names)
     figures = {
         "miou": _number(matrix.mean_iou),
         "object_miou": _number(matrix.object_iou),
         "pixel_accuracy": _number(matrix.pixel_accuracy),
+        "frequency_weighted_iou": _number(matrix.frequency_weighted_iou),
+        "absent_classes": [names[i] for i in matrix.absent_classes],
         "per_class": rows,
+        "confusion": matrix.counts.tolist(),
     }
-    write_json(folder / "metrics.json", {**figures, **facts})
+    if found.segments is not None:
+        figures["pixel_error"] = 1 - figures["pixel_accuracy"]
+        for name, (value, threshold) in best_scores(found.segments).items():
+            figures |= {name: _number(value), f"{name}_threshold": threshold}
+    write_json(folder / "metrics.json", {**figures, **facts, "versions": _versions()})
     write_csv(folder / "per_class.csv", [list(rows[0]), *(list(row.values()) for row in rows)])
     counts = zip(names, matrix.counts.tolist(), strict=True)
     write_csv(
@@ -60,9 +90,43 @@ def write_report(folder, matrix, worst, config, facts):
     )
     sheet = [
         (image, truth, prediction, f"{name}: MIoU {score:.4f}")
-        for score, name, image, truth, prediction in worst
+        for score, name, image, truth, prediction in found.worst
     ]
     contact_sheet(folder / "worst.png", sheet, names, config.palette)
+
+
+def _rows(matrix, names):
+    """The figures of each class, a dictionary."""
+    columns = {
+        "class": names,
+        "truth_pixels": matrix.truth_pixels.tolist(),
+        **{
+            title: list(map(_number, getattr(matrix, title)))
+            for title in ("iou", "precision", "recall", "dice")
+        },
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _versions():
+    """What the figures were computed with."""
+    backend = keras.config.backend()
+    try:
+        backend += f" {version(backend)}"
+    except PackageNotFoundError:  # installed under another name, such as tensorflow-cpu
+        pass
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "backend": backend,
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "scipy": scipy.__version__,
+    }
+
+
+def _cell(value):
+    return f"{'-' if value is None else format(value, '.4f'):>11}"
 
 
 def _number(value):

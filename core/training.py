@@ -8,7 +8,7 @@ import numpy as np
 
 from core.callbacks import RunFolder
 from core.config import IGNORE
-from core.image import undo_letterbox
+from core.image import class_map
 from core.inference import load_model, predict
 from core.visualize import contact_sheet
 from nets.unet import UNet
@@ -93,6 +93,6 @@ def draw_samples(path, weights, dataset, count=8):
     for index, image, mask, scores in zip(
         indices, images, masks, predict(model, images, config.size, batch_size=1), strict=True
     ):
-        prediction = undo_letterbox(scores, mask.shape).argmax(-1).astype(np.uint8)
+        prediction = class_map(scores, mask.shape)
         rows.append((image, mask, prediction, str(dataset.name(index))))
     contact_sheet(path, rows, config.names, config.palette)

@@ -4,6 +4,7 @@ from PIL import Image
 
 from core.errors import UserError
 from core.image import (
+    class_map,
     letterbox,
     letterbox_mask,
     placement,
@@ -130,7 +131,14 @@ def test_more_than_8_bits_are_refused(tmp_path):
         read_image(tmp_path / "deep.png")
 
 
-def test_more_classes_than_opencv_has_channels(rng):
-    scores = rng.random((4, 4, 200)).astype(np.float32)
-    wide = undo_letterbox(scores, (8, 8))
-    np.testing.assert_array_equal(wide[..., 150:], undo_letterbox(scores[..., 150:], (8, 8)))
+@pytest.mark.parametrize("shape", [(8, 12), (30, 20), (16, 16), (5, 5), (1, 40)])
+def test_the_class_map_is_where_the_resized_scores_are_highest(rng, shape):
+    scores = rng.random((16, 16, 140)).astype(np.float32)
+    found = class_map(scores, shape)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, undo_letterbox(scores, shape).argmax(-1))
+    np.testing.assert_array_equal(class_map(scores), scores.argmax(-1))
+
+
+def test_of_equal_scores_the_first_class_wins():
+    assert class_map(np.array([[[0.2, 0.4, 0.4]]], np.float32)).tolist() == [[1]]

@@ -1,0 +1,50 @@
+"""What the canvas alone costs: scores the true masks, fitted into it and mapped back.
+
+No network that works on this canvas can be expected to score higher: python -m benchmarks.resizing
+--help.
+"""
+
+import argparse
+
+import numpy as np
+from tqdm import tqdm
+
+from core import errors
+from core.config import IGNORE, VOC_CLASSES, VOC_HOME
+from core.flags import Parser, whole_number
+from core.image import class_map, letterbox_mask
+from core.metrics import ConfusionMatrix
+from core.report import block
+from core.VOCdataset import VOCDataset
+
+
+def get_args():
+    """Parses the command line."""
+    parser = Parser(
+        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
+    parser.add_argument("--list", metavar="NAME", default="SegmentationAug/val")
+    parser.add_argument(
+        "--size", nargs=2, type=whole_number(1), metavar=("H", "W"), default=(320, 320)
+    )
+    return parser.parse_args()
+
+
+def main():
+    """Measures."""
+    args = get_args()
+    dataset = VOCDataset(f"{args.data}/ImageSets/{args.list}.txt")
+    classes = len(VOC_CLASSES)
+    matrix = ConfusionMatrix(classes)
+    votes = np.zeros((256, classes), np.float32)
+    votes[:classes] = np.eye(classes)  # pixels of 255 vote for no class
+    assert not votes[IGNORE].any()
+    for index in tqdm(range(len(dataset.image_info)), unit="picture"):
+        mask = dataset.read_mask(index)
+        matrix.add(mask, class_map(votes[letterbox_mask(mask, args.size)], mask.shape))
+    print(block(matrix))
+
+
+if __name__ == "__main__":
+    errors.run(main)
