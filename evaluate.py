@@ -5,8 +5,8 @@ import dataclasses
 from core import backend, errors
 from core.config import PRESETS, PROTOCOLS
 from core.errors import UserError
-from core.files import make_folder
-from core.flags import Parser, add_data_flags, whole_number, with_flags
+from core.files import check_folder
+from core.flags import Parser, add_data_flags, add_inference_flags, whole_number, with_flags
 
 
 def get_args():
@@ -31,6 +31,7 @@ def get_args():
         help="voc: at the picture's own size, 255 left out; letterbox: on the canvas, 255 and "
         "padding as background, as the reference's figures were made (default: %(default)s)",
     )
+    add_inference_flags(parser)
     parser.add_argument(
         "--batch-size", type=whole_number(1), metavar="N", default=8, help="default: %(default)s"
     )
@@ -57,6 +58,14 @@ def get_config(args, trained):
     return config
 
 
+def get_tile(args, config):
+    """Returns whether to cut pictures into tiles."""
+    if args.protocol == "letterbox" and args.tile:
+        raise UserError("--protocol letterbox compares on the canvas. Leave out --tile.")
+    tile = bool(config.crop) if args.tile is None else args.tile
+    return tile and args.protocol != "letterbox"
+
+
 def main():
     """Evaluates."""
     args = get_args()
@@ -64,6 +73,8 @@ def main():
 
     weights = find_weights(args.weights)
     config = get_config(args, read_config(weights))
+    tile = get_tile(args, config)
+    output = check_folder(args.output or weights.parent)
 
     backend.start()
     from core.datasets import open_dataset
@@ -73,14 +84,16 @@ def main():
 
     model, _ = load_model(weights)
     dataset = open_dataset(config, args.split)
-    output = make_folder(args.output or weights.parent)
-    found = score(model, dataset, config, args.protocol, args.batch_size)
+    options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
+    found = score(model, dataset, config, args.protocol, **options)
     facts = {
         "protocol": args.protocol,
         "weights": str(weights),
         "dataset": config.dataset,
         "data": config.data,
         "split": args.split,
+        "tile": tile,
+        "tta": args.tta,
         "pictures": len(dataset.image_info),
     }
     write_report(output, found, config, facts)

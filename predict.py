@@ -2,12 +2,10 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 from core import backend, errors
-from core.errors import UserError
-from core.files import make_folder
-from core.flags import Parser
+from core.files import check_folder
+from core.flags import Parser, add_inference_flags
 
 
 def opacity(text):
@@ -26,10 +24,13 @@ def get_args():
     parser = Parser(
         description="For cat.jpg writes cat_mask.png (class ids as a palette PNG, at the "
         "picture's own size) and cat_overlay.png, and prints the classes found with their share of "
-        "the pixels."
+        "the pixels. For a TIFF file of several pages, TIFF files with as many."
     )
     parser.add_argument(
-        "inputs", nargs="*", metavar="IMAGE | FOLDER", help="default: a picture of the sample data"
+        "inputs",
+        nargs="*",
+        metavar="IMAGE | FOLDER | STACK.tif",
+        help="default: a picture of the sample data",
     )
     parser.add_argument(
         "--weights",
@@ -38,6 +39,12 @@ def get_args():
     )
     parser.add_argument(
         "--output", metavar="DIR", default="predictions", help="default: %(default)s"
+    )
+    add_inference_flags(parser)
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="also save class probabilities, float16 of [height, width, classes], as .npy",
     )
     parser.add_argument(
         "--alpha",
@@ -52,50 +59,42 @@ def get_args():
 def main():
     """Predicts; returns the exit status."""
     args = get_args()
-    from core.inference import find_weights, load_model, predict, read_config
-    from core.pictures import check_output, collect
+    from core.inference import find_weights, load_model, read_config
+    from core.pictures import collect
     from core.sample import sample_folder
 
     weights = find_weights(args.weights)
     read_config(weights)  # refuses what is no model of ours before Keras is started
-    paths = collect(args.inputs or [sample_folder() / "JPEGImages" / "val_000.jpg"])
-    check_output(paths, Path(args.output))
+    inputs = args.inputs or [sample_folder() / "JPEGImages" / "val_000.jpg"]
+    sources = collect(inputs, args.output)
+    output = check_folder(args.output)
 
     backend.start()
     from tqdm import tqdm
 
-    from core.image import class_map, read_image, write_image, write_mask
-    from core.visualize import overlay, summary
+    from core.prediction import predict_files
 
     model, config = load_model(weights)
-    output = make_folder(args.output)
-    failed = []
-    read = []  # pictures that the network has been given and not yet answered
-
-    def images():
-        for path in paths:
-            try:
-                image = read_image(path, config.channels)
-            except UserError as error:
-                failed.append(error)
-                continue
-            read.append((path, image))
-            yield image
-
-    scores = predict(model, images(), config.size, batch_size=min(8, len(paths)))
-    for scores_of_picture in tqdm(scores, total=len(paths), disable=None, unit="picture"):
-        path, image = read.pop(0)
-        mask = class_map(scores_of_picture, image.shape[:2])
-        write_mask(output / f"{path.stem}_mask.png", mask, config.palette)
-        write_image(
-            output / f"{path.stem}_overlay.png", overlay(image, mask, config.palette, args.alpha)
-        )
-        tqdm.write(f"{path}: {summary(mask, config.names)}")
-    if len(failed) == len(paths):
-        raise failed[0]
-    for error in failed:
+    failures = {}
+    lines = predict_files(
+        model,
+        config,
+        sources,
+        output,
+        tile=bool(config.crop) if args.tile is None else args.tile,
+        tta=args.tta,
+        batch_size=min(8, len(sources)),
+        alpha=args.alpha,
+        probabilities=args.probabilities,
+        failures=failures,
+    )
+    for line in tqdm(lines, total=len(sources), disable=None, unit="picture"):
+        tqdm.write(line)
+    if len(failures) == len(sources):
+        raise next(iter(failures.values()))
+    for error in failures.values():
         print(error, file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

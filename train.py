@@ -7,7 +7,7 @@ from pathlib import Path
 from core import backend, errors
 from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
 from core.errors import UserError
-from core.files import make_folder, write_json
+from core.files import check_folder, write_json
 from core.flags import Parser, add_data_flags, names, training_config, whole_number
 
 
@@ -76,6 +76,7 @@ def main():
             file=sys.stderr,
         )
 
+    check_folder(folder)
     backend.start()
     from core.datasets import open_dataset
     from core.training import draw_samples, train
@@ -93,7 +94,6 @@ def main():
         f"with, {config.num_classes} classes: {', '.join(config.names)}.",
         file=sys.stderr,
     )
-    make_folder(folder)
     for name in RUN_FILES + REPORT_FILES:
         (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
     write_json(folder / "config.json", dataclasses.asdict(config))

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from core import errors
 from core.config import IGNORE, VOC_CLASSES, VOC_HOME
 from core.flags import Parser, whole_number
-from core.image import class_map, letterbox_mask
+from core.letterbox import class_map, letterbox_mask
 from core.metrics import ConfusionMatrix
 from core.report import block
 from core.VOCdataset import VOCDataset

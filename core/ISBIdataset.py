@@ -4,12 +4,12 @@ import re
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from core import augment
 from core.augment import elastic_transform
 from core.dataset import Dataset
 from core.errors import UserError
+from core.image import count_pages
 
 __all__ = ["ISBIDataset", "elastic_transform"]
 
@@ -112,7 +112,7 @@ def _slices_of_folders(images, labels):
 
 
 def _slices_of_stacks(images, labels):
-    pages = [_pages(path) for path in (images, labels)]
+    pages = [count_pages(path) for path in (images, labels)]
     if pages[0] != pages[1]:
         raise UserError(
             f"{labels}: has {pages[1]} pages, but {images.name} has {pages[0]}. Make them equal."
@@ -120,16 +120,6 @@ def _slices_of_stacks(images, labels):
     return [{"image_path": images, "mask_path": labels, "page": page} for page in range(pages[0])]
 
 
-def _pages(path):
-    try:
-        with Image.open(path) as stack:
-            return stack.n_frames
-    except OSError as error:
-        raise UserError(
-            f"{path}: cannot be read as a TIFF stack ({error}). Replace the file."
-        ) from error
-
-
 def _natural(path):
     """Sorts 2.png before 10.png."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]

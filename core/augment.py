@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from core.config import IGNORE
-from core.image import PADDING
+from core.letterbox import PADDING
 
 # Pillow's smoothing kernel, which its sharpness is defined by.
 _SMOOTH = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13

@@ -10,7 +10,8 @@ from tqdm import tqdm
 from core import augment
 from core.config import IGNORE
 from core.errors import UserError
-from core.image import letterbox, letterbox_mask, read_image, read_mask
+from core.image import read_image, read_mask
+from core.letterbox import letterbox, letterbox_mask
 
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 

@@ -1,5 +1,6 @@
 """How the scripts speak of what only the user can put right."""
 
+import errno
 import os
 import sys
 
@@ -14,20 +15,22 @@ def run(main):
     0 done, 1 some inputs failed (the return value of `main`), 2 the user must change something (one
     line on stderr), 130 interrupted. Everything else is a defect of ours and keeps its traceback.
     """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="backslashreplace")  # names in letters that a terminal lacks
     try:
         status = main()
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except UserError as error:
         status = _say(error)
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        status = _say(
-            f"{error.filename}: {error.strerror}. Give access to it, or name another path."
-        )
+        where = error.filename or "what is written to"
+        status = _say(f"{where}: {error.strerror}. Give access to it, or name another path.")
     except KeyboardInterrupt:
         _say("interrupted.")
         status = 130

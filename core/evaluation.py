@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from core.config import ISBI_CLASSES
 from core.errors import UserError
-from core.image import letterbox, undo_letterbox
 from core.inference import predict
+from core.letterbox import letterbox
 from core.metrics import ConfusionMatrix, confusion_matrix, judge
 from core.parallel import mapped
 from core.segments import slice_scores
@@ -33,7 +33,7 @@ class Evaluation:
     segments: list | None
 
 
-def score(model, dataset, config, protocol, batch_size=8, worst=8):
+def score(model, dataset, config, protocol, *, tile=False, tta=False, batch_size=8, worst=8):
     """Runs a data set through a model and compares.
 
     Reading, and the comparing of what has been predicted, go on beside the network. What is kept
@@ -44,6 +44,8 @@ def score(model, dataset, config, protocol, batch_size=8, worst=8):
         dataset: a `Dataset`.
         config: the model's `Config`.
         protocol: "voc" or "letterbox", see `core.metrics.judge`.
+        tile: whether to cut pictures into tiles, see `core.inference.predict`.
+        tta: whether to average over flips and turns.
         batch_size: pictures in a batch.
         worst: how many of the pictures with the lowest own MIoU to keep.
 
@@ -69,18 +71,19 @@ def score(model, dataset, config, protocol, batch_size=8, worst=8):
             yield pair[0]
 
     def answers():
-        for probabilities in predict(model, images(), config.size, batch_size):
-            yield (*given.popleft(), probabilities)
+        keep = None if found.segments is None else np.float32
+        options = {"tile": tile, "tta": tta, "batch_size": batch_size, "keep": keep}
+        for answer in predict(model, images(), config, **options):
+            yield (*given.popleft(), answer)
 
-    def compare(answer):
-        image, mask, probabilities = answer
-        truth, prediction = judge(probabilities, mask, protocol)
+    def compare(answered):
+        image, mask, answer = answered
+        truth, prediction = judge(answer, mask, protocol)
         own = ConfusionMatrix(config.num_classes)  # classes that a picture lacks are left out
         own.add(truth, prediction)
         segments = None
         if found.segments is not None:
-            cell = undo_letterbox(probabilities[..., 1:], mask.shape)[..., 0]
-            segments = slice_scores(cell, mask)
+            segments = slice_scores(answer.probabilities()[..., 1], mask)
         shown = image if protocol == "voc" else letterbox(image, config.size)
         return own, segments, (shown, truth, prediction)
 

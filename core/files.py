@@ -4,24 +4,31 @@ import contextlib
 import csv
 import json
 import os
+import tempfile
 from pathlib import Path
 
 from core.errors import UserError
 
 
-def make_folder(folder):
-    """Makes a folder and its parents; returns it as a Path.
+def check_folder(folder):
+    """Makes sure, before long work, that a folder can be written to; does not make it yet.
+
+    Returns:
+        The folder, a Path.
 
     Raises:
-        UserError: if that is not possible.
+        UserError: if it cannot be written to, or made.
     """
     folder = Path(folder)
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=there):
+            pass
     except OSError as error:
         raise UserError(
-            f"{folder}: this folder cannot be made ({error.strerror}). Name another one with "
-            "--output."
+            f"{folder}: cannot be written to ({error.strerror}). Name another folder with --output."
         ) from error
     return folder
 
@@ -30,7 +37,8 @@ def make_folder(folder):
 def replacing(path):
     """Gives the name of a file beside `path` to write to, and renames it to `path` at the end.
 
-    If the block fails or is interrupted, `path` stays as it was and the file beside it goes away.
+    The folder is made if need be. If the block fails or is interrupted, `path` stays as it was and
+    the file beside it goes away.
 
     Raises:
         UserError: if the file cannot be written (no space, no permission).
@@ -38,6 +46,7 @@ def replacing(path):
     path = Path(path)
     partial = path.with_name(f".{path.stem}-partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, path)
     except OSError as error:
@@ -46,7 +55,8 @@ def replacing(path):
             "another folder with --output."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be what cannot be used
+            partial.unlink(missing_ok=True)
 
 
 def write_json(path, content):

@@ -51,6 +51,21 @@ def share(text):
     return value
 
 
+def add_inference_flags(parser):
+    """Adds the flags that say how a model looks at pictures."""
+    parser.add_argument(
+        "--tile",
+        action=argparse.BooleanOptionalAction,
+        help="cut pictures into overlapping tiles at their own resolution, instead of fitting them "
+        "into the canvas (default: as trained)",
+    )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="average over flips and, where height and width are equal, quarter turns",
+    )
+
+
 def add_data_flags(parser, default):
     """Adds the flags that say which data is meant; `default` says what goes without them."""
     group = parser.add_argument_group("data")

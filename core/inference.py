@@ -1,17 +1,22 @@
 """Using a trained model: finding it, loading it, and running pictures through it."""
 
+import dataclasses
 import itertools
+import math
 import zipfile
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from core.config import Config
 from core.errors import UserError
 from core.files import replacing
-from core.image import letterbox
+from core.letterbox import class_map, letterbox, undo_letterbox
+from core.tiles import core_of, cut, geometry, places
 
 CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
+TILE_BUDGET = 2**25  # pixels of a batch of tiles, times the filters of the first level
 
 
 def find_weights(path=None):
@@ -96,21 +101,118 @@ def load_model(path):
     return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config
 
 
-def predict(model, images, size, batch_size=8):
+@dataclasses.dataclass
+class OnCanvas:
+    """What the network says of a picture that was fitted into the canvas.
+
+    Attributes:
+        scores: class probabilities on the canvas, float32 `[height, width, K]`.
+        shape: the picture's own height and width.
+    """
+
+    scores: np.ndarray
+    shape: tuple
+
+    def class_map(self):
+        """The most probable class at each of the picture's own pixels, uint8 `[H, W]`."""
+        return class_map(self.scores, self.shape)
+
+    def probabilities(self):
+        """The class probabilities at the picture's own pixels, float32 `[H, W, K]`."""
+        return undo_letterbox(self.scores, self.shape)
+
+
+class OnTiles:
+    """What the network says of a picture that was cut into tiles.
+
+    Args:
+        shape: the picture's own height and width.
+        classes: K.
+        keep: dtype to keep the probabilities in; None keeps only the most probable classes.
+    """
+
+    def __init__(self, shape, classes, keep):
+        self._mask = np.empty(shape, np.uint8)
+        self._kept = None if keep is None else np.empty((*shape, classes), keep)
+
+    def put(self, place, scores):
+        """Takes the probabilities of a core."""
+        self._mask[place] = class_map(scores)
+        if self._kept is not None:
+            self._kept[place] = scores
+
+    def class_map(self):
+        """The most probable class at each pixel, uint8 `[H, W]`."""
+        return self._mask
+
+    def probabilities(self):
+        """The class probabilities at each pixel, `[H, W, K]`, if they were to be kept."""
+        return self._kept
+
+
+def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=None):
     """Runs pictures of any sizes through a model, in batches of one shape.
 
     Args:
         model: from `load_model`.
         images: iterable of uint8 `[H, W, C]`.
-        size: the canvas, `(height, width)`.
-        batch_size: pictures in a batch; the last one is filled up, so that every batch has one
-            shape.
+        config: the model's `Config`.
+        tile: whether to cut pictures into overlapping tiles at their own resolution, instead of
+            fitting them into the canvas.
+        tta: whether to average over flips and, where height and width are equal, quarter turns.
+        batch_size: canvases in a batch, or tiles, as far as memory goes.
+        keep: with tiles, the dtype to keep probabilities in; None keeps only the classes.
 
     Yields:
-        For each picture, in order, its class probabilities on the canvas, float32 `[height, width,
-        K]`.
+        An `OnCanvas` or `OnTiles` for each picture, in order.
     """
+    if tile:
+        yield from _on_tiles(model, images, config, tta, batch_size, keep)
+    else:
+        yield from _on_canvas(model, images, config, tta, batch_size)
+
+
+def _on_canvas(model, images, config, tta, batch_size):
+    """Fits pictures into the canvas; the last batch is filled up, so that all have one shape."""
     images = iter(images)
-    while rows := [letterbox(image, size) for image in itertools.islice(images, batch_size)]:
-        batch = np.stack(rows + rows[-1:] * (batch_size - len(rows)))
-        yield from model.predict_on_batch(batch)[: len(rows)]
+    while part := list(itertools.islice(images, batch_size)):
+        rows = [letterbox(image, config.size) for image in part]
+        scores = _run(model, np.stack(rows + rows[-1:] * (batch_size - len(rows))), tta)
+        for image, scores_of_image in zip(part, scores, strict=False):
+            yield OnCanvas(scores_of_image, image.shape[:2])
+
+
+def _on_tiles(model, images, config, tta, batch_size, keep):
+    """Cuts pictures into tiles; tiles of one shape share batches, also those of two pictures."""
+    needs = geometry(model)
+    longest = math.isqrt(TILE_BUDGET // config.filters)
+
+    def tiles():
+        for image in images:
+            answer = OnTiles(image.shape[:2], config.num_classes, keep)
+            cores = places(image.shape, needs, longest)
+            for place in tqdm(cores, "tiles", leave=False, disable=None if cores[8:] else True):
+                yield answer, place, place is cores[-1], cut(image, needs, place)
+
+    for shape, group in itertools.groupby(tiles(), key=lambda entry: entry[-1].shape):
+        fitting = TILE_BUDGET // (config.filters * shape[0] * shape[1])
+        while part := list(itertools.islice(group, max(1, min(batch_size, fitting)))):
+            scores = _run(model, np.stack([tile for *_, tile in part]), tta)
+            for (answer, place, last, _), scores_of_tile in zip(part, scores, strict=True):
+                mask = answer.class_map()
+                answer.put(place, core_of(scores_of_tile, needs, place, mask.shape))
+                if last:
+                    yield answer
+
+
+def _run(model, batch, tta):
+    """Class probabilities of a batch `[B, H, W, C]`, float32 `[B, H, W, K]`."""
+    if not tta:
+        return model.predict_on_batch(batch)
+    turns = range(4) if batch.shape[1] == batch.shape[2] else (0, 2)
+    total = 0
+    for turn, mirror in itertools.product(turns, (1, -1)):
+        view = np.rot90(batch[:, :, ::mirror], turn, (1, 2))
+        scores = model.predict_on_batch(np.ascontiguousarray(view))
+        total += np.rot90(scores, -turn, (1, 2))[:, :, ::mirror]
+    return total / (2 * len(turns))

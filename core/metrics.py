@@ -7,7 +7,7 @@ In the formulas, `n_ij` is the number of pixels of true class i that were predic
 import numpy as np
 
 from core.config import IGNORE
-from core.image import class_map, letterbox_mask
+from core.letterbox import class_map, letterbox_mask
 
 
 class ConfusionMatrix:
@@ -110,7 +110,7 @@ def _mean(values):
     return values.mean() if values.size else np.nan
 
 
-def judge(probabilities, mask, protocol):
+def judge(answer, mask, protocol):
     """Returns truth and prediction of a picture as a protocol compares them.
 
     "voc": the prediction is mapped back to the picture's own size and compared with its mask as it
@@ -118,7 +118,7 @@ def judge(probabilities, mask, protocol):
     255 and the padding counted as background.
 
     Args:
-        probabilities: float32 `[height, width, K]`, on the canvas.
+        answer: what `core.inference.predict` said of the picture; for "letterbox" on the canvas.
         mask: the picture's own mask, uint8 `[H, W]`.
         protocol: "voc" or "letterbox".
 
@@ -126,9 +126,9 @@ def judge(probabilities, mask, protocol):
         Two integer arrays of one shape.
     """
     if protocol == "voc":
-        return mask, class_map(probabilities, mask.shape)
-    truth = letterbox_mask(mask, probabilities.shape[:2])
-    return np.where(truth == IGNORE, 0, truth), class_map(probabilities)
+        return mask, answer.class_map()
+    truth = letterbox_mask(mask, answer.scores.shape[:2])
+    return np.where(truth == IGNORE, 0, truth), class_map(answer.scores)
 
 
 def confusion_matrix(num_classes, protocol):

@@ -1,5 +1,8 @@
-"""Which pictures a user means, and whether their predictions have a place."""
+"""Which pictures a user means."""
 
+import dataclasses
+import glob
+import os
 from pathlib import Path
 
 from core.errors import UserError
@@ -7,42 +10,65 @@ from core.errors import UserError
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
-def collect(inputs):
-    """Returns the pictures that are meant: files as they are, the pictures of folders in order.
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file to predict.
+
+    Attributes:
+        path: the file.
+        folder: where it lies below the folder that the user named.
+    """
+
+    path: Path
+    folder: Path = Path()
+
+
+def collect(inputs, output):
+    """Returns the pictures that are meant, each once.
+
+    Args:
+        inputs: names of files, of folders (all pictures in and below them, in order; hidden ones
+            are left out), and patterns such as `*.jpg`.
+        output: the folder for the predictions, which is never gone into.
 
     Raises:
-        UserError: if a name does not exist, a folder has no pictures or two would write one file.
+        UserError: if a name does not exist, a folder has no pictures, or predictions would be
+            written among the pictures.
     """
-    paths = []
-    for name in map(Path, inputs):
-        if name.is_dir():
-            found = sorted(path for path in name.iterdir() if path.suffix.lower() in SUFFIXES)
-            if not found:
-                raise UserError(
-                    f"{name}: this folder has no pictures ({', '.join(sorted(SUFFIXES))})."
-                )
-            paths += found
-        elif name.exists():
-            paths.append(name)
+    output = Path(output).resolve()
+    found = {}
+    for name in inputs:
+        path = Path(name)
+        if path.exists():
+            matches = [path]
         else:
-            raise UserError(f"{name}: there is no such file or folder.")
-    paths = list(dict.fromkeys(paths))
-    seen = {}
-    for path in paths:
-        if seen.setdefault(path.stem, path) != path:
-            raise UserError(
-                f"{path} and {seen[path.stem]} would both write {path.stem}_mask.png. Run them "
-                "one after the other, with another --output."
-            )
-    return paths
-
-
-def check_output(paths, output):
-    """Makes sure that no prediction is written among the pictures, where it could replace a file.
-
-    Raises:
-        UserError: if `output` is the folder of one of the pictures.
-    """
-    for path in paths:
-        if path.resolve().parent == output.resolve():
+            matches = [Path(match) for match in sorted(glob.glob(str(name), recursive=True))]
+            if not matches:
+                raise UserError(f"{name}: there is no such file or folder.")
+        for match in matches:
+            for source in _walk(match, output) if match.is_dir() else [Source(match)]:
+                found.setdefault(source.path, source)
+    for path in found:
+        if path.resolve().parent == output:
             raise UserError(f"{output}: {path} lies there. Name another folder with --output.")
+    return list(found.values())
+
+
+def _walk(top, output):
+    """The pictures in and below a folder."""
+    found = []
+    for folder, folders, files in os.walk(top):
+        folder = Path(folder)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and (folder / name).resolve() != output
+        )
+        found += [
+            Source(folder / name, folder.relative_to(top))
+            for name in sorted(files)
+            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+        ]
+    if not found:
+        raise UserError(f"{top}: this folder has no pictures ({', '.join(sorted(SUFFIXES))}).")
+    return found

@@ -1,5 +1,6 @@
 """What evaluate.py prints and writes."""
 
+import contextlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -8,7 +9,8 @@ import keras
 import numpy as np
 import scipy
 
-from core.files import write_csv, write_json
+from core.config import REPORT_FILES
+from core.files import replacing, write_csv, write_json
 from core.segments import best_scores
 from core.visualize import contact_sheet
 
@@ -32,7 +34,8 @@ def membranes(found):
         return None
     lines = [f"pixel error: {1 - found.matrix.pixel_accuracy:.4f}"]
     for name, (value, threshold) in best_scores(found.segments).items():
-        lines.append(f"{name.replace('v', 'V', 1)}: {value:.4f} (threshold {threshold})")
+        best = "no true cells" if threshold is None else f"threshold {threshold}"
+        lines.append(f"{name.replace('v', 'V', 1)}: {value:.4f} ({best})")
     return "\n".join(lines)
 
 
@@ -81,18 +84,18 @@ def write_report(folder, found, config, facts):
         figures["pixel_error"] = 1 - figures["pixel_accuracy"]
         for name, (value, threshold) in best_scores(found.segments).items():
             figures |= {name: _number(value), f"{name}_threshold": threshold}
-    write_json(folder / "metrics.json", {**figures, **facts, "versions": _versions()})
-    write_csv(folder / "per_class.csv", [list(rows[0]), *(list(row.values()) for row in rows)])
     counts = zip(names, matrix.counts.tolist(), strict=True)
-    write_csv(
-        folder / "confusion.csv",
-        [["truth / prediction", *names], *([name, *row] for name, row in counts)],
-    )
+    confusion = [["truth / prediction", *names], *([name, *row] for name, row in counts)]
     sheet = [
         (image, truth, prediction, f"{name}: MIoU {score:.4f}")
         for score, name, image, truth, prediction in found.worst
     ]
-    contact_sheet(folder / "worst.png", sheet, names, config.palette)
+    with contextlib.ExitStack() as together:  # all four files or none
+        files = {name: together.enter_context(replacing(folder / name)) for name in REPORT_FILES}
+        write_json(files["metrics.json"], {**figures, **facts, "versions": _versions()})
+        write_csv(files["per_class.csv"], [list(rows[0]), *(list(row.values()) for row in rows)])
+        write_csv(files["confusion.csv"], confusion)
+        contact_sheet(files["worst.png"], sheet, names, config.palette)
 
 
 def _rows(matrix, names):

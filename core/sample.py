@@ -16,7 +16,7 @@ from PIL import Image
 
 from core.config import IGNORE, SAMPLE_CLASSES
 from core.errors import UserError
-from core.image import write_mask
+from core.image import palette_image, write_image
 from core.visualize import voc_palette
 
 SIZE = 128
@@ -68,7 +68,7 @@ def write_sample(folder):
                     subsampling=0,
                 )
                 path = partial / "SegmentationClass" / f"{picture_id}.png"
-                write_mask(path, mask, voc_palette())
+                write_image(path, palette_image(mask, voc_palette()))
             listing = partial / "ImageSets" / "Segmentation" / f"{split}.txt"
             listing.write_text("".join(f"{picture_id}\n" for picture_id in ids))
         partial.chmod(0o755)

@@ -23,7 +23,9 @@ algorithms for connectomics, Frontiers in Neuroanatomy 9:142, 2015, doi 10.3389/
 
   Both are F-scores, harmonic means of what splits and what merges of cells leave over, from 0 to 1;
   both are 1 only where all cells are parted as in the truth.
-- The score of a stack is the mean over its slices; the best over the thresholds is reported.
+- The score of a stack is the mean over its slices, at one threshold for all; the best over the
+  thresholds is reported. (A program that adds up all slices' `p_ij^2` before it divides lets the
+  slices with the largest mistakes weigh more.)
 """
 
 import cv2
@@ -107,10 +109,13 @@ def best_scores(slices):
             nothing.
 
     Returns:
-        `{"v_rand": (score, threshold), "v_info": (score, threshold)}`.
+        `{"v_rand": (score, threshold), "v_info": (score, threshold)}`; NaN and None without any
+        true cell.
     """
     known = [scores for scores in slices if not np.isnan(scores).any()]
-    means = np.mean(known, axis=0) if known else np.full((len(THRESHOLDS), 2), np.nan)
+    if not known:
+        return dict.fromkeys(("v_rand", "v_info"), (np.nan, None))
+    means = np.mean(known, axis=0)
     rows = means.argmax(axis=0)
     return {
         name: (float(means[row, column]), THRESHOLDS[row])

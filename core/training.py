@@ -8,7 +8,6 @@ import numpy as np
 
 from core.callbacks import RunFolder
 from core.config import IGNORE
-from core.image import class_map
 from core.inference import load_model, predict
 from core.visualize import contact_sheet
 from nets.unet import UNet
@@ -90,9 +89,7 @@ def draw_samples(path, weights, dataset, count=8):
     indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
     images, masks = zip(*map(dataset.load, indices), strict=True)
     rows = []
-    for index, image, mask, scores in zip(
-        indices, images, masks, predict(model, images, config.size, batch_size=1), strict=True
-    ):
-        prediction = class_map(scores, mask.shape)
-        rows.append((image, mask, prediction, str(dataset.name(index))))
+    answers = predict(model, images, config, tile=bool(config.crop), batch_size=1)
+    for index, image, mask, answer in zip(indices, images, masks, answers, strict=True):
+        rows.append((image, mask, answer.class_map(), str(dataset.name(index))))
     contact_sheet(path, rows, config.names, config.palette)

@@ -2,10 +2,12 @@
 
 import math
 
+import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from core.image import letterbox, letterbox_mask, write_image
+from core.image import write_image
+from core.letterbox import letterbox, letterbox_mask
 
 _INK, _PALE, _PAPER = (40, 40, 40), (215, 215, 215), (255, 255, 255)
 _COLOURS = {"training": (31, 119, 180), "validation": (214, 108, 14)}
@@ -47,14 +49,23 @@ def overlay(image, mask, palette, alpha=0.5):
     Returns:
         uint8 `[H, W, 3]`.
     """
-    picture = np.broadcast_to(image, (*image.shape[:2], 3)).astype(np.float32)
-    share = np.where(mask > 0, np.float32(alpha), np.float32(0))[..., None]
-    return np.rint(picture + share * (colorize(mask, palette) - picture)).astype(np.uint8)
+    shown = np.empty((*mask.shape, 3), np.uint8)
+    for rows in _blocks(mask):  # so that what is needed in between does not grow with the picture
+        picture = np.ascontiguousarray(np.broadcast_to(image[rows], shown[rows].shape))
+        cv2.addWeighted(colorize(mask[rows], palette), alpha, picture, 1 - alpha, 0, shown[rows])
+        np.copyto(shown[rows], picture, where=(mask[rows] == 0)[..., None])
+    return shown
+
+
+def _blocks(mask):
+    """Slices that divide a mask's rows into blocks of about a million pixels."""
+    step = max(1, 2**20 // mask.shape[1])
+    return [slice(first, first + step) for first in range(0, len(mask), step)]
 
 
 def summary(mask, names):
     """Says which classes a mask has, the largest first, and their share of the pixels."""
-    counts = np.bincount(mask.ravel(), minlength=len(names))
+    counts = sum(np.bincount(mask[rows].ravel(), minlength=len(names)) for rows in _blocks(mask))
     found = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
     return ", ".join(f"{names[i]} {counts[i] / mask.size:.1%}" for i in found)
 

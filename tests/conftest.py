@@ -1,14 +1,18 @@
 """Fixtures: tiny data sets, and the scripts called in this process."""
 
+import dataclasses
 import importlib
 import sys
 
 import cv2
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from core import backend, errors
+from core.config import Config
+from core.inference import save_model
 from core.visualize import voc_palette
 
 backend.start()
@@ -57,6 +61,29 @@ def write_isbi(root, count=5, size=32):
         Image.fromarray(np.full((size, size), number, np.uint8)).save(root / f"image/{number}.png")
         Image.fromarray(label).save(root / f"label/{number}.png")
     return root
+
+
+GREYS = (128, 21, 231)  # of classes 0, 1, 2; the padding is 128 and so is background
+NAMES = ("background", "a", "b")
+
+
+def grey_model(greys=GREYS, channels=3):
+    """A network of one convolution: the class whose grey is nearest has the highest logit."""
+    levels = np.array(greys, np.float32)
+    pixels = keras.Input((None, None, channels))
+    convolution = keras.layers.Conv2D(len(greys), 1)
+    model = keras.Model(pixels, convolution(keras.layers.Rescaling(1 / 255)(pixels)))
+    kernel = np.tile(2 * levels * 255 / channels, (1, 1, channels, 1))
+    convolution.set_weights([kernel / 100, -np.square(levels) / 100])
+    return model
+
+
+def save_grey_model(path, **settings):
+    """Saves it with settings of a canvas of 48x48 and returns them."""
+    config = Config(class_names=NAMES, size=(48, 48), palette=((0, 0, 0), (200, 0, 0), (0, 200, 0)))
+    config = dataclasses.replace(config, **settings)
+    save_model(grey_model(channels=config.channels), path, config)
+    return config
 
 
 @pytest.fixture

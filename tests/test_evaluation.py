@@ -1,7 +1,6 @@
 """Scoring as a whole, with a model that knows the answer: it tells classes by their grey."""
 
 import csv
-import dataclasses
 import json
 from pathlib import Path
 
@@ -16,21 +15,7 @@ from core.image import read_mask
 from core.inference import load_model, save_model
 from core.report import block, table
 from core.VOCdataset import VOCDataset
-from tests.conftest import write_isbi
-
-GREYS = (128, 21, 231)  # of classes 0, 1, 2; the padding is 128 and so is background
-NAMES = ("background", "a", "b")
-
-
-def grey_model(greys=GREYS, channels=3):
-    """A network of one convolution: the class whose grey is nearest has the highest logit."""
-    levels = np.array(greys, np.float32)
-    pixels = keras.Input((None, None, channels))
-    convolution = keras.layers.Conv2D(len(greys), 1)
-    model = keras.Model(pixels, convolution(keras.layers.Rescaling(1 / 255)(pixels)))
-    kernel = np.tile(2 * levels * 255 / channels, (1, 1, channels, 1))
-    convolution.set_weights([kernel / 100, -np.square(levels) / 100])
-    return model
+from tests.conftest import GREYS, NAMES, grey_model, save_grey_model, write_isbi
 
 
 @pytest.fixture
@@ -44,22 +29,10 @@ def shown(voc):
     return voc
 
 
-def save(data, path, **settings):
-    config = Config(
-        data=str(data),
-        class_names=NAMES,
-        size=(48, 48),
-        palette=((0, 0, 0), (200, 0, 0), (0, 200, 0)),
-    )
-    config = dataclasses.replace(config, **settings)
-    save_model(grey_model(), path, config)
-    return config
-
-
 @pytest.mark.parametrize("protocol", ["voc", "letterbox"])
 def test_a_perfect_prediction_scores_1(call, shown, protocol):
     """Through the whole script: the canvas pads the pictures, but does not resize them."""
-    save(shown, "model.keras")
+    save_grey_model("model.keras", data=str(shown))
     status, out, _ = call(
         "evaluate", "--weights", "model.keras", "--protocol", protocol, "--output", "report"
     )
@@ -78,12 +51,12 @@ def scored(config, data, batch_size=8, workers=1, order=None, **settings):
     if order:
         dataset.image_info = [dataset.image_info[i] for i in order]
     model, _ = load_model("model.keras")
-    return score(model, dataset, config, "voc", batch_size)
+    return score(model, dataset, config, "voc", batch_size=batch_size)
 
 
 def test_scores_do_not_depend_on_how_they_are_computed(voc):
     """Batch size, order and number of workers; pictures of noise, so that much is wrong."""
-    config = save(voc, "model.keras")
+    config = save_grey_model("model.keras", data=str(voc))
     wanted = scored(config, voc)
     assert 0 < wanted.matrix.mean_iou < 1 and len(wanted.worst) == 4
     for options in (
@@ -99,7 +72,7 @@ def test_scores_do_not_depend_on_how_they_are_computed(voc):
 
 
 def test_twice_the_data_has_the_same_score(voc):
-    config = save(voc, "model.keras")
+    config = save_grey_model("model.keras", data=str(voc))
     once, twice = scored(config, voc), scored(config, voc, order=[0, 1, 2, 3] * 2)
     np.testing.assert_array_equal(twice.matrix.counts, 2 * once.matrix.counts)
     assert block(twice.matrix) == block(once.matrix)
@@ -107,7 +80,7 @@ def test_twice_the_data_has_the_same_score(voc):
 
 def test_the_worst_pictures(shown):
     """One of four pictures is damaged; the worst come first, each with its own MIoU."""
-    config = save(shown, "model.keras")
+    config = save_grey_model("model.keras", data=str(shown))
     Image.new("RGB", (48, 40), (128, 128, 128)).save(shown / "JPEGImages/picture4.jpg")
     found = scored(config, shown)
     assert [name for _, name, *_ in found.worst][0] == "picture4"
@@ -131,7 +104,7 @@ def test_one_trace_serves_all_batches(voc, monkeypatch):
         raise AssertionError("predict was called")
 
     monkeypatch.setattr(keras.Model, "predict", refuse)
-    config = save(voc, "model.keras")
+    config = save_grey_model("model.keras", data=str(voc))
     model, _ = load_model("model.keras")
     traced = keras.Model(model.inputs, Traced()(model.outputs[0]))
     dataset = VOCDataset(voc / "ImageSets/Segmentation/train.txt", num_classes=3)
@@ -142,7 +115,7 @@ def test_one_trace_serves_all_batches(voc, monkeypatch):
 
 
 def test_the_table(voc):
-    config = save(voc, "model.keras")
+    config = save_grey_model("model.keras", data=str(voc))
     matrix = scored(config, voc).matrix
     matrix.counts[:] = [[6, 2, 0], [4, 8, 0], [0, 0, 0]]
     assert table(matrix, NAMES).splitlines() == [
@@ -157,7 +130,7 @@ def test_the_table(voc):
 
 
 def test_the_report_s_files(call, voc):
-    save(voc, "model.keras")
+    save_grey_model("model.keras", data=str(voc))
     status, out, _ = call("evaluate", "--weights", "model.keras", "--split", "train")
     assert status == 0 and "pixel error" not in out
     metrics = json.loads(Path("metrics.json").read_text())
@@ -222,13 +195,13 @@ def evaluate(call):
 
 
 def test_a_picture_without_a_mask(call, voc):
-    save(voc, "model.keras")
+    save_grey_model("model.keras", data=str(voc))
     (voc / "SegmentationClass/picture1.png").unlink()
     refused(evaluate(call), "picture1.png: there is no such mask", "val.txt lists 'picture1'")
 
 
 def test_no_masks_at_all(call, voc):
-    save(voc, "model.keras")
+    save_grey_model("model.keras", data=str(voc))
     for path in (voc / "SegmentationClass").iterdir():
         path.unlink()
     refused(evaluate(call), "picture0.png: there is no such mask")
@@ -237,20 +210,20 @@ def test_no_masks_at_all(call, voc):
 
 
 def test_masks_that_say_nothing(call, voc):
-    save(voc, "model.keras")
+    save_grey_model("model.keras", data=str(voc))
     for path in (voc / "SegmentationClass").iterdir():
         Image.new("L", (48, 40), 255).save(path)
     refused(evaluate(call), "hold nothing but 255", "no truth to compare with")
 
 
 def test_a_mask_with_more_classes_than_the_model(call, voc):
-    save(voc, "model.keras")
+    save_grey_model("model.keras", data=str(voc))
     Image.new("L", (48, 40), 7).save(voc / "SegmentationClass/picture1.png")
     refused(evaluate(call), "picture1.png: pixel value 7 is neither a class (0..2)")
 
 
 def test_other_numbers_of_classes(call, voc):
-    save(voc, "model.keras")
+    save_grey_model("model.keras", data=str(voc))
     refused(
         call("evaluate", "--weights", "model.keras", "--dataset", "sample", "--output", "report"),
         "The model tells 3 classes apart (background, a, b), the data has 5",

@@ -1,7 +1,7 @@
 import pytest
 
 from core.errors import UserError
-from core.files import make_folder, replacing, write_csv, write_json
+from core.files import check_folder, replacing, write_csv, write_json
 
 
 def test_replacing_is_all_or_nothing(tmp_path):
@@ -15,14 +15,24 @@ def test_replacing_is_all_or_nothing(tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(UserError, match="table.csv: cannot be written"):
-        write_csv(tmp_path / "nowhere" / "table.csv", [[1]])
-
-
-def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file/run: this folder cannot be made"):
-        make_folder(tmp_path / "file" / "run")
+    with pytest.raises(UserError, match="table.csv: cannot be written"):
+        write_csv(tmp_path / "file" / "table.csv", [[1]])
+
+
+def test_folders_are_made_when_something_is_written(tmp_path):
+    assert check_folder(tmp_path / "run" / "1") == tmp_path / "run" / "1"
+    assert not (tmp_path / "run").exists()
+    write_csv(tmp_path / "run" / "1" / "table.csv", [[1]])
+    assert [path.name for path in (tmp_path / "run" / "1").iterdir()] == ["table.csv"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file/run: cannot be written to"):
+        check_folder(tmp_path / "file" / "run")
+    with pytest.raises(UserError, match="/sys/kernel: cannot be written to"):
+        check_folder("/sys/kernel")
 
 
 def test_csv(tmp_path):

@@ -1,75 +1,20 @@
+import struct
+import warnings
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from core.errors import UserError
 from core.image import (
-    class_map,
-    letterbox,
-    letterbox_mask,
-    placement,
+    count_pages,
+    palette_image,
     read_image,
     read_mask,
-    undo_letterbox,
-    write_mask,
+    read_note,
+    write_image,
 )
-
-
-@pytest.mark.parametrize(
-    ("shape", "size", "expected"),
-    [
-        ((375, 500), (320, 320), (40, 0, 240, 320)),
-        ((500, 375), (320, 320), (0, 40, 320, 240)),
-        ((333, 500), (320, 320), (53, 0, 213, 320)),  # 213.12; int(h * scale) could give 212
-        ((320, 320), (320, 320), (0, 0, 320, 320)),
-        ((1, 5000), (32, 32), (15, 0, 1, 32)),  # never less than one pixel
-        ((10, 20), (64, 32), (24, 0, 16, 32)),  # enlarged
-    ],
-)
-def test_placement(shape, size, expected):
-    assert placement(shape, size) == expected
-
-
-def test_letterbox_fills_with_grey_and_255():
-    image, mask = np.zeros((10, 20, 3), np.uint8), np.ones((10, 20), np.uint8)
-    box, ids = letterbox(image, (32, 32)), letterbox_mask(mask, (32, 32))
-    assert box.shape == (32, 32, 3) and box.dtype == ids.dtype == np.uint8
-    assert (box[:8] == 128).all() and (box[8:24] == 0).all() and (box[24:] == 128).all()
-    assert (ids[:8] == 255).all() and (ids[8:24] == 1).all() and (ids[24:] == 255).all()
-
-
-def test_letterbox_keeps_a_single_channel():
-    assert letterbox(np.zeros((10, 20, 1), np.uint8), (32, 48)).shape == (32, 48, 1)
-
-
-def test_masks_get_no_new_ids(rng):
-    mask = rng.choice(np.array([0, 3, 17, 255], np.uint8), (37, 53))
-    for size in ((16, 16), (96, 64)):
-        assert set(np.unique(letterbox_mask(mask, size))) <= {0, 3, 17, 255}
-
-
-def test_picture_and_mask_lie_upon_each_other():
-    mask = np.zeros((60, 90), np.uint8)
-    mask[20:41, 33:71] = 1
-    image = (mask * 200)[..., None]
-    for size in ((32, 32), (160, 128)):
-        box, ids = letterbox(image, size)[..., 0], letterbox_mask(mask, size)
-        known = ids != 255
-        assert ((box > 100) == (ids == 1))[known].mean() > 0.995
-
-
-def test_undo_letterbox_returns_to_the_picture(rng):
-    mask = np.zeros((45, 70), np.uint8)
-    mask[10:30, 20:50] = 1
-    scores = np.eye(2, dtype=np.float32)[letterbox_mask(mask, (96, 96)) % 255]
-    back = undo_letterbox(scores, mask.shape)
-    assert back.shape == (45, 70, 2)
-    np.testing.assert_array_equal(back.argmax(-1), mask)
-
-
-def test_undo_letterbox_interpolates_bilinearly():
-    scores = np.array([0, 1], np.float32).reshape(1, 2, 1)  # a picture of 1x4 on a canvas of 1x2
-    np.testing.assert_allclose(undo_letterbox(scores, (2, 4))[0, :, 0], [0, 0.25, 0.75, 1])
 
 
 def test_read_image_makes_the_wanted_channels(tmp_path):
@@ -90,7 +35,7 @@ def test_read_image_turns_a_picture_upright(tmp_path):
 
 def test_read_mask_gives_the_values_not_the_colours(tmp_path):
     ids = np.array([[0, 1, 20, 255]], np.uint8)
-    write_mask(tmp_path / "mask.png", ids, [(0, 0, 0), (1, 2, 3)])
+    write_image(tmp_path / "mask.png", palette_image(ids, [(0, 0, 0), (1, 2, 3)]))
     np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), ids)
     assert Image.open(tmp_path / "mask.png").convert("RGB").getpixel((1, 0)) == (1, 2, 3)
     Image.fromarray(ids).save(tmp_path / "grey.png")
@@ -125,20 +70,101 @@ def test_a_mask_of_colours_is_refused(tmp_path):
         read_mask(tmp_path / "colours.png")
 
 
-def test_more_than_8_bits_are_refused(tmp_path):
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(UserError, match="more than 8 bits"):
-        read_image(tmp_path / "deep.png")
+def save(path, values):
+    Image.fromarray(np.array(values)).save(path)
+    return path
 
 
-@pytest.mark.parametrize("shape", [(8, 12), (30, 20), (16, 16), (5, 5), (1, 40)])
-def test_the_class_map_is_where_the_resized_scores_are_highest(rng, shape):
-    scores = rng.random((16, 16, 140)).astype(np.float32)
-    found = class_map(scores, shape)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, undo_letterbox(scores, shape).argmax(-1))
-    np.testing.assert_array_equal(class_map(scores), scores.argmax(-1))
+@pytest.mark.parametrize("kind", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_of_every_kind_have_the_model_s_channels(tmp_path, kind, channels):
+    """A picture whose left half is black and whose right half is white, however it is stored."""
+    halves = np.zeros((4, 8), np.uint8)
+    halves[:, 4:] = 255
+    picture = Image.fromarray(halves).convert("RGB")
+    path = tmp_path / ("picture.tif" if kind in ("CMYK", "YCbCr") else "picture.png")
+    picture.convert(kind).save(path)
+    image = read_image(path, channels)
+    assert image.dtype == np.uint8 and image.shape == (4, 8, channels)
+    np.testing.assert_allclose(image.astype(int), halves[..., None].repeat(channels, -1), atol=3)
 
 
-def test_of_equal_scores_the_first_class_wins():
-    assert class_map(np.array([[[0.2, 0.4, 0.4]]], np.float32)).tolist() == [[1]]
+def test_transparency_is_dropped(tmp_path):
+    Image.new("RGBA", (2, 2), (10, 20, 30, 0)).save(tmp_path / "clear.png")
+    assert (read_image(tmp_path / "clear.png") == (10, 20, 30)).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "wanted"),
+    [
+        ([[0, 100, 255]], np.uint16, [[0, 100, 255]]),
+        ([[0, 2048, 4095]], np.uint16, [[0, 128, 255]]),
+        ([[0, 257, 65535]], np.uint16, [[0, 1, 255]]),
+        ([[-7, 257, 65535]], np.int32, [[0, 1, 255]]),
+        ([[0, 0.5, 1]], np.float32, [[0, 128, 255]]),
+        ([[0, 0.6, 254.6]], np.float32, [[0, 1, 255]]),
+        ([[-1, np.nan, 0.2]], np.float32, [[0, 0, 51]]),
+        ([[0, 0, 0]], np.float32, [[0, 0, 0]]),
+    ],
+)
+def test_the_range_of_more_than_8_bits(tmp_path, values, dtype, wanted):
+    path = save(tmp_path / "deep.tif", np.array(values, dtype))
+    for channels in (1, 3):
+        np.testing.assert_array_equal(read_image(path, channels)[..., 0], wanted)
+
+
+def test_values_beyond_every_range_are_refused(tmp_path):
+    path = save(tmp_path / "deep.tif", np.array([[70000]], np.int32))
+    with pytest.raises(UserError, match="deep.tif: .* values up to 70000"):
+        read_image(path)
+
+
+def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    for size in ((11, 10), (30, 30)):  # Pillow warns of the one and refuses the other
+        Image.new("L", size).save(tmp_path / "huge.png")
+        with (
+            warnings.catch_warnings(),
+            pytest.raises(UserError, match="huge.png: .* 100 pix") as error,
+        ):
+            warnings.simplefilter("error")
+            read_image(tmp_path / "huge.png")
+        assert "Cut it into smaller pictures." in str(error.value)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_masks_of_few_bits_keep_their_values(tmp_path, bits):
+    """A grey PNG by hand, of one row: Pillow writes none of 2 or 4 bits."""
+    ids = [0, 1, 1, 0] if bits == 1 else [0, 3, 1, 2]
+    packed = sum(
+        value << (8 * ((4 * bits + 7) // 8) - bits * (i + 1)) for i, value in enumerate(ids)
+    )
+    row = b"\0" + packed.to_bytes((4 * bits + 7) // 8, "big")
+    header = struct.pack(">IIBBBBB", 4, 1, bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(row)), (b"IEND", b""))
+    (tmp_path / "few.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+    assert read_mask(tmp_path / "few.png").tolist() == [ids]
+
+
+def test_pages_are_counted(tmp_path):
+    pages = [Image.new("L", (4, 3), value) for value in range(3)]
+    pages[0].save(tmp_path / "stack.tif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "moving.gif", save_all=True, append_images=pages[1:])
+    assert count_pages(tmp_path / "stack.tif") == 3 and count_pages(tmp_path / "moving.gif") == 1
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "stack.tif").read_bytes()[:200])
+    with pytest.raises(UserError, match="cut.tif: cannot be read"):
+        count_pages(tmp_path / "cut.tif")
+
+
+def test_notes(tmp_path):
+    write_image(tmp_path / "with.png", np.zeros((2, 2, 3), np.uint8), "of cat.jpg")
+    write_image(tmp_path / "without.png", np.zeros((2, 2, 3), np.uint8))
+    (tmp_path / "none.png").touch()
+    notes = [read_note(tmp_path / name) for name in ("with.png", "without.png", "none.png")]
+    assert notes == ["of cat.jpg", None, None]

@@ -8,8 +8,9 @@ import pytest
 
 from core.config import PRESETS, Config
 from core.errors import UserError
-from core.image import letterbox
 from core.inference import find_weights, load_model, predict, read_config, save_model
+from core.letterbox import letterbox
+from core.tiles import Geometry
 from nets.unet import UNet
 
 CONFIG = Config(class_names=("background", "cat"), palette=((0, 0, 0), (9, 9, 9)), size=(32, 48))
@@ -46,12 +47,15 @@ def test_probabilities_are_the_softmax_of_the_logits(tmp_path, rng):
     logits = saved(tmp_path / "model.keras")
     model, config = load_model(tmp_path / "model.keras")
     images = [rng.integers(0, 256, (height, 50, 3), np.uint8) for height in (20, 32, 48, 60, 70)]
-    found = list(predict(model, iter(images), config.size, batch_size=2))
+    found = list(predict(model, iter(images), config, batch_size=2))
     assert len(found) == 5
-    for image, probabilities in zip(images, found, strict=True):
+    for image, answer in zip(images, found, strict=True):
         wanted = np.exp(logits.predict_on_batch(letterbox(image, config.size)[None])[0])
         wanted /= wanted.sum(-1, keepdims=True)
-        np.testing.assert_allclose(probabilities, wanted, atol=1e-5)
+        np.testing.assert_allclose(answer.scores, wanted, atol=1e-5)
+        own = answer.probabilities()
+        assert own.shape == (*image.shape[:2], 2)
+        np.testing.assert_array_equal(answer.class_map(), own.argmax(-1))
 
 
 def test_every_batch_has_one_shape():
@@ -63,8 +67,9 @@ def test_every_batch_has_one_shape():
             return batch[..., :1] * np.ones(2, np.float32)
 
     images = [np.full((16, 16, 3), i, np.uint8) for i in range(5)]
-    found = list(predict(Stub(), images, (16, 16), 4))
-    assert [int(scores[0, 0, 0]) for scores in found] == [0, 1, 2, 3, 4]
+    config = dataclasses.replace(CONFIG, size=(16, 16))
+    found = list(predict(Stub(), images, config, batch_size=4))
+    assert [int(answer.scores[0, 0, 0]) for answer in found] == [0, 1, 2, 3, 4]
     assert shapes == [(4, 16, 16, 3)] * 2
 
 
@@ -110,3 +115,50 @@ def test_model_and_settings_must_agree(tmp_path):
     saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, class_names=("a", "b", "c")))
     with pytest.raises(UserError, match="the model has 2 classes, its settings 3"):
         load_model(tmp_path / "model.keras")
+
+
+class Upper:
+    """A network that is certain of class 1 in the upper half of what it is given, and else of 0."""
+
+    def predict_on_batch(self, batch):
+        scores = np.zeros((*batch.shape[:3], 2), np.float32)
+        half = batch.shape[1] // 2
+        scores[:, :half, :, 1] = scores[:, half:, :, 0] = 1
+        return scores
+
+
+@pytest.mark.parametrize("tile", [False, True])
+@pytest.mark.parametrize("size", [(32, 32), (32, 48)])
+def test_averaging_by_hand(rng, monkeypatch, tile, size):
+    """Half of the views are upside down, so that class 1 has a half of the votes everywhere; in a
+    square a quarter of the views has it above, below, left and right: again a half."""
+    monkeypatch.setattr("core.inference.geometry", lambda model: Geometry(16, 0))
+    config = dataclasses.replace(CONFIG, size=size)
+    image = rng.integers(0, 256, (*size, 3), np.uint8)
+    options = {"tile": tile, "keep": np.float32}
+    (plain,) = predict(Upper(), [image], config, **options)
+    np.testing.assert_array_equal(plain.class_map()[:, 0], np.repeat([1, 0], 16))
+    (mean,) = predict(Upper(), [image], config, tta=True, **options)
+    np.testing.assert_array_equal(mean.probabilities(), np.full((*size, 2), 0.5))
+
+
+def test_averaging_is_the_mean_of_the_views_and_deterministic(tmp_path, rng):
+    saved(tmp_path / "model.keras")
+    model, config = load_model(tmp_path / "model.keras")
+    image = rng.integers(0, 256, (32, 48, 3), np.uint8)
+    views = [
+        model.predict_on_batch(np.ascontiguousarray(image[None, ::y, ::x]))[0, ::y, ::x]
+        for y in (1, -1)
+        for x in (1, -1)
+    ]
+    for _ in range(2):
+        (answer,) = predict(model, [image], config, tta=True)
+        np.testing.assert_allclose(answer.scores, np.mean(views, axis=0), atol=1e-6)
+
+
+def test_a_model_that_asks_for_arbitrary_code_is_refused(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    outputs = keras.layers.Lambda(lambda x: x[..., :2])(inputs)
+    save_model(keras.Model(inputs, outputs), tmp_path / "code.keras", CONFIG)
+    with pytest.raises(UserError, match="code.keras: Keras cannot load this model .*Lambda"):
+        load_model(tmp_path / "code.keras")

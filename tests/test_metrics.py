@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import sklearn.metrics as sklearn
 
-from core.image import letterbox_mask
+from core.inference import OnCanvas
+from core.letterbox import letterbox_mask
 from core.metrics import ConfusionMatrix, confusion_matrix, judge
 
 FIGURES = (
@@ -166,7 +167,7 @@ def test_the_voc_protocol_compares_at_the_picture_s_own_size():
     mask[10:30, 20:60] = 1
     mask[0] = 255
     scores = one_hot(letterbox_mask(mask, (160, 160)), 2)
-    truth, prediction = judge(scores, mask, "voc")
+    truth, prediction = judge(OnCanvas(scores, mask.shape), mask, "voc")
     assert truth is mask and prediction.shape == mask.shape
     np.testing.assert_array_equal(prediction[truth != 255], mask[truth != 255])
 
@@ -175,7 +176,7 @@ def test_the_letterbox_protocol_counts_padding_and_void_as_background():
     mask = np.full((16, 32), 1, np.uint8)
     mask[:, :8] = 255
     scores = one_hot(np.ones((32, 32), np.uint8), 2)  # object everywhere, also on the padding
-    truth, prediction = judge(scores, mask, "letterbox")
+    truth, prediction = judge(OnCanvas(scores, mask.shape), mask, "letterbox")
     assert truth.shape == prediction.shape == (32, 32)
     matrix = confusion_matrix(2, "letterbox")
     matrix.add(truth, prediction)

@@ -125,7 +125,7 @@ def test_evaluate_both_protocols(call, trained):
         assert names(protocol) == REPORT_FILES
         rows = list(csv.DictReader(open(f"{protocol}/per_class.csv")))
         assert [row["class"] for row in rows] == ["background", "a", "b"]
-        assert sum(int(row["pixels"]) for row in rows) == pixels
+        assert sum(int(row["truth_pixels"]) for row in rows) == pixels
         table = list(csv.reader(open(f"{protocol}/confusion.csv")))
         assert table[0][1:] == ["background", "a", "b"]
         assert sum(int(cell) for row in table[1:] for cell in row[1:]) == pixels
@@ -149,7 +149,10 @@ def test_only_some_classes(call, voc):
     assert status == 0 and "2 classes: background, b." in err
     status, out, _ = call("evaluate")
     rows = list(csv.DictReader(open("runs/voc/per_class.csv")))
-    assert [(row["class"], row["pixels"]) for row in rows] == [("background", "960"), ("b", "960")]
+    assert [(row["class"], row["truth_pixels"]) for row in rows] == [
+        ("background", "960"),
+        ("b", "960"),
+    ]
 
 
 def test_isbi(call, isbi):

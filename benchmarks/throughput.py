@@ -1,4 +1,4 @@
-"""What evaluate.py costs beside the network: python -m benchmarks.scoring --help."""
+"""What the scripts cost beside the network: python -m benchmarks.throughput --help."""
 
 import argparse
 import dataclasses
@@ -19,9 +19,10 @@ from core.flags import Parser, whole_number
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="Compares the pictures per second of evaluate.py's loop, from files to scores, "
-        "with those of the bare network on the same pictures in memory, and its peak memory for "
-        "a tenth of the pictures with that for all of them. The network is untrained.",
+        description="Compares the pictures per second of evaluate.py, from files to scores, and of "
+        "predict.py, from files to files, start-up aside, with those of the bare network on the "
+        "same pictures in memory. Or evaluate.py's peak memory for a tenth of the pictures with "
+        "that for all of them. The network is untrained.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
@@ -43,41 +44,52 @@ def write_list(args, folder, count):
 
 
 def speed(args, weights, listing):
-    """Prints pictures per second, bare and as a whole, round by round."""
+    """Prints pictures per second, bare and of the scripts, round by round."""
     import numpy as np
 
     from core.evaluation import score
-    from core.image import letterbox
     from core.inference import load_model
+    from core.letterbox import letterbox
+    from core.pictures import Source
+    from core.prediction import predict_files
     from core.VOCdataset import VOCDataset
 
     model, config = load_model(weights)
     dataset = VOCDataset(listing, root=args.data, workers=config.workers)
     count = len(dataset.image_info)
     images = np.stack([letterbox(dataset.read_image(i), config.size) for i in range(count)])
-    whole_batches = count // args.batch_size * args.batch_size
+    sources = [Source(info["image_path"]) for info in dataset.image_info]
+    output = Path(weights).parent / "predictions"
 
     def bare():
-        for first in range(0, whole_batches, args.batch_size):
+        for first in range(0, count - args.batch_size + 1, args.batch_size):
             model.predict_on_batch(images[first : first + args.batch_size])
-        return whole_batches
 
-    def whole():
-        score(model, dataset, config, "voc", args.batch_size)
-        return count
+    def evaluate():
+        score(model, dataset, config, "voc", batch_size=args.batch_size)
 
-    ratios = []
-    model.predict_on_batch(images[: args.batch_size])  # the first call compiles
-    print("round  bare/s  evaluate/s  ratio")
+    def predict():
+        for _ in predict_files(model, config, sources, output, batch_size=args.batch_size):
+            pass
+
+    jobs = {"bare": bare, "evaluate": evaluate, "predict": predict}
+    pictures = dict.fromkeys(jobs, count) | {"bare": count // args.batch_size * args.batch_size}
+    ratios = {"evaluate": [], "predict": []}
+    bare()  # the first call compiles
+    print("round    bare/s  evaluate/s   predict/s  evaluate/bare  predict/bare")
     for number in range(args.rounds):
-        rates = []
-        for job in (bare, whole) if number % 2 == 0 else (whole, bare):
+        rates = {}
+        for name in sorted(jobs, reverse=number % 2):  # whoever is first is not always first
             start = time.perf_counter()
-            rates.append(job() / (time.perf_counter() - start))
-        alone, together = rates if number % 2 == 0 else rates[::-1]
-        ratios.append(together / alone)
-        print(f"{number + 1:5}  {alone:6.2f}  {together:10.2f}  {ratios[-1]:5.2f}", flush=True)
-    print(f"median ratio: {statistics.median(ratios):.3f}")
+            jobs[name]()
+            rates[name] = pictures[name] / (time.perf_counter() - start)
+        for name, found in ratios.items():
+            found.append(rates[name] / rates["bare"])
+        shown = "".join(f"{rates[name]:12.2f}" for name in jobs)
+        ratio = "".join(f"{found[-1]:15.3f}" for found in ratios.values())
+        print(f"{number + 1:3}{shown}{ratio}", flush=True)
+    for name, found in ratios.items():
+        print(f"{name}: median {statistics.median(found):.3f} of the bare network")
 
 
 def memory(args, weights, lists):

@@ -1,0 +1,102 @@
+"""The letterbox: the one way into the canvas that the network sees, and back."""
+
+import cv2
+import numpy as np
+
+from core.config import IGNORE
+
+PADDING = 128  # the grey that fills what a picture leaves free of the canvas
+
+
+def placement(shape, size):
+    """Returns where a picture lies on the canvas: `(top, left, height, width)`.
+
+    It is scaled, keeping its proportions, until it touches two sides of the canvas, and centred.
+
+    Args:
+        shape: the picture's shape, height and width first.
+        size: the canvas, `(height, width)`.
+    """
+    scale = min(size[0] / shape[0], size[1] / shape[1])
+    height, width = (max(1, min(round(n * scale), m)) for n, m in zip(shape[:2], size, strict=True))
+    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+
+
+def letterbox(image, size):
+    """Fits a picture into the canvas; what it leaves free is grey.
+
+    Args:
+        image: uint8 `[H, W, C]`.
+        size: the canvas, `(height, width)`.
+
+    Returns:
+        uint8 `[height, width, C]`.
+    """
+    return _fit(image, size, PADDING, cv2.INTER_AREA, cv2.INTER_LINEAR)
+
+
+def letterbox_mask(mask, size):
+    """Fits a mask into the canvas as `letterbox` does its picture; what is left free is 255."""
+    return _fit(mask, size, IGNORE, cv2.INTER_NEAREST_EXACT, cv2.INTER_NEAREST_EXACT)
+
+
+def _fit(pixels, size, padding, shrinking, growing):
+    top, left, height, width = placement(pixels.shape, size)
+    if (height, width) != pixels.shape[:2]:
+        how = shrinking if height < pixels.shape[0] else growing
+        resized = cv2.resize(pixels, (width, height), interpolation=how)
+        pixels = resized.reshape(height, width, *pixels.shape[2:])  # OpenCV drops a single channel
+    if (height, width) == tuple(size):
+        return pixels
+    canvas = np.full((*size, *pixels.shape[2:]), padding, np.uint8)
+    canvas[top : top + height, left : left + width] = pixels
+    return canvas
+
+
+def undo_letterbox(scores, shape):
+    """Maps what the network says of a canvas back to the picture's own pixels.
+
+    Args:
+        scores: float32 `[height, width, K]`, class probabilities or logits on the canvas.
+        shape: the picture's own shape, height and width first.
+
+    Returns:
+        float32 `[H, W, K]`: the part of the canvas that the picture covers, resized bilinearly.
+    """
+    return np.stack(list(_planes(scores, shape)), axis=-1)
+
+
+def class_map(scores, shape=None):
+    """Returns the class with the highest score at each of the picture's own pixels.
+
+    The same as `undo_letterbox(scores, shape).argmax(-1)`, class by class and so without all scores
+    at the picture's own size in memory.
+
+    Args:
+        scores: float32 `[height, width, K]`, class probabilities or logits on the canvas.
+        shape: the picture's own shape, height and width first; None: the whole canvas as it is.
+
+    Returns:
+        uint8 `[H, W]`.
+    """
+    best = found = None
+    for class_id, plane in enumerate(_planes(scores, shape)):
+        if best is None:
+            best, found = plane.copy(), np.zeros(plane.shape, np.uint8)
+            continue
+        better = cv2.compare(plane, best, cv2.CMP_GT)
+        found[better > 0] = class_id
+        cv2.max(best, plane, best)
+    return found
+
+
+def _planes(scores, shape):
+    """Yields the scores of one class after the other, at the picture's own size."""
+    if shape is None:
+        shape = scores.shape[:2]
+    top, left, height, width = placement(shape, scores.shape[:2])
+    for plane in np.moveaxis(scores[top : top + height, left : left + width], -1, 0):
+        plane = np.ascontiguousarray(plane)
+        if (height, width) != tuple(shape[:2]):
+            plane = cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        yield plane

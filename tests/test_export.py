@@ -1,0 +1,37 @@
+"""The model without this project: the README's lines as they stand there."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from core.config import PRESETS
+from core.image import read_image, read_mask
+from core.inference import save_model
+from core.training import build
+from core.visualize import voc_palette
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_readme_s_use_of_a_model_elsewhere(call, rng, capfd):
+    blobs = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((128, 128))
+    blobs.save("cat.jpg")
+    config = dataclasses.replace(PRESETS["sample"], filters=2, palette=voc_palette()[:5].tolist())
+    model = build(config)
+    # Untrained, one class would win everywhere: make all as likely on this picture.
+    means = model.predict_on_batch(read_image("cat.jpg")[None]).mean(axis=(0, 1, 2))
+    model.get_layer("logits").bias.assign(-means)
+    save_model(model, "runs/sample/best.keras", config)
+    assert call("predict", "cat.jpg")[0] == 0
+    wanted = read_mask("predictions/cat_mask.png")
+    assert len(np.unique(wanted)) > 1
+
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    code = "\n".join(block for block in blocks if "exported/" in block)
+    names = {}
+    exec(code, names)
+    for result in ("mask", "mask_of_saved_model", "mask_of_litert"):
+        assert (names[result] == wanted).mean() > 0.999, result  # but for equals in float32

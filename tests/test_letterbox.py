@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from core.letterbox import class_map, letterbox, letterbox_mask, placement, undo_letterbox
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "expected"),
+    [
+        ((375, 500), (320, 320), (40, 0, 240, 320)),
+        ((500, 375), (320, 320), (0, 40, 320, 240)),
+        ((333, 500), (320, 320), (53, 0, 213, 320)),  # 213.12; int(h * scale) could give 212
+        ((320, 320), (320, 320), (0, 0, 320, 320)),
+        ((1, 5000), (32, 32), (15, 0, 1, 32)),  # never less than one pixel
+        ((10, 20), (64, 32), (24, 0, 16, 32)),  # enlarged
+    ],
+)
+def test_placement(shape, size, expected):
+    assert placement(shape, size) == expected
+
+
+def test_letterbox_fills_with_grey_and_255():
+    image, mask = np.zeros((10, 20, 3), np.uint8), np.ones((10, 20), np.uint8)
+    box, ids = letterbox(image, (32, 32)), letterbox_mask(mask, (32, 32))
+    assert box.shape == (32, 32, 3) and box.dtype == ids.dtype == np.uint8
+    assert (box[:8] == 128).all() and (box[8:24] == 0).all() and (box[24:] == 128).all()
+    assert (ids[:8] == 255).all() and (ids[8:24] == 1).all() and (ids[24:] == 255).all()
+
+
+def test_letterbox_keeps_a_single_channel():
+    assert letterbox(np.zeros((10, 20, 1), np.uint8), (32, 48)).shape == (32, 48, 1)
+
+
+def test_masks_get_no_new_ids(rng):
+    mask = rng.choice(np.array([0, 3, 17, 255], np.uint8), (37, 53))
+    for size in ((16, 16), (96, 64)):
+        assert set(np.unique(letterbox_mask(mask, size))) <= {0, 3, 17, 255}
+
+
+def test_picture_and_mask_lie_upon_each_other():
+    mask = np.zeros((60, 90), np.uint8)
+    mask[20:41, 33:71] = 1
+    image = (mask * 200)[..., None]
+    for size in ((32, 32), (160, 128)):
+        box, ids = letterbox(image, size)[..., 0], letterbox_mask(mask, size)
+        known = ids != 255
+        assert ((box > 100) == (ids == 1))[known].mean() > 0.995
+
+
+def test_undo_letterbox_returns_to_the_picture(rng):
+    mask = np.zeros((45, 70), np.uint8)
+    mask[10:30, 20:50] = 1
+    scores = np.eye(2, dtype=np.float32)[letterbox_mask(mask, (96, 96)) % 255]
+    back = undo_letterbox(scores, mask.shape)
+    assert back.shape == (45, 70, 2)
+    np.testing.assert_array_equal(back.argmax(-1), mask)
+
+
+def test_undo_letterbox_interpolates_bilinearly():
+    scores = np.array([0, 1], np.float32).reshape(1, 2, 1)  # a picture of 1x4 on a canvas of 1x2
+    np.testing.assert_allclose(undo_letterbox(scores, (2, 4))[0, :, 0], [0, 0.25, 0.75, 1])
+
+
+@pytest.mark.parametrize("shape", [(8, 12), (30, 20), (16, 16), (5, 5), (1, 40)])
+def test_the_class_map_is_where_the_resized_scores_are_highest(rng, shape):
+    scores = rng.random((16, 16, 140)).astype(np.float32)
+    found = class_map(scores, shape)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, undo_letterbox(scores, shape).argmax(-1))
+    np.testing.assert_array_equal(class_map(scores), scores.argmax(-1))
+
+
+def test_of_equal_scores_the_first_class_wins():
+    assert class_map(np.array([[[0.2, 0.4, 0.4]]], np.float32)).tolist() == [[1]]

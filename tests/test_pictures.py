@@ -1,0 +1,65 @@
+from pathlib import Path
+
+import pytest
+
+from core.errors import UserError
+from core.pictures import collect
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Folders with files whose names are all that counts."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "photos/b.jpg",
+        "photos/a.PNG",
+        "photos/notes.txt",
+        "photos/.hidden.jpg",
+        "photos/sub/deep er/c.tif",
+        "photos/.cache/d.jpg",
+        "photos/out/b_mask.png",
+        "Blätter 葉/e.jpg",
+        "empty/notes.txt",
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def paths(*inputs, output="predictions"):
+    return [str(source.path) for source in collect(inputs, output)]
+
+
+def test_folders_are_gone_through(photos):
+    wanted = ["photos/a.PNG", "photos/b.jpg", "photos/out/b_mask.png", "photos/sub/deep er/c.tif"]
+    assert paths("photos") == wanted
+    assert [str(source.folder) for source in collect(["photos"], "out")] == [
+        ".",
+        ".",
+        "out",
+        "sub/deep er",
+    ]
+
+
+def test_predictions_are_no_pictures(photos):
+    assert "photos/out/b_mask.png" not in paths("photos", output="photos/out")
+
+
+def test_files_and_patterns(photos):
+    assert paths("photos/b.jpg", "photos/notes.txt") == ["photos/b.jpg", "photos/notes.txt"]
+    assert paths("photos/*.jpg", "Blätter */*.jpg") == ["photos/b.jpg", "Blätter 葉/e.jpg"]
+    assert paths("**/c.tif") == ["photos/sub/deep er/c.tif"]
+    assert paths("photos/b.jpg", "photos/*.jpg", "photos")[0:2] == ["photos/b.jpg", "photos/a.PNG"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "message"),
+    [
+        (["nowhere.jpg"], "out", "nowhere.jpg: there is no such file or folder"),
+        (["photos/*.webp"], "out", r"photos/\*.webp: there is no such file"),
+        (["empty"], "out", "empty: this folder has no pictures"),
+        (["photos/b.jpg"], "photos", "photos: photos/b.jpg lies there. .*--output"),
+    ],
+)
+def test_inputs_that_cannot_be_meant(photos, inputs, output, message):
+    with pytest.raises(UserError, match=message):
+        collect(inputs, output)

@@ -1,0 +1,152 @@
+"""Overlap-tile: what a tile needs, and that tiles say the same as one pass."""
+
+import keras
+import numpy as np
+import pytest
+
+from core.config import Config
+from core.inference import predict
+from core.tiles import Geometry, _mirrored, cut, geometry, places
+from nets.unet import UNet
+
+
+def unet(**options):
+    keras.utils.set_random_seed(3)
+    return UNet((None, None, 1), 2, 2, **options)
+
+
+def with_softmax(model):
+    return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))
+
+
+def small(kernel=3, pool=2):
+    """One level: convolution, pooling, convolution, upsampling and its 2x2 convolution."""
+    x = inputs = keras.Input((None, None, 1))
+    x = keras.layers.Conv2D(1, kernel, padding="same", use_bias=False)(x)
+    x = keras.layers.MaxPooling2D(pool)(x)
+    x = keras.layers.Conv2D(1, 3, padding="same", use_bias=False)(x)
+    x = keras.layers.UpSampling2D(pool)(x)
+    x = keras.layers.Conv2D(1, 2, padding="same", use_bias=False)(x)
+    return keras.Model(inputs, x)
+
+
+def test_the_radius_by_hand():
+    """A block of 2 needs, backwards: the 2x2 convolution 1 after it, upsampling half of that,
+    rounded up, the 3x3 one 1 more on both sides, pooling twice that, the 3x3 one 1 more."""
+    assert geometry(small()) == Geometry(grid=2, radius=2 * (1 + 1) + 1)
+    assert geometry(small(kernel=5)) == Geometry(grid=2, radius=2 * (1 + 1) + 2)
+    assert geometry(small(pool=4)).grid == 4
+
+
+def influence(model, grid, side):
+    """How far beyond an aligned block an input pixel changes its output: measured.
+
+    All kernels are set to 1, so that nothing cancels out and every influence is seen.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            layer.set_weights([np.ones_like(weight) * 0.05 for weight in layer.get_weights()])
+    block = slice(side // 2 // grid * grid, side // 2 // grid * grid + grid)
+    pixels = np.eye(side, dtype=np.float32)[:, :, None, None] * np.ones((1, 1, 8 * grid, 1))
+    plain = model.predict_on_batch(np.zeros_like(pixels[:1]))
+    changed = [
+        np.abs(model.predict_on_batch(255 * pixels[row : row + 1]) - plain)[0, block].max() > 0
+        for row in range(side)
+    ]
+    rows = np.flatnonzero(changed)
+    return max(block.start - rows[0], rows[-1] - (block.stop - 1))
+
+
+def test_the_radius_is_how_far_the_network_sees():
+    assert influence(small(), 2, 24) == geometry(small()).radius
+    model = unet(dropout=0)
+    assert influence(model, 16, 320) == geometry(model).radius
+    assert geometry(model).grid == 16
+
+
+def test_normalization_and_softmax_change_no_radius():
+    assert geometry(with_softmax(unet(normalization="batch"))) == geometry(unet())
+
+
+def test_layers_that_are_not_known_are_refused():
+    inputs = keras.Input((None, None, 1))
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
+    with pytest.raises(TypeError, match="GlobalAveragePooling2D"):
+        geometry(keras.Model(inputs, pooled))
+
+
+@pytest.mark.parametrize("start, stop, length", [(-5, 12, 6), (-9, 9, 2), (-3, 4, 1), (0, 4, 4)])
+def test_mirrored_as_numpy_reflects(start, stop, length):
+    wanted = np.pad(np.arange(length), (-start, max(0, stop - length)), "reflect")
+    np.testing.assert_array_equal(_mirrored(start, stop, length), wanted[: stop - start])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (16, 100), (37, 200), (160, 161)])
+def test_the_cores_cover_the_picture_once(shape):
+    needs = Geometry(grid=16, radius=20)
+    image = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(*shape, 1)
+    counted = np.zeros(shape, int)
+    for rows, columns in places(shape, needs, 128):
+        counted[rows, columns] += 1
+        assert rows.start % 16 == columns.start % 16 == 0
+        tile = cut(image, needs, (rows, columns))
+        assert max(tile.shape) <= 128 and not tile.shape[0] % 16 and not tile.shape[1] % 16
+        core = tile[32:-32, 32:-32][: shape[0] - rows.start, : shape[1] - columns.start]
+        np.testing.assert_array_equal(core, image[rows, columns])
+    assert (counted == 1).all()
+
+
+def one_pass(model, image, margin):
+    """The network's answer to the picture, mirrored on all sides, at once."""
+    rows, columns = (-side % 16 + margin for side in image.shape[:2])
+    padded = np.pad(image, ((margin, rows), (margin, columns), (0, 0)), "reflect")
+    answer = model.predict_on_batch(padded[None])[0]
+    return answer[margin : margin + image.shape[0], margin : margin + image.shape[1]]
+
+
+def on_tiles(model, image, monkeypatch, side, radius=None):
+    """The same with tiles of at most `side` pixels, the overlap being as if of `radius`."""
+    monkeypatch.setattr("core.inference.TILE_BUDGET", 2 * side * side)
+    if radius is not None:
+        monkeypatch.setattr("core.inference.geometry", lambda model: Geometry(16, radius))
+    config = Config(class_names=("a", "b"), channels=1, filters=2)
+    (answer,) = predict(model, [image], config, tile=True, keep=np.float32)
+    monkeypatch.undo()
+    return answer
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch"])
+def test_tiles_say_what_one_pass_says(rng, monkeypatch, normalization):
+    model = unet(normalization=normalization)
+    for weight in model.trainable_weights:  # biases of 0 would hide the zeros of same-padding
+        if weight.name in ("bias", "beta"):
+            weight.assign(rng.normal(size=weight.shape))
+    image = rng.integers(0, 256, (200, 330, 1), np.uint8)
+    needs = geometry(model)
+    wanted = one_pass(model, image, needs.margin)
+    assert len(places(image.shape, needs, 320)) >= 6
+    answer = on_tiles(model, image, monkeypatch, 320)
+    np.testing.assert_allclose(answer.probabilities(), wanted, atol=1e-4)
+    np.testing.assert_array_equal(answer.class_map(), wanted.argmax(-1))
+
+    less = on_tiles(model, image, monkeypatch, 320, radius=16)
+    assert np.abs(less.probabilities() - wanted).max() > 1e-2
+
+
+def test_pictures_share_batches_and_come_in_order(rng, monkeypatch):
+    model = unet()
+    batches = []
+    monkeypatch.setattr(
+        model,
+        "predict_on_batch",
+        lambda batch, run=model.predict_on_batch: batches.append(len(batch)) or run(batch),
+    )
+    config = Config(class_names=("a", "b"), channels=1, filters=2)
+    sizes = [(32, 32), (30, 25), (20, 32), (40, 32), (32, 32)]
+    images = [rng.integers(0, 256, (*size, 1), np.uint8) for size in sizes]
+    found = list(predict(model, images, config, tile=True, batch_size=8))
+    assert [answer.class_map().shape for answer in found] == sizes
+    assert batches == [3, 1, 1]  # 3 of one tile shape, one larger, one as before
+    for image, answer in zip(images, found, strict=True):
+        (alone,) = predict(model, [image], config, tile=True)
+        np.testing.assert_array_equal(answer.class_map(), alone.class_map())
