@@ -99,6 +99,10 @@ def main():
     write_report(output, found, config, facts)
     parts = (block(found.matrix), membranes(found), "", table(found.matrix, config.names))
     print("\n".join(part for part in parts if part is not None))
+    print(
+        f"{args.protocol} protocol, {facts['pictures']} pictures ({config.dataset}, {args.split}), "
+        f"{weights}"
+    )
 
 
 if __name__ == "__main__":

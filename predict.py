@@ -92,6 +92,7 @@ def main():
         tqdm.write(line)
     if len(failures) == len(sources):
         raise next(iter(failures.values()))
+    print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
     for error in failures.values():
         print(error, file=sys.stderr)
     return 1 if failures else 0

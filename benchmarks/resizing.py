@@ -9,13 +9,12 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from core import errors
-from core.config import IGNORE, VOC_CLASSES, VOC_HOME
+from core import backend, errors
+from core.config import IGNORE, VOC_CLASSES, VOC_HOME, Config
 from core.flags import Parser, whole_number
 from core.letterbox import class_map, letterbox_mask
 from core.metrics import ConfusionMatrix
 from core.report import block
-from core.VOCdataset import VOCDataset
 
 
 def get_args():
@@ -24,7 +23,7 @@ def get_args():
         description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
-    parser.add_argument("--list", metavar="NAME", default="SegmentationAug/val")
+    parser.add_argument("--val-list", metavar="FILE", help="default: VOC's own or SBD's val")
     parser.add_argument(
         "--size", nargs=2, type=whole_number(1), metavar=("H", "W"), default=(320, 320)
     )
@@ -34,7 +33,10 @@ def get_args():
 def main():
     """Measures."""
     args = get_args()
-    dataset = VOCDataset(f"{args.data}/ImageSets/{args.list}.txt")
+    backend.start()
+    from core.datasets import open_dataset
+
+    dataset = open_dataset(Config(data=args.data, val_list=args.val_list), "val")
     classes = len(VOC_CLASSES)
     matrix = ConfusionMatrix(classes)
     votes = np.zeros((256, classes), np.float32)

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from core import backend, errors
-from core.config import PRESETS, VOC_HOME
+from core.config import PRESETS, VOC_HOME, Config
 from core.flags import Parser, whole_number
 
 
@@ -26,7 +26,7 @@ def get_args():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
-    parser.add_argument("--list", metavar="NAME", default="SegmentationAug/val")
+    parser.add_argument("--val-list", metavar="FILE", help="default: VOC's own or SBD's val")
     parser.add_argument("--pictures", type=whole_number(10), metavar="N", default=300)
     parser.add_argument("--filters", type=whole_number(1), metavar="N", default=32)
     parser.add_argument("--batch-size", type=whole_number(1), metavar="N", default=8)
@@ -37,7 +37,9 @@ def get_args():
 
 def write_list(args, folder, count):
     """Writes a list of `count` pictures; a shorter one is gone through again."""
-    ids = (Path(args.data) / "ImageSets" / f"{args.list}.txt").read_text().split()
+    from core.datasets import open_dataset
+
+    ids = open_dataset(Config(data=args.data, val_list=args.val_list), "val").annotation
     path = folder / f"{count}.txt"
     path.write_text("\n".join((ids * -(-count // len(ids)))[:count]) + "\n")
     return path

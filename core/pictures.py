@@ -47,10 +47,12 @@ def collect(inputs, output):
                 raise UserError(f"{name}: there is no such file or folder.")
         for match in matches:
             for source in _walk(match, output) if match.is_dir() else [Source(match)]:
-                found.setdefault(source.path, source)
-    for path in found:
-        if path.resolve().parent == output:
-            raise UserError(f"{output}: {path} lies there. Name another folder with --output.")
+                found.setdefault(os.path.abspath(source.path), source)
+    for source in found.values():
+        if source.path.resolve().parent == output:
+            raise UserError(
+                f"{output}: {source.path} lies there. Name another folder with --output."
+            )
     return list(found.values())
 
 

@@ -79,9 +79,6 @@ def predict_files(
                 failures[source.path] = error
                 continue
             files = Files(output, source, count, config.palette, taken)
-            if files.stem != source.path.stem:
-                note = f"{source.path}: its files are {files.stem}_*, others have its name already."
-                tqdm.write(note, file=sys.stderr)
             yield from (Page(files, number) for number in range(count))
 
     def read(page):
@@ -127,4 +124,7 @@ def predict_files(
                     raise _Unfinished
         except _Unfinished:
             continue
+        if files.stem != files.source.path.stem:
+            note = f"{files.source.path}: the files are {files.stem}_*, its own name being taken."
+            tqdm.write(note, file=sys.stderr)
         yield from lines

@@ -34,7 +34,7 @@ def colorize(mask, palette):
     """
     table = voc_palette()
     table[: len(palette)] = palette
-    return table[mask]
+    return table.take(mask, axis=0)
 
 
 def overlay(image, mask, palette, alpha=0.5):
@@ -53,7 +53,7 @@ def overlay(image, mask, palette, alpha=0.5):
     for rows in _blocks(mask):  # so that what is needed in between does not grow with the picture
         picture = np.ascontiguousarray(np.broadcast_to(image[rows], shown[rows].shape))
         cv2.addWeighted(colorize(mask[rows], palette), alpha, picture, 1 - alpha, 0, shown[rows])
-        np.copyto(shown[rows], picture, where=(mask[rows] == 0)[..., None])
+        cv2.copyTo(picture, np.uint8(mask[rows] == 0), shown[rows])
     return shown
 
 
@@ -83,6 +83,7 @@ def contact_sheet(path, rows, names, palette, cell=192):
     font = ImageFont.load_default(13)
     gap, line = 6, 20
     width = 3 * cell + 4 * gap
+    names, palette = (*names, "ignored, padding"), (*map(tuple, palette), tuple(voc_palette()[255]))
     legend = _legend_lines(names, font, width - 2 * gap)
     top = gap + line * (len(legend) + 1)
     sheet = Image.new("RGB", (width, top + len(rows) * (cell + line + gap)), _PAPER)

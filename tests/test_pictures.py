@@ -49,6 +49,7 @@ def test_files_and_patterns(photos):
     assert paths("photos/*.jpg", "Blätter */*.jpg") == ["photos/b.jpg", "Blätter 葉/e.jpg"]
     assert paths("**/c.tif") == ["photos/sub/deep er/c.tif"]
     assert paths("photos/b.jpg", "photos/*.jpg", "photos")[0:2] == ["photos/b.jpg", "photos/a.PNG"]
+    assert paths("photos/b.jpg", "empty/../photos/b.jpg") == ["photos/b.jpg"]
 
 
 @pytest.mark.parametrize(
