@@ -28,7 +28,7 @@ def get_args():
         "--num-classes",
         type=whole_number(2, IGNORE),
         metavar="N",
-        help="for own data in VOC's layout",
+        help="for own data: how many classes, background included",
     )
     parser.add_argument(
         "--class-names", type=names, metavar="A,B,...", help="the same, background first"
@@ -48,6 +48,12 @@ def get_args():
         default=None,
         help="train without augmentation",
     )
+    parser.add_argument(
+        "--class-weights",
+        choices=("none", "balanced"),
+        help="balanced: the rarer a class among the training pixels, the more it weighs "
+        "(default: none)",
+    )
     parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="N", help="default: 0")
     parser.add_argument(
         "--workers", type=number, metavar="N", help="threads that prepare pictures (default: 2)"
@@ -56,7 +62,24 @@ def get_args():
         "--output", metavar="DIR", help="the run's folder (default: runs/<dataset>)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    parser.add_argument(
+        "--check-data",
+        action="store_true",
+        help="read every picture and mask, report what is wrong and the pixels per class, train "
+        "nothing",
+    )
     return parser.parse_args()
+
+
+def open_both(config, strict=True):
+    """Opens training and validation data; returns the settings with how masks are read, too."""
+    from core.datasets import open_dataset
+
+    dataset = open_dataset(config, "train", training=True, strict=strict)
+    config = dataclasses.replace(config, masks=dataset.reading)
+    if config.dataset == "folder":
+        print(f"{dataset.stated} Masks are read as {dataset.reading}.", file=sys.stderr)
+    return config, dataset, open_dataset(config, "val", strict=strict)
 
 
 def main():
@@ -64,36 +87,42 @@ def main():
     args = get_args()
     config = training_config(args)
     folder = Path(args.output or f"runs/{config.dataset}")
-    if (folder / "best.keras").exists() and not args.overwrite:
+    if (folder / "best.keras").exists() and not (args.overwrite or args.check_data):
         raise UserError(
             f"{folder}: holds a trained model. Add --overwrite to replace it, or name another "
             "folder with --output."
         )
     if config.dataset == "sample" and not args.dataset:
         print(
-            f"No VOC 2012 in {VOC_HOME} (README.md says how to get it): training on the built-in "
+            f"No VOC 2012 in {VOC_HOME} (README.md says how to get it): the data is the built-in "
             "sample.",
             file=sys.stderr,
         )
-
     check_folder(folder)
     backend.start()
-    from core.datasets import open_dataset
-    from core.training import draw_samples, train
+    if args.check_data:
+        from core.check import check_data
+
+        config, *parts = open_both(config, strict=False)
+        check_data(dict(zip(("train", "val"), parts, strict=True)), config.names)
+        return
+    from core.training import balanced_weights, draw_samples, train
     from core.visualize import voc_palette
 
-    config = dataclasses.replace(
-        config, palette=tuple(map(tuple, voc_palette()[: config.num_classes].tolist()))
-    )
-    dataset = open_dataset(config, "train", training=True)
-    validation = open_dataset(config, "val")
-    for part in (dataset, validation):
-        part.check()
+    config, dataset, validation = open_both(config)
+    pixels = dataset.check(objects=True)
+    validation.check()
+    palette = voc_palette()[: config.num_classes].tolist()
+    config = dataclasses.replace(config, palette=tuple(map(tuple, palette)))
     print(
         f"{len(dataset.image_info)} pictures to train on, {len(validation.image_info)} to validate "
         f"with, {config.num_classes} classes: {', '.join(config.names)}.",
         file=sys.stderr,
     )
+    if config.class_weights == "balanced":
+        config = dataclasses.replace(config, weights=balanced_weights(pixels))
+        shown = zip(config.names, config.weights, strict=True)
+        print("Class weights:", ", ".join(f"{name} {w:.4g}" for name, w in shown), file=sys.stderr)
     for name in RUN_FILES + REPORT_FILES:
         (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
     write_json(folder / "config.json", dataclasses.asdict(config))

@@ -47,6 +47,7 @@ class ISBIDataset(Dataset):
         *,
         split=None,
         val_fraction=0.2,
+        strict=True,
         **kwargs,
     ):
         super().__init__(target_size, num_classes, **{"channels": 1, **kwargs})
@@ -54,6 +55,8 @@ class ISBIDataset(Dataset):
         self.annotation_path = Path(annotation_path)
         self.aug = aug
         self.set_image_info()
+        if strict:
+            self.check_files()
         if split:
             self._keep(split, val_fraction)
 
@@ -102,10 +105,7 @@ def _slices_of_folders(images, labels):
     for path in sorted(images.iterdir(), key=_natural):
         if path.name.startswith("."):
             continue
-        label = labels / path.name
-        if not label.is_file():
-            raise UserError(f"{label}: there is no such label for the slice {path}. Add it.")
-        infos.append({"image_path": path, "mask_path": label})
+        infos.append({"image_path": path, "mask_path": labels / path.name})
     if not infos:
         raise UserError(f"{images}: this folder has no slices.")
     return infos

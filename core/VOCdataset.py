@@ -28,6 +28,7 @@ class VOCDataset(Dataset):
         root: the folder that holds JPEGImages/; None: two folders above the list's own.
         class_ids: ids to learn: they are renumbered from 1 in this order, 0 stays and all others
             become 255. None: all ids as they are.
+        strict: whether a picture or a mask that is not there is an error at once.
         **kwargs: as for `Dataset`.
 
     Raises:
@@ -44,16 +45,19 @@ class VOCDataset(Dataset):
         *,
         root=None,
         class_ids=None,
+        strict=True,
         **kwargs,
     ):
         super().__init__(target_size, num_classes, **kwargs)
         self.batch_size = batch_size
-        self.annotation_path = Path(annotation_path)
+        self.annotation_path = self.listed_in = Path(annotation_path)
         self.aug = aug
         self.root = Path(root) if root else self.annotation_path.resolve().parents[2]
         self.renumber = _renumbering(class_ids)
         self.read_voc_annotation()
         self.set_image_info()
+        if strict:
+            self.check_files()
 
     def read_voc_annotation(self):
         """Reads the list into `annotation`, the pictures' ids."""
@@ -73,19 +77,13 @@ class VOCDataset(Dataset):
     def set_image_info(self):
         """Fills `image_info` with the paths of all pictures and masks."""
         masks = self.root / self._mask_folder()
-        self.image_info = []
-        for image_id in self.annotation:
-            info = {
+        self.image_info = [
+            {
                 "image_path": self.root / "JPEGImages" / f"{image_id}.jpg",
                 "mask_path": masks / f"{image_id}.png",
             }
-            for kind, path in zip(("picture", "mask"), info.values(), strict=True):
-                if not path.is_file():
-                    raise UserError(
-                        f"{path}: there is no such {kind}, but {self.annotation_path} lists "
-                        f"'{image_id}'. Add the file or take the line out."
-                    )
-            self.image_info.append(info)
+            for image_id in self.annotation
+        ]
 
     def read_mask(self, index):
         """Reads a mask, renumbered where only some classes are learnt."""

@@ -24,13 +24,14 @@ class Config:
     """The settings of a run; the defaults are the reference's own, for PASCAL VOC."""
 
     # The data
-    dataset: str = "voc"  # voc, isbi or sample
+    dataset: str = "voc"  # voc, isbi, folder (own pictures) or sample
     data: str | None = VOC_HOME  # None: the sample, drawn when it is needed
     train_list: str | None = None  # None: ImageSets/SegmentationAug or Segmentation, see VOCdataset
     val_list: str | None = None
-    val_fraction: float = 0.2  # isbi: share of the stack kept, from its end, for validation
+    val_fraction: float = 0.2  # share kept for validation of an isbi stack or a folder
     class_names: tuple = VOC_CLASSES
     classes: tuple = ()  # learn only these; every other class becomes "do not look here"
+    masks: str | None = None  # folder: ids, black-and-white or colours; train.py finds out
     palette: tuple = ()  # a colour (red, green, blue) for each class; train.py fills it in
 
     # What the network sees
@@ -47,6 +48,8 @@ class Config:
     l2: float = 5e-4
 
     # The training
+    class_weights: str = "none"  # none, or balanced: a class's pixels weigh more if it is rare
+    weights: tuple = ()  # what that comes to for each class; train.py fills it in
     epochs: int = 100
     batch_size: int = 4
     lr: float = 1e-4  # peak, reached after the warm-up
@@ -98,6 +101,19 @@ PRESETS = {
         normalization="batch",
         epochs=30,
         lr=1e-3,
+    ),
+    "folder": Config(
+        dataset="folder",
+        data=None,
+        class_names=(),
+        size=(256, 256),
+        filters=16,
+        normalization="batch",
+        dropout=0.0,
+        l2=1e-5,
+        epochs=60,
+        lr=2e-3,
+        lr_floor=1e-5,
     ),
     "sample": Config(
         dataset="sample",

@@ -1,6 +1,6 @@
 """The base class of all data sets: from files to batches."""
 
-from concurrent.futures import ThreadPoolExecutor
+import os
 from pathlib import Path
 
 import keras
@@ -12,6 +12,8 @@ from core.config import IGNORE
 from core.errors import UserError
 from core.image import read_image, read_mask
 from core.letterbox import letterbox, letterbox_mask
+from core.masks import WrongValues, count_values, nothing_to_learn, to_ids
+from core.parallel import mapped
 
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 
@@ -24,9 +26,9 @@ class Dataset(keras.utils.PyDataset):
     replace `read_image`, `read_mask` and `augment`.
 
     Batch `b` is `(images, masks)`: uint8 `[B, H, W, C]` and uint8 `[B, H, W]`, class ids with 255
-    where nothing is known. What is drawn at random for a picture depends on the seed, the epoch and
-    the picture alone, not on the number of workers. Pass `shuffle=False` to `fit`: the order is
-    drawn here.
+    where nothing is known; with `class_weights` also a float32 `[B, H, W]` of the pixels' weights.
+    What is drawn at random for a picture depends on the seed, the epoch and the picture alone, not
+    on the number of workers. Pass `shuffle=False` to `fit`: the order is drawn here.
 
     Args:
         target_size: the canvas, `(height, width)`.
@@ -41,6 +43,9 @@ class Dataset(keras.utils.PyDataset):
 
     batch_size = 4
     aug = False
+    class_weights = None  # a weight for each class; with them, batches have pixels' weights, too
+    listed_in = None  # the list that names the pictures
+    reading = "ids"  # what the values of masks mean, see core/masks.py
 
     def __init__(
         self,
@@ -70,10 +75,14 @@ class Dataset(keras.utils.PyDataset):
         return -(-len(self.image_info) * self.repeats // self.batch_size)
 
     def __getitem__(self, batch):
-        """Returns `(images, masks)` of a batch of the current epoch."""
+        """Returns `(images, masks)`, or `(images, masks, weights)`, of a batch of this epoch."""
         rows = self.order()[batch * self.batch_size : (batch + 1) * self.batch_size]
-        images, masks = zip(*map(self.sample, rows), strict=True)
-        return np.stack(images), np.stack(masks)
+        images, masks = map(np.stack, zip(*map(self.sample, rows), strict=True))
+        if self.class_weights is None:
+            return images, masks
+        table = np.zeros(256, np.float32)
+        table[: self.num_classes] = self.class_weights
+        return images, masks, table[masks]
 
     def on_epoch_end(self):
         """Keras calls this after each epoch, when no worker is reading."""
@@ -109,7 +118,9 @@ class Dataset(keras.utils.PyDataset):
     def read_mask(self, index):
         """Reads the mask of a picture, uint8 `[H, W]`, class ids and 255."""
         info = self.image_info[index]
-        return read_mask(info["mask_path"], info.get("page", 0))
+        return to_ids(
+            read_mask(info["mask_path"], info.get("page", 0)), self.reading, info["mask_path"]
+        )
 
     def name(self, index):
         """Returns a short name of a picture: its file's, with the page where there are several."""
@@ -135,33 +146,49 @@ class Dataset(keras.utils.PyDataset):
                 f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, its picture "
                 f"{image.shape[1]}x{image.shape[0]} (width x height). Make them equal."
             )
-        wrong = mask[(mask >= self.num_classes) & (mask != IGNORE)]
-        if wrong.size:
-            raise UserError(
-                f"{path}: pixel value {wrong[0]} is neither a class (0..{self.num_classes - 1}) "
-                f"nor {IGNORE} (ignored). Write class ids into the mask, or name all classes."
-            )
+        if ((mask >= self.num_classes) & (mask != IGNORE)).any():
+            raise WrongValues(path, count_values(mask), self.num_classes)
         return image, mask
 
-    def check(self):
-        """Reads every picture and mask once, so that training does not stop over one of them later.
+    @property
+    def where(self):
+        """The list or the folder that the pictures are from, for messages."""
+        return self.listed_in or Path(self.image_info[0]["image_path"]).parent
+
+    def check_files(self):
+        """Makes sure that all files are there, without reading them.
 
         Raises:
-            UserError: for the first pair that cannot be used, and if no pixel has a class.
+            UserError: for the first that is not.
+        """
+        for info in self.image_info:
+            for kind, name in (("picture", "image_path"), ("mask", "mask_path")):
+                path = info[name]
+                if not os.path.isfile(path):
+                    stem = Path(path).stem
+                    listed = f", but {self.listed_in} lists '{stem}'" if self.listed_in else ""
+                    raise UserError(f"{path}: there is no such {kind}{listed}. Add the file.")
+
+    def check(self, objects=False):
+        """Reads every picture and mask once, so that training does not stop over one of them later.
+
+        Args:
+            objects: whether to insist on pixels of other classes than the background.
+
+        Returns:
+            Pixels of each class, int64 `[num_classes]`.
+
+        Raises:
+            UserError: for the first pair that cannot be used, and if the masks say nothing.
         """
         if not self.image_info:
             raise UserError("The data set has no pictures: its image_info is empty.")
         count = len(self.image_info)
-        known = False
-        with ThreadPoolExecutor(max(1, self.workers)) as pool:
-            pairs = pool.map(self.load, range(count))
-            try:
-                for _, mask in tqdm(pairs, "Checking the data", count, leave=False, disable=None):
-                    known = known or (mask != IGNORE).any()
-            finally:
-                pool.shutdown(cancel_futures=True)
-        if not known:
-            raise UserError(
-                f"{self.image_info[0]['mask_path']} and all other masks hold nothing but {IGNORE}, "
-                "which means ignored. Objects need the ids of their classes, 1 and up."
-            )
+        pixels = np.zeros(256, np.int64)
+        pairs = mapped(self.load, range(count), 4 * self.workers, max(1, self.workers))
+        for _, mask in tqdm(pairs, "Checking the data", count, leave=False, disable=None):
+            pixels += np.bincount(mask.ravel(), minlength=256)
+        empty = nothing_to_learn(pixels, self.num_classes, self.where, objects)
+        if empty:
+            raise empty
+        return pixels[: self.num_classes]

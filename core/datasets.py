@@ -4,6 +4,7 @@ from pathlib import Path
 
 from core import augment
 from core.errors import UserError
+from core.folderdataset import FolderDataset
 from core.ISBIdataset import ISBIDataset
 from core.sample import sample_folder
 from core.VOCdataset import MASK_FOLDERS, VOCDataset
@@ -17,13 +18,14 @@ class SampleDataset(VOCDataset):
         return augment.orient(image, mask, rng)
 
 
-def open_dataset(config, split, training=False):
+def open_dataset(config, split, training=False, strict=True):
     """Opens a part of the data that the settings name.
 
     Args:
         config: a `Config`.
         split: "train" or "val".
         training: whether to shuffle, repeat, augment and crop as the settings say.
+        strict: whether a file that is not there is an error at once.
 
     Raises:
         UserError: if the data is not there or cannot be used.
@@ -35,6 +37,7 @@ def open_dataset(config, split, training=False):
         "channels": config.channels,
         "seed": config.seed,
         "workers": config.workers,
+        "strict": strict,
     }
     if training:
         options |= {
@@ -51,10 +54,13 @@ def open_dataset(config, split, training=False):
             raise UserError(
                 f"{folder}: there is no such folder. Name the folder of the data with --data."
             )
+    listing = config.train_list if split == "train" else config.val_list
+    if config.dataset == "folder":
+        options |= {"val_fraction": config.val_fraction, "reading": config.masks}
+        return FolderDataset(folder, split, listing=listing, **options)
     if config.dataset == "isbi":
         return ISBIDataset(folder, split=split, val_fraction=config.val_fraction, **options)
     kind = SampleDataset if config.dataset == "sample" else VOCDataset
-    listing = config.train_list if split == "train" else config.val_list
     return kind(
         listing or _default_list(folder, split),
         root=folder,

@@ -74,20 +74,23 @@ def add_data_flags(parser, default):
         "--data",
         metavar="DIR",
         help="where it is: for voc the folder that holds JPEGImages/, for isbi the folder that "
-        "holds image/ and label/, or train-volume.tif and train-labels.tif",
+        "holds image/ and label/, or train-volume.tif and train-labels.tif, for own pictures the "
+        "folder that holds images/ and masks/",
     )
-    group.add_argument("--train-list", metavar="FILE", help="VOC list of the training pictures")
+    group.add_argument("--train-list", metavar="FILE", help="list of the training pictures")
     group.add_argument(
         "--val-list",
         metavar="FILE",
-        help="VOC list of the validation pictures; default for both: ImageSets/SegmentationAug/ "
-        "where masks in SegmentationClassAug/ exist, else ImageSets/Segmentation/",
+        help="list of the validation pictures; default for both: ImageSets/SegmentationAug/ "
+        "where masks in SegmentationClassAug/ exist, else ImageSets/Segmentation/; for own "
+        "pictures train.txt and val.txt",
     )
     group.add_argument(
         "--val-fraction",
         type=share,
         metavar="F",
-        help="share of an isbi stack kept, from its end, for validation (default: 0.2)",
+        help="share kept for validation: of an isbi stack from its end, of own pictures drawn by "
+        "the seed (default: 0.2)",
     )
     group.add_argument(
         "--classes",
@@ -114,8 +117,8 @@ def with_flags(config, args):
             "The sample has a place of its own: leave out --data and the lists, or take "
             "--dataset voc."
         )
-    if config.dataset == "isbi" and config.classes:
-        raise UserError("--classes chooses among classes of VOC data; an isbi stack has just two.")
+    if config.dataset in ("isbi", "folder") and config.classes:
+        raise UserError(f"--classes chooses among classes of VOC data, not of {config.dataset}.")
     unknown = [name for name in config.classes if name not in config.class_names[1:]]
     if unknown:
         raise UserError(
@@ -132,6 +135,8 @@ def choose_dataset(args):
     """Names the data set that is meant: without a word about it, the sample where VOC is not."""
     if args.dataset:
         return args.dataset
+    if args.data and (Path(args.data) / "images").is_dir():
+        return "folder"
     return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
 
 
@@ -154,7 +159,7 @@ def training_config(args):
     if args.num_classes and not args.class_names:
         args.class_names = ("background", *(f"class{i}" for i in range(1, args.num_classes)))
     if args.class_names:
-        if dataset != "voc":
+        if dataset not in ("voc", "folder"):
             raise UserError(f"--class-names and --num-classes are for own data, not for {dataset}.")
         if len(args.class_names) != (args.num_classes or len(args.class_names)):
             raise UserError(
@@ -163,4 +168,11 @@ def training_config(args):
             )
         if len(args.class_names) > IGNORE:
             raise UserError(f"A mask has room for {IGNORE} classes, {IGNORE} itself means ignored.")
+    elif dataset == "folder":
+        raise UserError(
+            f"{args.data or '--dataset folder'}: own pictures need --num-classes N, background "
+            "included, or --class-names background,A,B,..."
+        )
+    if dataset == "folder" and not args.data:
+        raise UserError("--dataset folder needs --data, the folder with images/ and masks/.")
     return with_flags(PRESETS[dataset], args)

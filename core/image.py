@@ -9,7 +9,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 from core.errors import UserError
 from core.files import replacing
 
-_ID_MODES = ("1", "L", "P")  # Pillow's modes whose pixel values can be class ids
+_COLOURED = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA", "PA")  # of Pillow's modes
 _NOTE = "Source"  # the name of a note among the texts of a PNG file
 _DESCRIPTION = 270  # TIFF's tag for texts
 _SCALED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of 2 and 4 bits by
@@ -66,18 +66,21 @@ def to_channels(picture, channels):
 
 
 def read_mask(path, page=0):
-    """Reads the values of a mask, uint8 `[H, W]`, without any conversion of a palette to colours.
+    """Reads the values of a mask as they are in the file; a palette's numbers stay numbers.
+
+    Returns:
+        uint8 `[H, W]`, or `[H, W, 3]` for a mask of colours.
 
     Raises:
-        UserError: if the file cannot be read or has colours instead of values.
+        UserError: if the file cannot be read or has values above 255.
     """
     with _opened(path, page, "mask") as picture:
-        if picture.mode not in _ID_MODES:
-            raise UserError(
-                f"{path}: a mask must hold one class id a pixel, but this file has colours (mode "
-                f"{picture.mode}). Save it as an 8-bit grey or palette PNG of ids."
-            )
-        return np.asarray(picture, np.uint8) // picture.info["factor"]
+        if picture.mode in _COLOURED:
+            return np.asarray(picture.convert("RGB"))
+        values = np.asarray(picture)
+        if values.ndim > 2 or values.min() < 0 or values.max() > 255 or (values % 1).any():
+            raise ValueError(f"it is of kind {picture.mode} and does not hold ids from 0 to 255")
+        return values.astype(np.uint8) // picture.info["factor"]
 
 
 def count_pages(path):

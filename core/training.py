@@ -44,6 +44,20 @@ def learning_rate(config, steps):
     )
 
 
+def balanced_weights(pixels):
+    """Returns weights by which every class has the same part in the loss.
+
+    Class i weighs `sum_j n_j / (K n_i)`, with `n_i` its pixels and K the number of classes that
+    have any; those without weigh nothing. A pixel weighs 1 on average.
+
+    Args:
+        pixels: of each class in the training masks, `[K]`.
+    """
+    present = pixels > 0
+    weights = pixels.sum() / (present.sum() * np.maximum(pixels, 1)) * present
+    return tuple(weights.tolist())
+
+
 def train(config, dataset, validation, folder):
     """Trains a new network; see `RunFolder` for what it writes.
 
@@ -56,6 +70,7 @@ def train(config, dataset, validation, folder):
     Returns:
         The best epoch's figures, a dictionary.
     """
+    dataset.class_weights = config.weights or None
     model = build(config)
     optimizer = keras.optimizers.Adam(learning_rate(config, config.epochs * len(dataset)))
     # With its variables in place, TensorFlow traces the training step once and not twice.

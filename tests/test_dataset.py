@@ -184,7 +184,7 @@ def break_mask_value(voc):
 
 
 def break_mask_colours(voc):
-    Image.new("RGB", (48, 40)).save(voc / "SegmentationClass/picture3.png")
+    Image.new("RGB", (48, 40), (9, 0, 0)).save(voc / "SegmentationClass/picture3.png")
     return "picture3.png.*colours"
 
 

@@ -70,7 +70,7 @@ def grey_label(isbi):
 
 def no_label(isbi):
     (isbi / "label/9.png").unlink()
-    return "label.9.png: there is no such label"
+    return "label.9.png: there is no such mask"
 
 
 def no_slices(isbi):

@@ -1,0 +1,119 @@
+"""What --check-data finds out about a data set before hours are spent on it."""
+
+import dataclasses
+import hashlib
+from collections import Counter
+
+import numpy as np
+from tqdm import tqdm
+
+from core.config import IGNORE
+from core.errors import UserError
+from core.masks import WrongValues, explain, nothing_to_learn
+from core.parallel import mapped
+
+
+@dataclasses.dataclass
+class Survey:
+    """What is in a part of a data set.
+
+    Attributes:
+        problems: a UserError for each pair that cannot be used.
+        pixels: pixels of each value of the masks, int64 `[256]`.
+        pictures: pictures that have each value, int64 `[256]`.
+        shapes: height and width of each picture.
+        names: the pictures' files by their content.
+        wrong: values outside the classes, with their pixels.
+    """
+
+    problems: list = dataclasses.field(default_factory=list)
+    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    pictures: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    shapes: list = dataclasses.field(default_factory=list)
+    names: dict = dataclasses.field(default_factory=dict)
+    wrong: Counter = dataclasses.field(default_factory=Counter)
+
+
+def survey(dataset):
+    """Reads all pairs of a data set, in threads, and returns a `Survey`."""
+    found = Survey()
+    count = len(dataset.image_info)
+
+    def examine(index):
+        try:
+            image, mask = dataset.load(index)
+        except UserError as error:
+            return error
+        content = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+        return image.shape[:2], content, np.bincount(mask.ravel(), minlength=256)
+
+    results = mapped(examine, range(count), 4 * dataset.workers, dataset.workers)
+    progress = tqdm(results, "Checking the data", count, leave=False, disable=None)
+    for index, result in enumerate(progress):
+        if isinstance(result, UserError):
+            found.problems.append(result)
+            if isinstance(result, WrongValues):
+                found.wrong += result.counts
+            continue
+        shape, content, pixels = result
+        found.shapes.append(shape)
+        found.names.setdefault(content, dataset.name(index))
+        found.pixels += pixels
+        found.pictures += pixels > 0
+    return found
+
+
+def check_data(parts, names):
+    """Surveys training and validation data and prints what was found.
+
+    Args:
+        parts: the data sets by name, "train" and "val".
+        names: the classes' names.
+
+    Raises:
+        UserError: if training would fail.
+    """
+    surveys = {part: survey(dataset) for part, dataset in parts.items()}
+    for found in surveys.values():
+        for problem in found.problems:
+            print(problem)
+        if len(found.problems) > 1 and found.wrong:
+            print(f"All together: {explain(found.wrong, len(names))}")
+    for part, found in surveys.items():
+        print(f"\n{part}: {parts[part].where}")
+        print(_table(found, names))
+    twice = surveys["train"].names.keys() & surveys["val"].names.keys()
+    pairs = [f"{surveys['train'].names[key]} = {surveys['val'].names[key]}" for key in twice]
+    print(f"\npictures both in train and in val: {len(pairs)}", *sorted(pairs)[:20], sep="\n  ")
+    problems = [problem for found in surveys.values() for problem in found.problems]
+    if problems:
+        others = f" And {len(problems) - 1} more files." if len(problems) > 1 else ""
+        raise UserError(f"Training would fail. {problems[0]}{others}")
+    empty = nothing_to_learn(surveys["train"].pixels, len(names), parts["train"].where)
+    if empty:
+        raise empty
+
+
+def _table(found, names):
+    """A part's sizes, and a line for each class."""
+    usable = len(found.shapes)
+    lines = [f"{usable} pictures with masks, {len(found.problems)} that cannot be used"]
+    if not usable:
+        return lines[0]
+    sides = zip(("height", "width"), np.array(found.shapes).T, strict=True)
+    lines.append(
+        "; ".join(
+            f"{side} {values.min()} to {values.max()}, median {np.median(values):g}"
+            for side, values in sides
+        )
+    )
+    known, total = found.pixels[: len(names)].sum(), found.pixels.sum()
+    width = max(len("ignored (255)"), *map(len, names))
+    lines.append(f"{'class':<{width}}  {'pictures':>9}  {'pixels':>15}  {'share':>6}")
+    rows = [(name, i, known) for i, name in enumerate(names)] + [("ignored (255)", IGNORE, total)]
+    for name, value, whole in rows:
+        pictures, pixels = found.pictures[value], found.pixels[value]
+        share = pixels / whole if whole else 0
+        lines.append(f"{name:<{width}}  {pictures:>9,}  {pixels:>15,}  {share:>6.1%}")
+    absent = [name for i, name in enumerate(names) if not found.pixels[i]]
+    return "\n".join([*lines, f"no pixel of: {', '.join(absent) or '-'}"])
