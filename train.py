@@ -71,15 +71,9 @@ def get_args():
     return parser.parse_args()
 
 
-def open_both(config, strict=True):
-    """Opens training and validation data; returns the settings with how masks are read, too."""
-    from core.datasets import open_dataset
-
-    dataset = open_dataset(config, "train", training=True, strict=strict)
-    config = dataclasses.replace(config, masks=dataset.reading)
-    if config.dataset == "folder":
-        print(f"{dataset.stated} Masks are read as {dataset.reading}.", file=sys.stderr)
-    return config, dataset, open_dataset(config, "val", strict=strict)
+def say(*sentences):
+    """Prints a note."""
+    print(*sentences, file=sys.stderr)
 
 
 def main():
@@ -93,36 +87,32 @@ def main():
             "folder with --output."
         )
     if config.dataset == "sample" and not args.dataset:
-        print(
-            f"No VOC 2012 in {VOC_HOME} (README.md says how to get it): the data is the built-in "
-            "sample.",
-            file=sys.stderr,
-        )
+        say(f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample.")
     check_folder(folder)
+
     backend.start()
+    from core.check import check_data
+    from core.datasets import open_both
+    from core.training import complete, draw_samples, train
+
+    dataset, validation = open_both(config, strict=not args.check_data)
+    if config.dataset == "folder":
+        say(f"{dataset.stated} Masks are read as {dataset.reading}.")
     if args.check_data:
-        from core.check import check_data
-
-        config, *parts = open_both(config, strict=False)
-        check_data(dict(zip(("train", "val"), parts, strict=True)), config.names)
+        check_data({"train": dataset, "val": validation}, config.names)
         return
-    from core.training import balanced_weights, draw_samples, train
-    from core.visualize import voc_palette
-
-    config, dataset, validation = open_both(config)
-    pixels = dataset.check(objects=True)
+    config = complete(config, dataset, pixels=dataset.check(objects=True))
     validation.check()
-    palette = voc_palette()[: config.num_classes].tolist()
-    config = dataclasses.replace(config, palette=tuple(map(tuple, palette)))
-    print(
+    say(
         f"{len(dataset.image_info)} pictures to train on, {len(validation.image_info)} to validate "
-        f"with, {config.num_classes} classes: {', '.join(config.names)}.",
-        file=sys.stderr,
+        f"with, {config.num_classes} classes: {', '.join(config.names)}."
     )
-    if config.class_weights == "balanced":
-        config = dataclasses.replace(config, weights=balanced_weights(pixels))
-        shown = zip(config.names, config.weights, strict=True)
-        print("Class weights:", ", ".join(f"{name} {w:.4g}" for name, w in shown), file=sys.stderr)
+    if config.weights:
+        weights = zip(config.names, config.weights, strict=True)
+        shown = (
+            f"{name} {weight:.4g}{'' if weight else ' (no pixel)'}" for name, weight in weights
+        )
+        say("Class weights:", ", ".join(shown))
     for name in RUN_FILES + REPORT_FILES:
         (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
     write_json(folder / "config.json", dataclasses.asdict(config))

@@ -7,13 +7,12 @@ import numpy as np
 
 from core import augment
 from core.augment import elastic_transform
+from core.config import ISBI_STACKS
 from core.dataset import Dataset
 from core.errors import UserError
 from core.image import count_pages
 
 __all__ = ["ISBIDataset", "elastic_transform"]
-
-STACKS = ("train-volume.tif", "train-labels.tif")
 
 
 class ISBIDataset(Dataset):
@@ -65,12 +64,12 @@ class ISBIDataset(Dataset):
         folder = self.annotation_path
         if (folder / "image").is_dir():
             self.image_info = _slices_of_folders(folder / "image", folder / "label")
-        elif all((folder / name).is_file() for name in STACKS):
-            self.image_info = _slices_of_stacks(*(folder / name for name in STACKS))
+        elif all((folder / name).is_file() for name in ISBI_STACKS):
+            self.image_info = _slices_of_stacks(*(folder / name for name in ISBI_STACKS))
         else:
             raise UserError(
-                f"{folder}: holds neither image/ and label/ nor {' and '.join(STACKS)}. Name the "
-                "folder that does with --data."
+                f"{folder}: holds neither image/ and label/ nor {' and '.join(ISBI_STACKS)}. Name "
+                "the folder that does with --data."
             )
 
     def read_mask(self, index):

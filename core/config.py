@@ -17,6 +17,7 @@ REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
 PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see metrics.py
 VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for if nothing else is said
 ISBI_HOME = "data/isbi"
+ISBI_STACKS = ("train-volume.tif", "train-labels.tif")
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ from core.config import IGNORE
 from core.errors import UserError
 from core.image import read_image, read_mask
 from core.letterbox import letterbox, letterbox_mask
-from core.masks import WrongValues, count_values, nothing_to_learn, to_ids
+from core.masks import WrongValues, count_values, histogram, nothing_to_learn, to_ids
 from core.parallel import mapped
 
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
@@ -155,15 +155,18 @@ class Dataset(keras.utils.PyDataset):
         """The list or the folder that the pictures are from, for messages."""
         return self.listed_in or Path(self.image_info[0]["image_path"]).parent
 
-    def check_files(self):
-        """Makes sure that all files are there, without reading them.
+    def check_files(self, indices=None):
+        """Makes sure that files are there, without reading them.
+
+        Args:
+            indices: of the pictures; None: all.
 
         Raises:
             UserError: for the first that is not.
         """
-        for info in self.image_info:
+        for index in range(len(self.image_info)) if indices is None else indices:
             for kind, name in (("picture", "image_path"), ("mask", "mask_path")):
-                path = info[name]
+                path = self.image_info[index][name]
                 if not os.path.isfile(path):
                     stem = Path(path).stem
                     listed = f", but {self.listed_in} lists '{stem}'" if self.listed_in else ""
@@ -187,7 +190,7 @@ class Dataset(keras.utils.PyDataset):
         pixels = np.zeros(256, np.int64)
         pairs = mapped(self.load, range(count), 4 * self.workers, max(1, self.workers))
         for _, mask in tqdm(pairs, "Checking the data", count, leave=False, disable=None):
-            pixels += np.bincount(mask.ravel(), minlength=256)
+            pixels += histogram(mask)
         empty = nothing_to_learn(pixels, self.num_classes, self.where, objects)
         if empty:
             raise empty

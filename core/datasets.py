@@ -1,5 +1,6 @@
 """From settings to data sets."""
 
+import dataclasses
 from pathlib import Path
 
 from core import augment
@@ -67,6 +68,13 @@ def open_dataset(config, split, training=False, strict=True):
         class_ids=[config.class_names.index(name) for name in config.classes] or None,
         **options,
     )
+
+
+def open_both(config, strict=True):
+    """Opens training and validation data, with masks that are read in the same way; see above."""
+    dataset = open_dataset(config, "train", training=True, strict=strict)
+    config = dataclasses.replace(config, masks=dataset.reading)
+    return dataset, open_dataset(config, "val", strict=strict)
 
 
 def _default_list(folder, split):

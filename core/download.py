@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 
 from core import errors, sbd
 from core.archive import BadArchive, locate, staging, unpack
+from core.config import ISBI_STACKS
 from core.errors import UserError
 from core.fetch import fetch
 from core.files import check_folder
 from core.flags import Parser
-
-STACKS = ("train-volume.tif", "train-labels.tif")  # what ISBIDataset looks for
 
 
 class Home(NamedTuple):
@@ -165,7 +164,7 @@ def place(name, unpacked, target):
         dataset = locate(unpacked, ("cls", "img", "train.txt", "val.txt"))
         sbd.augment_voc(target.parent, dataset, staging=unpacked)
         return
-    folder = locate(unpacked, STACKS if name == "isbi" else ("JPEGImages", "ImageSets"))
+    folder = locate(unpacked, ISBI_STACKS if name == "isbi" else ("JPEGImages", "ImageSets"))
     lack = first_missing(name, folder)
     if lack:
         raise BadArchive(f"lacks {lack}")
@@ -175,7 +174,7 @@ def place(name, unpacked, target):
 def first_missing(name, folder):
     """Returns the path, below a data set's folder, of the first file it lacks; None: it has all."""
     if name == "isbi":
-        needed = STACKS
+        needed = ISBI_STACKS
     elif name == "voc":
         needed = _files_of_voc(folder, "Segmentation", "SegmentationClass")
     else:

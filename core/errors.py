@@ -38,5 +38,7 @@ def run(main):
 
 
 def _say(message):
-    print(f"{sys.argv[0]}: {' '.join(str(message).split())}", file=sys.stderr)
+    line = " ".join(str(message).split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print(f"{sys.argv[0]}: {shown}", file=sys.stderr)
     return 2

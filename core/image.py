@@ -78,7 +78,8 @@ def read_mask(path, page=0):
         if picture.mode in _COLOURED:
             return np.asarray(picture.convert("RGB"))
         values = np.asarray(picture)
-        if values.ndim > 2 or values.min() < 0 or values.max() > 255 or (values % 1).any():
+        narrow = values.dtype in (np.uint8, bool)
+        if not narrow and not np.isin(values, range(256)).all():
             raise ValueError(f"it is of kind {picture.mode} and does not hold ids from 0 to 255")
         return values.astype(np.uint8) // picture.info["factor"]
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import cv2
 import numpy as np
 
 from core.config import IGNORE
@@ -25,6 +26,19 @@ def pack(colours):
     return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
 
 
+def histogram(mask):
+    """Counts the pixels of each value, int64 `[256]`.
+
+    Args:
+        mask: uint8 `[H, W]`.
+    """
+    rows = max(1, 2**20 // mask.shape[1])  # OpenCV counts in float32, exactly up to 2^24
+    parts = (mask[first : first + rows] for first in range(0, len(mask), rows))
+    return sum(
+        cv2.calcHist([part], [0], None, [256], [0, 256]).ravel().astype(np.int64) for part in parts
+    )
+
+
 def grey(values):
     """Returns a mask's values, `[H, W]`, if it has no colours or but greys; None if it has.
 
@@ -41,7 +55,7 @@ def count_values(values):
     """Counts the values of a mask: greys by number, colours as `#rrggbb`."""
     plain = grey(values)
     if plain is not None:
-        counts = np.bincount(plain.ravel(), minlength=256)
+        counts = histogram(np.ascontiguousarray(plain))
         return Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
     found, counts = np.unique(pack(values), return_counts=True)
     return Counter(

@@ -1,6 +1,7 @@
 """Training: the loss, the optimizer and its schedule, and `fit`."""
 
 import contextlib
+import dataclasses
 import sys
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 from core.callbacks import RunFolder
 from core.config import IGNORE
 from core.inference import load_model, predict
-from core.visualize import contact_sheet
+from core.visualize import contact_sheet, voc_palette
 from nets.unet import UNet
 
 
@@ -41,6 +42,23 @@ def learning_rate(config, steps):
         alpha=floor / config.lr,
         warmup_target=config.lr if warmup else None,
         warmup_steps=warmup,
+    )
+
+
+def complete(config, dataset, pixels):
+    """Returns the settings with what the training data says: masks, palette and class weights.
+
+    Args:
+        config: a `Config`.
+        dataset: the `Dataset` to train on.
+        pixels: of each class in its masks, `[K]`.
+    """
+    palette = voc_palette()[: config.num_classes].tolist()
+    return dataclasses.replace(
+        config,
+        masks=dataset.reading,
+        palette=tuple(map(tuple, palette)),
+        weights=balanced_weights(pixels) if config.class_weights == "balanced" else (),
     )
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from conftest import write_voc
 from PIL import Image
 
+from core.config import PRESETS
 from core.dataset import Dataset
 from core.errors import UserError
 from core.image import read_mask
@@ -120,28 +122,30 @@ def test_only_some_classes(voc):
         assert (after[before == old] == new).all()
 
 
-def readme_subclass():
+def readme_blocks():
+    """The README's subclass and the lines that train with it."""
     text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    (example,) = (
-        code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "(Dataset)" in code
-    )
-    return example
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return "\n".join(code for code in blocks if "MyDataset(" in code)
 
 
-def test_the_readme_s_subclass_as_it_stands(tmp_path, rng):
-    for folder in ("pictures", "masks"):
-        (tmp_path / folder).mkdir()
-    for i in range(3):
-        Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(
-            tmp_path / f"pictures/{i}.jpg"
-        )
-        Image.fromarray(rng.integers(0, 2, (20, 30), np.uint8)).save(tmp_path / f"masks/{i}.png")
+def test_the_readme_s_subclass_as_it_stands(tmp_path, rng, monkeypatch, call):
+    """Both blocks, with a preset that is small enough for a test; then predict.py."""
+    small = dataclasses.replace(PRESETS["folder"], size=(32, 32), filters=2, epochs=1)
+    monkeypatch.setitem(PRESETS, "folder", small)
+    for split in ("train", "val"):
+        for folder in ("pictures", "masks"):
+            Path(f"my_data/{split}/{folder}").mkdir(parents=True)
+        for i in range(3):
+            picture = rng.integers(0, 256, (20, 30, 3), np.uint8)
+            Image.fromarray(picture).save(f"my_data/{split}/pictures/{i}.jpg")
+            mask = rng.integers(0, 2, (20, 30), np.uint8)
+            Image.fromarray(mask).save(f"my_data/{split}/masks/{i}.png")
     names = {}
-    exec(readme_subclass(), names)
-    data = names["MyDataset"](tmp_path, batch_size=2, target_size=(32, 32), aug=True)
-    data.check()
-    images, masks = data[0]
-    assert images.shape == (2, 32, 32, 3) and set(np.unique(masks)) <= {0, 1, 255}
+    exec(readme_blocks(), names)
+    images, masks = names["data"][0]
+    assert images.shape == (3, 32, 32, 3) and set(np.unique(masks)) <= {0, 1, 255}
+    assert call("predict", "--weights", "runs/mine", "my_data/val/pictures/0.jpg")[0] == 0
 
 
 class Reference(Dataset):

@@ -64,10 +64,16 @@ def test_what_cannot_be_read_is_named(tmp_path):
                 read(path)
 
 
-def test_a_mask_of_colours_is_refused(tmp_path):
-    Image.new("RGB", (4, 3)).save(tmp_path / "colours.png")
-    with pytest.raises(UserError, match="one class id a pixel"):
-        read_mask(tmp_path / "colours.png")
+def test_masks_of_colours_and_of_too_high_values(tmp_path):
+    Image.new("RGBA", (4, 3), (1, 2, 3, 9)).save(tmp_path / "colours.png")
+    assert read_mask(tmp_path / "colours.png").shape == (3, 4, 3)
+    assert (read_mask(tmp_path / "colours.png") == (1, 2, 3)).all()
+    save(tmp_path / "deep.png", np.array([[7, 255]], np.uint16))
+    assert read_mask(tmp_path / "deep.png").tolist() == [[7, 255]]
+    for values in (np.array([[7, 256]], np.uint16), np.array([[0.5]], np.float32)):
+        save(tmp_path / "wrong.tif", values)
+        with pytest.raises(UserError, match="wrong.tif: .* does not hold ids from 0 to 255"):
+            read_mask(tmp_path / "wrong.tif")
 
 
 def save(path, values):

@@ -1,5 +1,7 @@
 import csv
 import dataclasses
+import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,8 +11,9 @@ from PIL import Image
 from core.callbacks import RunFolder
 from core.config import PRESETS, Config
 from core.inference import load_model
-from core.training import build, draw_samples, learning_rate, train
+from core.training import balanced_weights, build, draw_samples, learning_rate, train
 from core.VOCdataset import VOCDataset
+from nets.unet import UNet
 
 
 @pytest.mark.parametrize(
@@ -126,3 +129,34 @@ def test_one_seed_gives_one_result_whatever_the_workers(tiny, tmp_path):
         data.epoch, data.workers = 0, workers
         results.append(train(config, data, validation, tmp_path / name))
     assert results[0] == results[1]
+
+
+def test_balanced_weights_by_hand():
+    assert balanced_weights(np.array([6, 2])) == (8 / (2 * 6), 8 / (2 * 2))
+    assert balanced_weights(np.array([6, 0, 2])) == (8 / (2 * 6), 0, 8 / (2 * 2))
+
+
+def test_the_loss_with_class_weights_by_hand(voc, rng):
+    """The mean over the known pixels of the weight of their class times minus their log share."""
+    dataset = VOCDataset(voc / "ImageSets/Segmentation/train.txt", 4, (32, 48), 3)
+    dataset.class_weights = (0.5, 2.0, 3.0)
+    images, masks, weights = dataset[0]
+    assert weights.dtype == np.float32 and weights.shape == masks.shape
+    known = masks != 255
+    np.testing.assert_array_equal(weights[known], np.array([0.5, 2, 3])[masks[known]])
+    assert not weights[~known].any()
+    model = UNet((None, None, 3), 3, 2, l2=0.0)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255))
+    logits = model.predict_on_batch(images).astype(np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    right = np.take_along_axis(shares, np.where(known, masks, 0)[..., None], -1)[..., 0]
+    wanted = -(weights * np.log(right))[known].mean()
+    assert model.evaluate(dataset, verbose=0) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_balanced_classes_are_shown_and_kept(call, voc):
+    args = ("--class-names", "background,a,b,c", "--class-weights", "balanced", "--size", 32, 48)
+    status, _, err = call("train", "--data", voc, *args, "--filters", 2, "--epochs", 1)
+    assert status == 0 and "Class weights: background 1, a 1, b 1, c 0 (no pixel)" in err
+    config = json.loads(Path("runs/voc/config.json").read_text())
+    assert config["class_weights"] == "balanced" and config["weights"] == [1, 1, 1, 0]

@@ -1,0 +1,154 @@
+"""train.py --check-data: what it says, and that nothing makes it stumble."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import write_voc
+
+
+@pytest.fixture
+def check(call):
+    """Returns a function that checks a folder in VOC's layout with three classes."""
+
+    def run(folder, *args):
+        names = ("--class-names", "background,a,b")
+        return call("train", "--dataset", "voc", "--data", folder, *names, "--check-data", *args)
+
+    return run
+
+
+def test_sound_data(check, voc):
+    status, out, err = check(voc)
+    assert (status, err) == (0, "")
+    train, val = out.split("\nval:")
+    assert "4 pictures with masks, 0 that cannot be used" in train
+    assert "height 40 to 40, median 40; width 48 to 48, median 48" in train
+    rows = {line.split()[0]: line.split()[-3:] for line in train.splitlines() if "%" in line}
+    assert rows == {name: ["4", "1,920", "33.3%"] for name in ("background", "a", "b")} | {
+        "ignored": ["4", "1,920", "25.0%"]
+    }
+    assert "no pixel of: -" in train and "2 pictures with masks" in val
+    assert out.endswith("pictures both in train and in val: 0\n")
+    assert not Path("runs").exists()
+
+
+def test_duplicates_are_found_by_content(check, voc):
+    """The pictures of `write_voc` differ but for one that is copied under another name."""
+    copy = voc / "JPEGImages/picture5.jpg"
+    copy.write_bytes((voc / "JPEGImages/picture1.jpg").read_bytes())
+    status, out, _ = check(voc)
+    assert status == 0
+    assert out.endswith("pictures both in train and in val: 1\n  picture5 = picture1\n")
+
+
+def test_every_problem_is_named(check, voc):
+    masks = voc / "SegmentationClass"
+    Image.new("L", (48, 40), 3).save(masks / "picture0.png")
+    Image.new("L", (48, 40), 3).save(masks / "picture1.png")
+    Image.new("L", (40, 48), 1).save(masks / "picture2.png")
+    Image.new("RGB", (48, 40), (128, 0, 0)).save(masks / "picture3.png")
+    (masks / "picture4.png").unlink()
+    (voc / "JPEGImages/picture5.jpg").write_bytes(b"\xff\xd8")
+    status, out, err = check(voc)
+    assert status == 2 and err.count("\n") == 1
+    assert "Training would fail." in err and "And 5 more files." in err
+    lines = out.splitlines()
+    for number, message in enumerate(
+        (
+            "pixel value 3 is neither a class (0..2) nor 255 (ignored). The ids seem to be off",
+            "pixel value 3",
+            "the mask is 40x48 pixels, its picture 48x40",
+            "this file has colours",
+            "there is no such mask",
+            "cannot be read as a picture",
+        )
+    ):
+        assert sum(f"picture{number}." in line and message in line for line in lines) == 1
+    assert sum(line.startswith("All together: pixel value 3 is neither") for line in lines) == 1
+    assert "0 pictures with masks, 4 that cannot be used" in out
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(255, "nothing but 255"), (0, "hold no object, only 0.")],
+)
+def test_masks_that_teach_nothing(check, call, voc, value, message):
+    for path in (voc / "SegmentationClass").iterdir():
+        Image.new("L", (48, 40), value).save(path)
+    status, out, err = check(voc)
+    assert status == 2 and message in err and "train.txt" in err and err.count("\n") == 1
+    assert "no pixel of:" in out
+    args = ("--class-names", "background,a,b", "--filters", 2, "--epochs", 1)
+    status, out, err = call("train", "--data", voc, *args)
+    assert (status, out) == (2, "") and message in err and not Path("runs").exists()
+
+
+def test_own_pictures_and_classes_without_a_pixel(call, tmp_path):
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    for number in range(5):
+        Image.new("L", (9, 9), 40 * number).save(tmp_path / f"images/{number}.png")
+        Image.new("L", (9, 9), number % 2).save(tmp_path / f"masks/{number}.png")
+    names = ("--class-names", "ground,leaf,stem")
+    status, out, err = call("train", "--data", tmp_path, *names, "--check-data")
+    assert status == 0 and "no pixel of: stem" in out
+    assert "1 of 5 pictures are kept for validation, drawn with seed 0." in err
+
+
+def flip(rng, data):
+    """Some bytes are others."""
+    data = bytearray(data)
+    for place in rng.integers(0, max(1, len(data)), rng.integers(1, 20)):
+        if data:
+            data[place] = rng.integers(256)
+    return bytes(data)
+
+
+def cut(rng, data):
+    """The end is missing."""
+    return data[: rng.integers(0, max(1, len(data)))]
+
+
+LINES = {
+    "blank": lambda ids: [ids[0], "", "   ", *ids[1:]],
+    "trailing": lambda ids: [f"{ids[0]}  \t", *ids[1:]],
+    "absolute": lambda ids: [f"/nowhere/{ids[0]}", *ids[1:]],
+    "subfolder": lambda ids: [f"JPEGImages/{ids[0]}", *ids[1:]],
+    "outside": lambda ids: [f"../../{ids[0]}", *ids[1:]],
+    "columns": lambda ids: [f"{name} 1 -1" for name in ids],
+    "with suffix": lambda ids: [f"{name}.jpg" for name in ids],
+    "zero": lambda ids: [f"{ids[0]}\0", *ids[1:]],
+    "long": lambda ids: [ids[0] * 500, *ids[1:]],
+}
+
+
+def damage(rng, folder):
+    """Damages one file of a data set, in one of many ways."""
+    kind = rng.choice(["JPEGImages", "SegmentationClass", "bytes of a list", "lines of a list"])
+    part = folder / (kind if "list" not in kind else "ImageSets/Segmentation")
+    path = sorted(part.iterdir())[rng.integers(len(list(part.iterdir())))]
+    if kind != "lines of a list":
+        path.write_bytes((flip if rng.random() < 0.6 else cut)(rng, path.read_bytes()))
+        return f"{path.name} {kind}"
+    change = rng.choice(sorted(LINES))
+    lines = LINES[change](path.read_text(errors="replace").split() or [""])
+    encoding = rng.choice(["utf-8", "utf-8-sig", "utf-16"])
+    path.write_bytes(rng.choice(["\n", "\r\n"]).join(lines).encode(encoding))
+    return f"{path.name} {change} {encoding}"
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_no_damage_makes_it_stumble(check, tmp_path, seed):
+    """300 data sets, each damaged in one to three places."""
+    rng = np.random.default_rng(seed)
+    folder = write_voc(tmp_path / "voc", count=4, size=(9, 11))
+    done = [damage(rng, folder) for _ in range(rng.integers(1, 4))]
+    status, out, err = check(folder)
+    assert status in (0, 2), done
+    assert "Traceback" not in out + err
+    assert re.search(r"[^\s/]+\.(txt|jpg|png)", err if status else out), (done, out, err)
+    assert err.count("\n") == (1 if status else 0), (done, err)
