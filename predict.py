@@ -90,11 +90,14 @@ def main():
     )
     for line in tqdm(lines, total=len(sources), disable=None, unit="picture"):
         tqdm.write(line)
+    *others, last = failures.values() or [None]
+    if len(failures) < len(sources):
+        print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
+        others = list(failures.values())
+    for error in others:
+        print(errors.one_line(error), file=sys.stderr)
     if len(failures) == len(sources):
-        raise next(iter(failures.values()))
-    print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
-    for error in failures.values():
-        print(error, file=sys.stderr)
+        raise last
     return 1 if failures else 0
 
 

@@ -36,6 +36,9 @@ def start():
 @contextlib.contextmanager
 def _stderr_kept_back():
     """Holds back what is written to file descriptor 2; shows it if the block fails by a defect."""
+    if sys.stderr is None:  # closed
+        yield
+        return
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as kept:

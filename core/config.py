@@ -71,6 +71,23 @@ class Config:
         """The number of classes that the model tells apart, background included."""
         return len(self.names)
 
+    def check(self):
+        """Makes sure that a model can be used with these settings, wherever they come from.
+
+        Raises:
+            ValueError: if not.
+        """
+        whole = (*self.size, *(self.crop or ()), self.filters)
+        if not (
+            all(isinstance(number, int) and number > 0 for number in whole)
+            and len(self.size) == 2
+            and self.channels in (1, 3)
+            and all(isinstance(name, str) for name in self.names)
+            and all(len(colour) == 3 and max(colour) < 256 for colour in self.palette)
+            and len(self.palette) >= len(self.names)
+        ):
+            raise ValueError("these are no settings of a model")
+
     def to_json(self):
         """Returns the settings as JSON text."""
         return json.dumps(dataclasses.asdict(self), indent=2)

@@ -37,8 +37,15 @@ def run(main):
     sys.exit(status)
 
 
-def _say(message):
+def one_line(message):
+    """Returns a message without line breaks and other characters that a terminal would act on."""
     line = " ".join(str(message).split())
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    print(f"{sys.argv[0]}: {shown}", file=sys.stderr)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+        for c in line
+    )
+
+
+def _say(message):
+    print(f"{sys.argv[0]}: {one_line(message)}", file=sys.stderr)
     return 2

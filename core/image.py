@@ -93,7 +93,7 @@ def count_pages(path):
     if path.suffix.lower() not in (".tif", ".tiff"):
         return 1
     with _opened(path, 0, "picture") as picture:
-        return picture.n_frames
+        return getattr(picture, "n_frames", 1)  # other formats have this suffix, too
 
 
 @contextlib.contextmanager
@@ -163,5 +163,5 @@ def read_note(path):
     try:
         with Image.open(path) as picture:
             return picture.info.get(_NOTE) or getattr(picture, "tag_v2", {}).get(_DESCRIPTION)
-    except (OSError, SyntaxError, ValueError):
+    except Exception:  # not one of our files, then
         return None

@@ -61,12 +61,16 @@ def read_config(path):
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            return Config.from_json(archive.read(CONFIG_NAME).decode())
-    except (OSError, zipfile.BadZipFile) as error:
+            text = archive.read(CONFIG_NAME) if CONFIG_NAME in archive.namelist() else b""
+    except Exception as error:  # a decoder raises whatever its parser runs into
         raise UserError(
             f"{path}: is not a whole .keras file ({error}). Train again or copy it again."
         ) from error
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    try:
+        config = Config.from_json(text.decode())
+        config.check()
+        return config
+    except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: does not hold the settings of this project's models. Use a file that "
             "train.py wrote."
@@ -88,11 +92,16 @@ def load_model(path):
 
     try:
         model = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file makes Keras stumble in many ways
         reason = str(error).split("\n")[0]
         raise UserError(
             f"{path}: Keras cannot load this model ({reason}). Train again or copy it again."
         ) from error
+    if len(model.inputs) != 1 or model.input_shape[-1] != config.channels:
+        raise UserError(
+            f"{path}: the model does not take pictures of {config.channels} channels, as its "
+            "settings say."
+        )
     if model.output_shape[-1] != config.num_classes:
         raise UserError(
             f"{path}: the model has {model.output_shape[-1]} classes, its settings "

@@ -7,12 +7,18 @@ written for the same picture is ever replaced.
 import contextlib
 import glob
 import hashlib
+import os
+import struct
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from core.errors import UserError
 from core.files import replacing
 from core.image import palette_image, read_note, write_image
+
+_LONGEST = 255  # bytes in a file's name, on the usual file systems
+_WITH_PROBABILITIES = "+"  # at the end of a note: the probabilities beside the mask are ours, too
 
 
 class Files:
@@ -26,6 +32,9 @@ class Files:
         pages: how many pages it has; more than one make TIFF files with as many, else PNG files.
         palette: the classes' colours.
         taken: the set of names that this run has given away; this one's is added.
+
+    Raises:
+        UserError: if the input's name is too long.
     """
 
     def __init__(self, output, source, pages, palette, taken):
@@ -33,9 +42,12 @@ class Files:
         self.folder = output / source.folder
         self.pages = pages
         self.palette = palette
-        self.note = hashlib.sha256(str(source.path.resolve()).encode()).hexdigest()[:16]
+        path = os.fsencode(os.path.realpath(source.path))
+        self.note = hashlib.sha256(path).hexdigest()[:16]
         self.suffix = ".png" if pages == 1 else ".tif"
         self.stem = source.path.stem
+        if len(os.fsencode(f".{self.stem}-99_probabilities_{pages}-partial.npy")) > _LONGEST:
+            raise UserError(f"{source.path}: its name leaves no room for those of its prediction.")
         number = 1
         while self.path("mask") in taken or not self._free():
             number += 1
@@ -46,47 +58,73 @@ class Files:
         """Returns the path of the mask or the overlay."""
         return self.folder / f"{self.stem}_{kind}{self.suffix}"
 
-    def write(self, mask, overlay):
-        """Writes mask, uint8 `[H, W]`, and overlay, uint8 `[H, W, 3]`, of a picture."""
-        write_image(self.path("mask"), palette_image(mask, self.palette), self.note)
-        write_image(self.path("overlay"), Image.fromarray(overlay), self.note)
-
     @contextlib.contextmanager
-    def stack(self):
-        """Gives a function like `write` that adds a page; if the block fails, nothing is left."""
-        with (
-            self._tiff("mask") as add_mask,
-            self._tiff("overlay") as add_overlay,
-        ):
+    def open(self, probabilities=False):
+        """Gives a function that writes a page: mask, overlay and probabilities or None.
 
-            def write(mask, overlay):
-                add_mask(palette_image(mask, self.palette))
-                add_overlay(Image.fromarray(overlay))
+        The mask is a uint8 `[H, W]`, the overlay a uint8 `[H, W, 3]`, the probabilities are a float
+        `[H, W, K]` and are written as float16. All files are there at the end of the block; if it
+        fails, none is.
+
+        Args:
+            probabilities: whether there will be some.
+        """
+        note = self.note + (_WITH_PROBABILITIES if probabilities else "")
+        old = self._probabilities() if read_note(self.path("mask")) else []
+        with contextlib.ExitStack() as together:
+            files = [together.enter_context(replacing(self.path(k))) for k in ("mask", "overlay")]
+            stacks = [together.enter_context(_tiff(f, note)) for f in files if self.pages > 1]
+            written = []
+
+            def write(mask, overlay, shares=None):
+                images = (palette_image(mask, self.palette), Image.fromarray(overlay))
+                for place, image in enumerate(images):
+                    if stacks:
+                        stacks[place](image)
+                    else:
+                        write_image(files[place], image, note)
+                if shares is not None:
+                    page = f"_{len(written):0{len(str(self.pages - 1))}}" if stacks else ""
+                    written.append(self.folder / f"{self.stem}_probabilities{page}.npy")
+                    np.save(
+                        together.enter_context(replacing(written[-1])),
+                        shares.astype(np.float16, copy=False),
+                    )
 
             yield write
-
-    def write_probabilities(self, probabilities, page):
-        """Writes the class probabilities of a picture or a page, `[H, W, K]`, as float16."""
-        number = "" if self.pages == 1 else f"_{page:0{len(str(self.pages - 1))}}"
-        with replacing(self.folder / f"{self.stem}_probabilities{number}.npy") as partial:
-            np.save(partial, probabilities.astype(np.float16, copy=False))
-
-    @contextlib.contextmanager
-    def _tiff(self, kind):
-        with (
-            replacing(self.path(kind)) as partial,
-            TiffImagePlugin.AppendingTiffWriter(partial, new=True) as file,
-        ):
-
-            def add(image):
-                image.save(file, "TIFF", compression="tiff_adobe_deflate", description=self.note)
-                file.newFrame()
-
-            yield add
+        for path in old:
+            if path not in written:
+                path.unlink(missing_ok=True)  # of a prediction that is no more
 
     def _free(self):
         """Whether the files are not there, or were written for the same picture."""
         there = [self.path(kind) for kind in ("mask", "overlay") if self.path(kind).exists()]
-        if there:
-            return all(read_note(path) == self.note for path in there)
-        return not list(self.folder.glob(f"{glob.escape(self.stem)}_probabilities*.npy"))
+        notes = {read_note(path) for path in there}
+        allowed = {self.note + _WITH_PROBABILITIES}
+        return notes <= (allowed if self._probabilities() else {*allowed, self.note}) and bool(
+            notes or not self._probabilities()
+        )
+
+    def _probabilities(self):
+        """The files that have this name, of all pages."""
+        return list(self.folder.glob(f"{glob.escape(self.stem)}_probabilities*.npy"))
+
+
+@contextlib.contextmanager
+def _tiff(path, note):
+    """Gives a function that adds a page to a TIFF file."""
+    with open(path, "w+b") as file:
+        stack = TiffImagePlugin.AppendingTiffWriter(file)
+
+        def add(image):
+            try:
+                image.save(stack, "TIFF", compression="tiff_adobe_deflate", description=note)
+                stack.newFrame()
+            except struct.error as error:  # its numbers have 32 bits
+                raise UserError(
+                    f"{path}: would be larger than the 4 GB that a TIFF file can have. Split the "
+                    "stack."
+                ) from error
+
+        yield add
+        stack.close()

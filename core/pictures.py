@@ -35,42 +35,54 @@ def collect(inputs, output):
         UserError: if a name does not exist, a folder has no pictures, or predictions would be
             written among the pictures.
     """
-    output = Path(output).resolve()
+    output = Path(os.path.realpath(output))
     found = {}
-    for name in inputs:
+    for name in map(str, inputs):
         path = Path(name)
-        if path.exists():
+        if name and os.path.lexists(path):
             matches = [path]
         else:
-            matches = [Path(match) for match in sorted(glob.glob(str(name), recursive=True))]
+            matches = map(Path, sorted(glob.glob(name, recursive=True)))
+            matches = [match for match in matches if output not in _real(match).parents]
             if not matches:
-                raise UserError(f"{name}: there is no such file or folder.")
+                raise UserError(f"{name or repr(name)}: there is no such file or folder.")
         for match in matches:
             for source in _walk(match, output) if match.is_dir() else [Source(match)]:
                 found.setdefault(os.path.abspath(source.path), source)
-    for source in found.values():
-        if source.path.resolve().parent == output:
+    folders = {_real(source.path).parent: source.path for source in found.values()}
+    for target in {_real(output / source.folder) for source in found.values()}:
+        if target in folders:
             raise UserError(
-                f"{output}: {source.path} lies there. Name another folder with --output."
+                f"{target}: {folders[target]} lies there, and predictions would. Name another "
+                "folder with --output."
             )
     return list(found.values())
+
+
+def _real(path):
+    return Path(os.path.realpath(path))
 
 
 def _walk(top, output):
     """The pictures in and below a folder."""
     found = []
-    for folder, folders, files in os.walk(top):
+    for folder, folders, files in os.walk(top, onerror=_refuse):
         folder = Path(folder)
         folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".") and (folder / name).resolve() != output
+            name for name in folders if not name.startswith(".") and _real(folder / name) != output
         )
         found += [
             Source(folder / name, folder.relative_to(top))
             for name in sorted(files)
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
+            if Path(name).suffix.lower() in SUFFIXES
+            and not name.startswith(".")
+            and (os.path.isfile(folder / name) or os.path.islink(folder / name))
         ]
     if not found:
         raise UserError(f"{top}: this folder has no pictures ({', '.join(sorted(SUFFIXES))}).")
     return found
+
+
+def _refuse(error):
+    """A folder that cannot be read would look like an empty one."""
+    raise error

@@ -9,7 +9,7 @@ from collections import deque
 import numpy as np
 from tqdm import tqdm
 
-from core.errors import UserError
+from core.errors import UserError, one_line
 from core.image import count_pages, read_image
 from core.inference import predict
 from core.output import Files
@@ -75,10 +75,10 @@ def predict_files(
         for source in sources:
             try:
                 count = count_pages(source.path)
+                files = Files(output, source, count, config.palette, taken)
             except UserError as error:
                 failures[source.path] = error
                 continue
-            files = Files(output, source, count, config.palette, taken)
             yield from (Page(files, number) for number in range(count))
 
     def read(page):
@@ -103,28 +103,30 @@ def predict_files(
     def draw(answered):
         page, answer = answered
         mask = answer.class_map()
-        shown = overlay(page.image, mask, config.palette, alpha)
+        drawn = [mask, overlay(page.image, mask, config.palette, alpha)]
+        drawn.append(answer.probabilities() if probabilities else None)
         page.image = None
-        if probabilities:
-            page.files.write_probabilities(answer.probabilities(), page.number)
         if page.files.pages == 1:
-            page.files.write(mask, shown)
-        return page, mask, shown
+            with page.files.open(probabilities) as write:
+                write(*drawn)
+            drawn = None
+        return page, drawn, f"{page.name}: {summary(mask, config.names)}"
 
-    drawn = mapped(draw, answers(), ahead)
-    for files, group in itertools.groupby(drawn, key=lambda entry: entry[0].files):
+    drawn_pages = mapped(draw, answers(), ahead)
+    for files, group in itertools.groupby(drawn_pages, key=lambda entry: entry[0].files):
         lines = []
         try:
-            with files.stack() if files.pages > 1 else contextlib.nullcontext() as write:
-                for page, mask, shown in group:
+            stack = files.open(probabilities) if files.pages > 1 else contextlib.nullcontext()
+            with stack as write:
+                for _, drawn, line in group:
                     if write:
-                        write(mask, shown)
-                    lines.append(f"{page.name}: {summary(mask, config.names)}")
+                        write(*drawn)
+                    lines.append(line)
                 if files.source.path in failures:
                     raise _Unfinished
         except _Unfinished:
             continue
         if files.stem != files.source.path.stem:
             note = f"{files.source.path}: the files are {files.stem}_*, its own name being taken."
-            tqdm.write(note, file=sys.stderr)
-        yield from lines
+            tqdm.write(one_line(note), file=sys.stderr)
+        yield from map(one_line, lines)

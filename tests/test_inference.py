@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import os
 import zipfile
@@ -112,7 +113,10 @@ def test_files_that_are_no_models_of_ours(tmp_path):
 
 
 def test_model_and_settings_must_agree(tmp_path):
-    saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, class_names=("a", "b", "c")))
+    saved(
+        tmp_path / "model.keras",
+        dataclasses.replace(CONFIG, class_names=("a", "b", "c"), palette=((0, 0, 0),) * 3),
+    )
     with pytest.raises(UserError, match="the model has 2 classes, its settings 3"):
         load_model(tmp_path / "model.keras")
 
@@ -162,3 +166,43 @@ def test_a_model_that_asks_for_arbitrary_code_is_refused(tmp_path):
     save_model(keras.Model(inputs, outputs), tmp_path / "code.keras", CONFIG)
     with pytest.raises(UserError, match="code.keras: Keras cannot load this model .*Lambda"):
         load_model(tmp_path / "code.keras")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": "ab"},
+        {"size": (0, 0)},
+        {"size": (16, 16, 16)},
+        {"size": None},
+        {"filters": 0},
+        {"channels": 2},
+        {"crop": (16.5, 16)},
+        {"palette": ()},
+        {"palette": ((0, 0, 0), (9, 9, 999))},
+        {"class_names": None},
+    ],
+)
+def test_settings_that_no_model_has(tmp_path, wrong):
+    saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, **wrong))
+    with pytest.raises(UserError, match="model.keras: does not hold the settings"):
+        read_config(tmp_path / "model.keras")
+
+
+def test_a_model_of_other_channels(tmp_path):
+    saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, channels=1))
+    with pytest.raises(UserError, match="does not take pictures of 1 channels"):
+        load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_models_are_refused_or_whole(tmp_path, seed):
+    """Bits flipped in the zip's own tables, where reading goes wrong in the most ways."""
+    rng = np.random.default_rng(seed)
+    saved(tmp_path / "model.keras")
+    data = bytearray((tmp_path / "model.keras").read_bytes())
+    for place in rng.integers(len(data) - 400, len(data), 3):
+        data[place] ^= 1 << rng.integers(8)
+    (tmp_path / "model.keras").write_bytes(data)
+    with contextlib.suppress(UserError):
+        load_model(tmp_path / "model.keras")

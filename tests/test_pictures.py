@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,25 @@ def test_predictions_are_no_pictures(photos):
     assert "photos/out/b_mask.png" not in paths("photos", output="photos/out")
 
 
+def test_patterns_do_not_go_into_the_output(photos):
+    assert paths("**/b*", output="photos/out") == ["photos/b.jpg"]
+
+
+def test_predictions_among_pictures_of_a_folder_below(photos):
+    """photos/photos/c.png would be predicted into photos/."""
+    Path("photos/photos").mkdir()
+    Path("photos/photos/c.png").touch()
+    with pytest.raises(UserError, match="photos: photos/.* lies there"):
+        collect(["photos"], ".")
+
+
+def test_what_is_no_file_is_left_out(photos):
+    os.mkfifo("photos/pipe.png")
+    os.symlink("loop.png", "photos/loop.png")
+    assert "photos/pipe.png" not in paths("photos")
+    assert "photos/loop.png" in paths("photos")  # to be named when it cannot be read
+
+
 def test_files_and_patterns(photos):
     assert paths("photos/b.jpg", "photos/notes.txt") == ["photos/b.jpg", "photos/notes.txt"]
     assert paths("photos/*.jpg", "Blätter */*.jpg") == ["photos/b.jpg", "Blätter 葉/e.jpg"]
@@ -58,7 +78,8 @@ def test_files_and_patterns(photos):
         (["nowhere.jpg"], "out", "nowhere.jpg: there is no such file or folder"),
         (["photos/*.webp"], "out", r"photos/\*.webp: there is no such file"),
         (["empty"], "out", "empty: this folder has no pictures"),
-        (["photos/b.jpg"], "photos", "photos: photos/b.jpg lies there. .*--output"),
+        ([""], "out", "'': there is no such file"),
+        (["photos/b.jpg"], "photos", "photos: photos/b.jpg lies there, and .*--output"),
     ],
 )
 def test_inputs_that_cannot_be_meant(photos, inputs, output, message):

@@ -1,5 +1,6 @@
 """predict.py as a whole, with a model that tells classes by their grey."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -231,3 +232,64 @@ def test_tiles_are_the_default_of_models_trained_on_windows(call):
         assert call("predict", "--weights", "model.keras", "stripes.png")[0] == 0
         found = read_mask("predictions/stripes_mask.png")
         assert (found == np.tile([0, 1], (8, 100))).all() == exact
+
+
+def test_probabilities_come_and_go_with_their_mask(predict):
+    """Those of others stay; ours go when they belong to no mask any more."""
+    stack("t.tif", 3)
+    assert predict("t.tif", "--probabilities")[0] == 0
+    stack("t.tif", 2)
+    assert predict("t.tif", "--probabilities")[0] == 0
+    numbered = [f"t_probabilities_{page}.npy" for page in (0, 1)]
+    assert written() == ["t_mask.tif", "t_overlay.tif", *numbered]
+    assert predict("t.tif")[0] == 0
+    assert written() == ["t_mask.tif", "t_overlay.tif"]
+    Path("predictions/t_probabilities_0.npy").write_text("mine")
+    status, _, err = predict("t.tif", "--probabilities")
+    assert status == 0 and "the files are t-2_*" in err
+    assert Path("predictions/t_probabilities_0.npy").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["stack.tif", "cat.png"])
+@pytest.mark.parametrize("limit", [30000, 200000])
+def test_a_full_disk_leaves_nothing(predict, name, limit):
+    """Files may not become larger than `limit` bytes."""
+    rng = np.random.default_rng(0)
+    pages = [Image.fromarray(rng.integers(0, 256, (300, 300, 3), np.uint8)) for _ in range(6)]
+    pages[0].save(name, **({"save_all": True, "append_images": pages[1:]} if "tif" in name else {}))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        status, out, err = predict(name, "--probabilities")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert "cannot be written (File too large)" in err
+    assert written() == []
+
+
+def test_names_that_are_no_text(predict):
+    """Bytes that are not UTF-8, a line break, and a name too long for its predictions'."""
+    Path("in").mkdir()
+    for name in (b"a\xff.png", b"b\nc.png", b"x" * 240 + b".png"):
+        with open(b"in/" + name, "wb") as file:
+            bands()[0].save(file, "PNG")
+    Path("in/bad\n.png").write_text("no picture")
+    status, out, err = predict("in")
+    assert status == 1 and out.count("\n") == 2 and len(written()) == 4
+    assert err.count("\n") == 3 and "leaves no room" in err and "in/bad .png: cannot be" in err
+
+
+def test_several_bad_pictures_are_all_named(predict):
+    for name in ("a.png", "b.png"):
+        Path(name).touch()
+    status, out, err = predict("a.png", "b.png")
+    assert (status, out) == (2, "")
+    assert [line.count(".png: cannot") for line in err.splitlines()] == [1, 1]
+
+
+def test_other_formats_with_a_tiff_s_suffix(predict):
+    picture, mask = bands()
+    picture.save("x.tif", "PNG")
+    assert predict("x.tif")[0] == 0
+    np.testing.assert_array_equal(read_mask("predictions/x_mask.png"), mask)
