@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from core.config import IGNORE
+from core.dataset import Missing, SizesDiffer
 from core.errors import UserError
 from core.masks import WrongValues, explain, histogram, nothing_to_learn
 from core.parallel import mapped
@@ -109,7 +110,11 @@ def check_data(parts, names):
 def _table(found, names):
     """A part's sizes, and a line for each class."""
     usable = len(found.shapes)
-    lines = [f"{usable} pictures with masks, {len(found.problems)} that cannot be used"]
+    kinds = dict.fromkeys(("unreadable", Missing.kind, SizesDiffer.kind, WrongValues.kind), 0)
+    for problem in found.problems:
+        kinds[getattr(problem, "kind", "unreadable")] += 1
+    counted = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+    lines = [f"{usable} pictures with masks; {counted}"]
     if not usable:
         return lines[0]
     sides = zip(("height", "width"), np.array(found.shapes).T, strict=True)

@@ -18,6 +18,18 @@ from core.parallel import mapped
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 
 
+class Missing(UserError):
+    """A file is not there."""
+
+    kind = "missing"
+
+
+class SizesDiffer(UserError):
+    """A mask does not fit its picture."""
+
+    kind = "of sizes that differ"
+
+
 class Dataset(keras.utils.PyDataset):
     """Batches of pictures and masks for `fit`, read from files.
 
@@ -142,7 +154,7 @@ class Dataset(keras.utils.PyDataset):
                 "Cut it into smaller pictures."
             )
         if mask.shape != image.shape[:2]:
-            raise UserError(
+            raise SizesDiffer(
                 f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, its picture "
                 f"{image.shape[1]}x{image.shape[0]} (width x height). Make them equal."
             )
@@ -170,7 +182,7 @@ class Dataset(keras.utils.PyDataset):
                 if not os.path.isfile(path):
                     stem = Path(path).stem
                     listed = f", but {self.listed_in} lists '{stem}'" if self.listed_in else ""
-                    raise UserError(f"{path}: there is no such {kind}{listed}. Add the file.")
+                    raise Missing(f"{path}: there is no such {kind}{listed}. Add the file.")
 
     def check(self, objects=False):
         """Reads every picture and mask once, so that training does not stop over one of them later.

@@ -16,6 +16,8 @@ _MANY = 40  # values or colours that are named no more one by one
 class WrongValues(UserError):
     """A mask has values outside the classes; `counts` says which, see `count_values`."""
 
+    kind = "with values outside the classes"
+
     def __init__(self, path, counts, num_classes):
         super().__init__(f"{path}: {explain(counts, num_classes)}")
         self.counts = counts

@@ -8,6 +8,7 @@ from PIL import Image
 
 from core.errors import UserError
 from core.folderdataset import FolderDataset
+from core.image import read_image
 from core.visualize import voc_palette
 
 
@@ -38,6 +39,34 @@ def test_pairs_of_every_kind(tmp_path, suffix, kind):
     assert dataset.reading == kind and len(dataset.image_info) == 3
     image, mask = dataset.load(2)
     assert image.shape == (40, 48, 3) and mask.mean() == 12 / 48
+
+
+@pytest.mark.parametrize("kind", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
+def test_what_predict_takes_trains_too(tmp_path, kind):
+    """The picture that training sees is the one that predict.py reads."""
+    write(tmp_path, 1)
+    path = tmp_path / "images/leaf 0.png"
+    picture = Image.open(path).convert("L")
+    path.unlink()
+    if kind in ("I;16", "F"):
+        values = np.asarray(picture) / np.float32(255)
+        picture = Image.fromarray((values * 65535).astype(np.uint16) if kind != "F" else values)
+    else:
+        picture = picture.convert(kind)
+    picture.save(tmp_path / "images/leaf 0.tif")
+    image, mask = FolderDataset(tmp_path).load(0)
+    np.testing.assert_array_equal(image, read_image(tmp_path / "images/leaf 0.tif"))
+    assert image[mask == 1].mean() > image[mask == 0].mean() + 50
+
+
+def test_pictures_that_lie_on_their_side(tmp_path):
+    write(tmp_path, 1)
+    path = tmp_path / "images/leaf 0.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+    image, mask = FolderDataset(tmp_path).load(0)
+    assert image[mask == 1].min() > image[mask == 0].max()
 
 
 def test_the_drawn_split(tmp_path):
