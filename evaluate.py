@@ -72,7 +72,8 @@ def main():
     from core.inference import find_weights, read_config
 
     weights = find_weights(args.weights)
-    config = get_config(args, read_config(weights))
+    trained = read_config(weights)
+    config = get_config(args, trained)
     tile = get_tile(args, config)
     output = check_folder(args.output or weights.parent)
 
@@ -83,7 +84,10 @@ def main():
     from core.report import block, membranes, table, write_report
 
     model, _ = load_model(weights)
-    dataset = open_dataset(config, args.split)
+    # Another folder than the one that was split for training is scored as a whole.
+    own = config.dataset != "folder" or config.data == trained.data
+    split = args.split if own or config.val_list else None
+    dataset = open_dataset(config, split)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
     found = score(model, dataset, config, args.protocol, **options)
     facts = {
@@ -91,7 +95,7 @@ def main():
         "weights": str(weights),
         "dataset": config.dataset,
         "data": config.data,
-        "split": args.split,
+        "split": split or "all",
         "tile": tile,
         "tta": args.tta,
         "pictures": len(dataset.image_info),
@@ -99,10 +103,8 @@ def main():
     write_report(output, found, config, facts)
     parts = (block(found.matrix), membranes(found), "", table(found.matrix, config.names))
     print("\n".join(part for part in parts if part is not None))
-    print(
-        f"{args.protocol} protocol, {facts['pictures']} pictures ({config.dataset}, {args.split}), "
-        f"{weights}"
-    )
+    which = f"{facts['pictures']} pictures ({config.dataset}, {facts['split']})"
+    print(f"{args.protocol} protocol, {which}, {weights}")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 
 import dataclasses
 import sys
-from pathlib import Path
 
 from core import backend, errors
 from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
-from core.errors import UserError
 from core.files import check_folder, write_json
 from core.flags import Parser, add_data_flags, names, training_config, whole_number
 
@@ -80,15 +78,16 @@ def main():
     """Trains."""
     args = get_args()
     config = training_config(args)
-    folder = Path(args.output or f"runs/{config.dataset}")
-    if (folder / "best.keras").exists() and not (args.overwrite or args.check_data):
-        raise UserError(
-            f"{folder}: holds a trained model. Add --overwrite to replace it, or name another "
-            "folder with --output."
-        )
+    folder = check_folder(args.output or f"runs/{config.dataset}")
+    from core.checkpoint import epochs_behind
+
+    history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)
+    if len(history) >= config.epochs and (folder / "samples.png").exists():
+        say(f"{folder}: all {len(history)} epochs are done. A larger --epochs goes on from there.")
+        print(best_of(history, folder))
+        return
     if config.dataset == "sample" and not args.dataset:
         say(f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample.")
-    check_folder(folder)
 
     backend.start()
     from core.check import check_data
@@ -96,32 +95,39 @@ def main():
     from core.training import complete, draw_samples, train
 
     dataset, validation = open_both(config, strict=not args.check_data)
-    if config.dataset == "folder":
-        say(f"{dataset.stated} Masks are read as {dataset.reading}.")
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
-    config = complete(config, dataset, pixels=dataset.check(objects=True))
+    config = complete(config, dataset, pixels=dataset.check())
     validation.check()
+    if dataset.stated:
+        say(f"{dataset.stated} Masks are read as {dataset.reading}.")
     say(
         f"{len(dataset.image_info)} pictures to train on, {len(validation.image_info)} to validate "
         f"with, {config.num_classes} classes: {', '.join(config.names)}."
     )
     if config.weights:
-        weights = zip(config.names, config.weights, strict=True)
-        shown = (
-            f"{name} {weight:.4g}{'' if weight else ' (no pixel)'}" for name, weight in weights
+        named = zip(config.names, config.weights, strict=True)
+        say(
+            "Class weights:",
+            ", ".join(f"{n} {w:.4g}{'' if w else ' (no pixel)'}" for n, w in named),
         )
-        say("Class weights:", ", ".join(shown))
-    for name in RUN_FILES + REPORT_FILES:
-        (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
+    if history:
+        say(f"Going on after epoch {len(history)} of {config.epochs}, on their learning rates.")
+    else:
+        for name in RUN_FILES + REPORT_FILES:
+            (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
     write_json(folder / "config.json", dataclasses.asdict(config))
-    best = train(config, dataset, validation, folder)
+    history = train(config, dataset, validation, folder, history)
     draw_samples(folder / "samples.png", folder / "best.keras", validation)
-    print(
-        f"Best validation MIoU {best['val_miou']:.4f} in epoch {best['epoch']}: "
-        f"{folder / 'best.keras'}"
-    )
+    print(best_of(history, folder))
+
+
+def best_of(history, folder):
+    """Names the best epoch and its file."""
+    best = max(history, key=lambda row: row["val_miou"])
+    figure = f"{best['val_miou']:.4f} in epoch {best['epoch']}"
+    return f"Best validation MIoU {figure}: {folder / 'best.keras'}"
 
 
 if __name__ == "__main__":

@@ -1,39 +1,66 @@
 """What training writes after every epoch."""
 
+import math
+
 import keras
 
+from core.checkpoint import save_checkpoint
+from core.errors import UserError
 from core.files import write_csv
 from core.inference import save_model
 from core.visualize import draw_curves
 
 
 class RunFolder(keras.callbacks.Callback):
-    """Keeps a run's folder: last.keras, best.keras, history.csv and curves.png.
+    """Keeps a run's folder: best.keras, last.keras, history.csv and curves.png.
 
-    The best epoch is the one with the highest validation MIoU.
+    The best epoch is the one with the highest validation MIoU. Whenever the run is interrupted,
+    last.keras knows of no epoch that the other files have not seen, and they follow from it.
 
     Args:
-        folder: the folder, which exists.
+        folder: the folder, a Path.
         config: the `Config` that is saved with the models.
+        history: the figures of the epochs that the run has behind it, a dictionary each.
     """
 
-    def __init__(self, folder, config):
+    def __init__(self, folder, config, history=()):
         super().__init__()
         self.folder = folder
         self.config = config
-        self.best = None
-        self.history = []
+        self.history = list(history)
+        if self.history:
+            self.write_history()
+
+    @property
+    def best(self):
+        """The figures of the best epoch so far."""
+        return max(self.history, key=lambda row: row["val_miou"])  # the first of equals
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stops where the loss is no number any more: all later steps would be lost.
+
+        Raises:
+            UserError: if that is so.
+        """
+        if not math.isfinite(logs["loss"]):
+            kept = f" {self.folder / 'best.keras'} keeps the best epoch." if self.history else ""
+            raise UserError(
+                f"The loss is {logs['loss']} in step {batch + 1} of epoch "
+                f"{len(self.history) + 1}. Try a smaller --lr (now {self.config.lr:g}).{kept}"
+            )
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes all four files."""
+        """Writes all files, last.keras when best.keras is safe."""
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         row["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.history.append(row)
-        save_model(self.model, self.folder / "last.keras", self.config)
-        if self.best is None or row["val_miou"] > self.best["val_miou"]:
-            self.best = row
+        if self.best is row:
             save_model(self.model, self.folder / "best.keras", self.config)
-        write_csv(
-            self.folder / "history.csv", [list(row), *(list(row.values()) for row in self.history)]
-        )
+        save_checkpoint(self.model, self.folder / "last.keras", self.config, self.history)
+        self.write_history()
+
+    def write_history(self):
+        """Writes history.csv and curves.png."""
+        rows = [list(self.history[0]), *(list(row.values()) for row in self.history)]
+        write_csv(self.folder / "history.csv", rows)
         draw_curves(self.folder / "curves.png", self.history)

@@ -66,15 +66,16 @@ def survey(dataset):
 
 
 def duplicates(parts, surveys):
-    """Returns pairs of names of training and validation pictures that are equal."""
+    """Returns, for each validation picture that is also trained on, its name and the other's."""
     sets = [(parts[part], surveys[part].indices) for part in ("train", "val")]
     (train, of_train), (val, of_val) = sets
-    return [
-        (train.name(i), val.name(j))
-        for key in of_train.keys() & of_val.keys()
-        for i, j in itertools.product(of_train[key], of_val[key])
-        if np.array_equal(train.read_image(i), val.read_image(j))  # checksums alone prove nothing
-    ]
+    pairs = []
+    for key in of_train.keys() & of_val.keys():
+        for j in of_val[key]:
+            image = val.read_image(j)  # checksums alone prove nothing
+            equal = (i for i in of_train[key] if np.array_equal(train.read_image(i), image))
+            pairs += [(train.name(i), val.name(j)) for i in itertools.islice(equal, 1)]
+    return pairs
 
 
 def check_data(parts, names):
@@ -94,17 +95,20 @@ def check_data(parts, names):
         if len(found.problems) > 1 and found.wrong:
             print(f"All together: {explain(found.wrong, len(names))}")
     for part, found in surveys.items():
-        print(f"\n{part}: {parts[part].where}")
+        dataset = parts[part]
+        stated = f" {dataset.stated} Masks are read as {dataset.reading}." if dataset.stated else ""
+        print(f"\n{part}: {dataset.where}.{stated}")
         print(_table(found, names))
     twice = sorted(f"{train} = {val}" for train, val in duplicates(parts, surveys))
-    print(f"\npictures both in train and in val: {len(twice)}", *twice[:20], sep="\n  ")
+    print(f"\nval pictures that are in train, too: {len(twice)}", *twice[:20], sep="\n  ")
     problems = [problem for found in surveys.values() for problem in found.problems]
     if problems:
         others = f" And {len(problems) - 1} more files." if len(problems) > 1 else ""
         raise UserError(f"Training would fail. {problems[0]}{others}")
-    empty = nothing_to_learn(surveys["train"].pixels, len(names), parts["train"].where)
-    if empty:
-        raise empty
+    for part, found in surveys.items():
+        empty = nothing_to_learn(found.pixels, len(names), parts[part].where)
+        if empty:
+            raise empty
 
 
 def _table(found, names):
@@ -124,13 +128,16 @@ def _table(found, names):
             for side, values in sides
         )
     )
-    known, total = found.pixels[: len(names)].sum(), found.pixels.sum()
-    width = max(len("ignored (255)"), *map(len, names))
+    known = found.pixels[: len(names)].sum()
+    width = max(len("class"), *map(len, names))
     lines.append(f"{'class':<{width}}  {'pictures':>9}  {'pixels':>15}  {'share':>6}")
-    rows = [(name, i, known) for i, name in enumerate(names)] + [("ignored (255)", IGNORE, total)]
-    for name, value, whole in rows:
-        pictures, pixels = found.pictures[value], found.pixels[value]
-        share = pixels / whole if whole else 0
+    for name, pictures, pixels in zip(names, found.pictures, found.pixels, strict=False):
+        share = pixels / max(1, known)
         lines.append(f"{name:<{width}}  {pictures:>9,}  {pixels:>15,}  {share:>6.1%}")
+    ignored, total = found.pixels[IGNORE], found.pixels.sum()
+    lines.append(
+        f"255 (ignored): {ignored:,} pixels in {found.pictures[IGNORE]:,} pictures, "
+        f"{ignored / total:.1%} of all"
+    )
     absent = [name for i, name in enumerate(names) if not found.pixels[i]]
     return "\n".join([*lines, f"no pixel of: {', '.join(absent) or '-'}"])

@@ -56,6 +56,7 @@ class Dataset(keras.utils.PyDataset):
     batch_size = 4
     aug = False
     class_weights = None  # a weight for each class; with them, batches have pixels' weights, too
+    stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
     reading = "ids"  # what the values of masks mean, see core/masks.py
 
@@ -184,11 +185,8 @@ class Dataset(keras.utils.PyDataset):
                     listed = f", but {self.listed_in} lists '{stem}'" if self.listed_in else ""
                     raise Missing(f"{path}: there is no such {kind}{listed}. Add the file.")
 
-    def check(self, objects=False):
+    def check(self):
         """Reads every picture and mask once, so that training does not stop over one of them later.
-
-        Args:
-            objects: whether to insist on pixels of other classes than the background.
 
         Returns:
             Pixels of each class, int64 `[num_classes]`.
@@ -203,7 +201,7 @@ class Dataset(keras.utils.PyDataset):
         pairs = mapped(self.load, range(count), 4 * self.workers, max(1, self.workers))
         for _, mask in tqdm(pairs, "Checking the data", count, leave=False, disable=None):
             pixels += histogram(mask)
-        empty = nothing_to_learn(pixels, self.num_classes, self.where, objects)
+        empty = nothing_to_learn(pixels, self.num_classes, self.where)
         if empty:
             raise empty
         return pixels[: self.num_classes]

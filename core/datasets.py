@@ -24,7 +24,7 @@ def open_dataset(config, split, training=False, strict=True):
 
     Args:
         config: a `Config`.
-        split: "train" or "val".
+        split: "train", "val", or None for all pictures of an own folder.
         training: whether to shuffle, repeat, augment and crop as the settings say.
         strict: whether a file that is not there is an error at once.
 
@@ -58,7 +58,8 @@ def open_dataset(config, split, training=False, strict=True):
     listing = config.train_list if split == "train" else config.val_list
     if config.dataset == "folder":
         options |= {"val_fraction": config.val_fraction, "reading": config.masks}
-        return FolderDataset(folder, split, listing=listing, **options)
+        other = config.val_list if split == "train" else config.train_list
+        return FolderDataset(folder, split, listing=listing, other_listing=other, **options)
     if config.dataset == "isbi":
         return ISBIDataset(folder, split=split, val_fraction=config.val_fraction, **options)
     kind = SampleDataset if config.dataset == "sample" else VOCDataset

@@ -2,8 +2,8 @@
 
 import argparse
 import contextlib
+import hashlib
 import re
-from pathlib import PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -141,8 +141,7 @@ def get(name, output, url=None, checksum=None):
 def install(name, target, output, url, checksum):
     """Fetches an archive and puts what is in it into place; an archive that is no good goes."""
     output.mkdir(parents=True, exist_ok=True)
-    # Hidden, so that it can be deleted: an archive that is to be seen may be somebody's own.
-    archive = output / f".{PurePosixPath(urlsplit(url).path).name or name}"
+    archive = hidden(output, name, url)
     fetch(url, archive, checksum)
     try:
         with staging(target) as folder:
@@ -152,6 +151,11 @@ def install(name, target, output, url, checksum):
         archive.unlink()
         raise UserError(f"{url}: {error}. Name another home with --url.") from error
     archive.unlink()
+
+
+def hidden(output, name, url):
+    """Where an archive lies until it is unpacked: for another URL elsewhere, and nobody's own."""
+    return output / f".{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
 def place(name, unpacked, target):

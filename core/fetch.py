@@ -5,7 +5,6 @@ import hashlib
 import http.client
 import re
 import string
-import sys
 import time
 from email.utils import formatdate
 from urllib.error import HTTPError, URLError
@@ -44,8 +43,6 @@ def fetch(url, path, checksum=None):
         part.replace(path)
     if checksum:
         _check(url, path, checksum)
-    verdict = ", the checksum is right" if checksum else ""
-    print(f"{path}: all {_size(path):,} bytes are here{verdict}.", file=sys.stderr)
 
 
 class _Download:
@@ -98,6 +95,9 @@ class _Download:
                 while chunk := response.read1(_CHUNK):  # what is there already, so none is lost
                     _write(file, chunk)
                     bar.update(len(chunk))
+        if self.total is not None and _size(self.part) > self.total:
+            self.part.unlink()
+            raise ValueError("the server sent more than it announced")
         if self.total is not None and _size(self.part) != self.total:
             raise ConnectionError("the connection was cut")  # nobody else says so
 

@@ -21,16 +21,18 @@ class FolderDataset(Dataset):
     class ids, 0 and 255 for two classes, or VOC's colours, see `core.masks`.
 
     Training and validation pictures are told apart by the first of these that is there: the given
-    lists, which name a file a line, with or without suffix; a folder `val/` with `images/` and
-    `masks/` of its own; files `train.txt` and `val.txt`; else a part is drawn by the seed.
+    lists, which name a file a line, with or without suffix; files `train.txt` and `val.txt`; a
+    folder `val/` with `images/` and `masks/` of its own; else a part is drawn by the seed. Where
+    there is only one list, the other part is the rest.
 
     Args:
         folder: the folder.
         split: "train", "val" or None for all of it.
         num_classes: number of classes, background included.
         listing: the list of this split, a file.
+        other_listing: the list of the other split; without `listing`, this one has all the rest.
         val_fraction: the share that is drawn for validation.
-        reading: one of `core.masks.READINGS`; None: found out from all masks of this split.
+        reading: one of `core.masks.READINGS`; None: found out from all masks.
         batch_size: pictures in a batch.
         aug: whether to change pictures at random.
         strict: whether a picture without a mask is an error at once.
@@ -50,6 +52,7 @@ class FolderDataset(Dataset):
         num_classes=2,
         *,
         listing=None,
+        other_listing=None,
         val_fraction=0.2,
         reading=None,
         batch_size=4,
@@ -60,36 +63,50 @@ class FolderDataset(Dataset):
         super().__init__(num_classes=num_classes, **kwargs)
         self.batch_size = batch_size
         self.aug = aug
-        self.folder = folder = Path(folder)
-        own = folder / "val"
-        listed = listing or (split and folder / f"{split}.txt")
-        if not listing and (own / "images").is_dir():
-            self.stated = f"{own} holds the validation pictures."
-            self.image_info = _pairs(own if split == "val" else folder)
-        elif listing or split and all((folder / f"{s}.txt").is_file() for s in ("train", "val")):
+        self.folder = Path(folder)
+        val = self.folder / "val"
+        given, other = self._lists(split, listing, other_listing)
+        if not (given or other) and split and (val / "images").is_dir():
+            self.stated = f"{val} holds the validation pictures."
+            self.folder = val if split == "val" else self.folder
+            self.image_info = every = _pairs(self.folder)
+        elif given or other:
             self.stated = "Lists tell training and validation pictures apart."
-            self.image_info = _listed(_pairs(folder), Path(listed))
+            every = _pairs(self.folder)
+            left_out = _listed(every, other) if not given else ()
+            self.image_info = (
+                _listed(every, given) if given else [i for i in every if i not in left_out]
+            )
         else:
-            self.image_info = _pairs(folder)
+            self.stated = "All pictures are taken."
+            self.image_info = every = _pairs(self.folder)
             if split:
-                self._draw(split, val_fraction, folder)
+                self._draw(split, val_fraction)
         if strict:
             self.check_files()
-        self.reading = reading or self._find_out(folder)
+        self.reading = self._find_out(every, reading)
 
     @property
     def where(self):
         """The folder, for messages."""
         return self.folder
 
-    def _draw(self, split, val_fraction, folder):
+    def _lists(self, split, listing, other_listing):
+        """The lists of this split and, where there is only that, of the other one."""
+        if listing or other_listing or not split:
+            return listing, other_listing
+        names = [f"{split}.txt", "train.txt" if split == "val" else "val.txt"]
+        paths = [self.folder / name for name in names]
+        return tuple(path if path.is_file() else None for path in paths)
+
+    def _draw(self, split, val_fraction):
         """Keeps the drawn part; pages of one stack stay together."""
         files = sorted({info["image_path"] for info in self.image_info})
         kept = max(1, round(len(files) * val_fraction))
         if kept >= len(files):
             raise UserError(
-                f"{folder}: of {len(files)} pictures, {kept} would be kept for validation and none "
-                "left for training. Add pictures or make --val-fraction smaller."
+                f"{self.folder}: of {len(files)} pictures, {kept} would be kept for validation and "
+                "none left for training. Add pictures or make --val-fraction smaller."
             )
         order = np.random.default_rng(self.seed).permutation(len(files))
         drawn = {files[i] for i in order[:kept]}
@@ -100,8 +117,8 @@ class FolderDataset(Dataset):
             f"{kept} of {len(files)} pictures are kept for validation, drawn with seed {self.seed}."
         )
 
-    def _find_out(self, folder):
-        """Reads all masks to find out what their values mean."""
+    def _find_out(self, infos, reading):
+        """Reads masks to find out what their values mean, or whether that is what is given."""
 
         def count(info):
             try:
@@ -109,11 +126,25 @@ class FolderDataset(Dataset):
             except UserError:  # named when it is read as one of a pair
                 return Counter()
 
-        counts = Counter()
-        parts = mapped(count, self.image_info, 4 * self.workers, max(1, self.workers))
-        for part in tqdm(parts, "Reading masks", len(self.image_info), leave=False, disable=None):
-            counts.update(part)
-        return masks.understand(counts, self.num_classes, folder / "masks") if counts else "ids"
+        found = {}
+        parts = mapped(count, infos, 4 * self.workers, max(1, self.workers))
+        progress = tqdm(parts, "Reading masks", len(infos), leave=False, disable=None)
+        for info, values in zip(infos, progress, strict=True):
+            found.setdefault(info["mask_path"], Counter()).update(values)
+        found = {path: values for path, values in found.items() if values}
+        folder = self.folder / "masks"
+        try:
+            own = masks.understand(found, self.num_classes, folder) if found else "ids"
+        except UserError:
+            if not reading:
+                raise
+            return reading
+        if reading and own != reading:
+            raise UserError(
+                f"{folder}: the masks look like {own}, but those of the training were read as "
+                f"{reading}. Make them alike."
+            )
+        return own
 
 
 def _pairs(folder):
@@ -146,25 +177,34 @@ def _pairs(folder):
 def _pages(info):
     """A dictionary for each page of a stack, or the one given."""
     try:
-        pages = count_pages(info["image_path"])
+        pages, of_mask = (count_pages(info[name]) for name in ("image_path", "mask_path"))
     except UserError:  # named when it is read
-        pages = 1
+        return [info]
+    if pages != of_mask:
+        raise UserError(
+            f"{info['mask_path']}: has {of_mask} pages, its picture {pages}. Make them equal."
+        )
     return [info] if pages == 1 else [{**info, "page": page} for page in range(pages)]
 
 
 def _listed(infos, path):
-    """Those of the pictures that a list names, in its order."""
-    by_name = {}
+    """Those of the pictures that a list names, in its order, each once."""
+    path = Path(path)
+    by_name, by_stem = {}, {}
     for info in infos:
-        for name in (info["image_path"].name, info["image_path"].stem):
-            by_name.setdefault(name, []).append(info)
+        by_name.setdefault(info["image_path"].name, []).append(info)
+        by_stem.setdefault(info["image_path"].stem, []).append(info)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this list cannot be read ({error}).") from error
     names = [Path(line.strip()).name for line in lines if line.strip()]
-    unknown = [name for name in names if name not in by_name]
-    if unknown or not names:
-        what = f"names {unknown[0]}, which images/ lacks" if unknown else "is empty"
-        raise UserError(f"{path}: this list {what}. It needs the name of a picture a line.")
-    return [info for name in dict.fromkeys(names) for info in by_name[name]]
+    found = []
+    for name in names:
+        matches = by_name.get(name) or by_stem.get(name)
+        if not matches:
+            raise UserError(f"{path}: this list names {name}, which images/ lacks. Take it out.")
+        found += [info for info in matches if info not in found]
+    if not found:
+        raise UserError(f"{path}: this list is empty. It needs the name of a picture a line.")
+    return found

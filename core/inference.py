@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import os
 import zipfile
 from pathlib import Path
 
@@ -45,12 +46,22 @@ def find_weights(path=None):
     return file
 
 
-def save_model(model, path, config):
-    """Saves a model with the settings it was made by; the file is still an ordinary .keras file."""
+def save_model(model, path, config, members=()):
+    """Saves a model with the settings it was made by; the file is still an ordinary .keras file.
+
+    Args:
+        model: a `keras.Model`.
+        path: the file.
+        config: its `Config`.
+        members: a dictionary of more texts to put into the file, by name.
+    """
     with replacing(path) as partial:
         model.save(partial)
         with zipfile.ZipFile(partial, "a") as archive:
-            archive.writestr(CONFIG_NAME, config.to_json())
+            for name, text in {CONFIG_NAME: config.to_json(), **dict(members)}.items():
+                archive.writestr(name, text)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())  # so that a power cut, too, leaves the old file or the new one
 
 
 def read_config(path):

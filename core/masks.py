@@ -65,33 +65,29 @@ def count_values(values):
     )
 
 
-def understand(counts, num_classes, where):
+def understand(found, num_classes, where):
     """Decides how masks are to be read.
 
     Args:
-        counts: of all masks together, see `count_values`.
+        found: a dictionary of each mask's values, see `count_values`, by its path.
         num_classes: number of classes, background included.
         where: the masks' folder, for the message.
 
     Returns:
-        "ids": the values are class ids, 255 is ignored; "black-and-white": 255 is class 1;
-        "colours": the classes have VOC's colours.
+        "ids": the values are class ids, 255 is ignored (values beyond are left to be named mask by
+        mask); "black-and-white": 255 is class 1; "colours": the classes have VOC's colours.
 
     Raises:
         UserError: if it cannot be told.
     """
-    values = set(counts)
-    classes = set(range(1, num_classes))
-    if any(isinstance(value, str) for value in values):
-        known = {f"#{colour:06x}" for colour in pack(voc_palette()[[*range(num_classes), IGNORE]])}
-        wrong = Counter({v: n for v, n in counts.items() if v not in known and v != 0})
-        if not wrong:
-            return "colours"
-        raise UserError(
-            f"{where}: the masks have colours that are not VOC's for {num_classes} classes "
-            f"({_named(wrong)}). Save class ids as an 8-bit grey or palette PNG instead."
-        )
-    if values & classes and not values - classes - {0, IGNORE}:
+    coloured = [path for path, counts in found.items() if any(isinstance(v, str) for v in counts)]
+    if coloured:
+        _insist_on_colours(found, num_classes, coloured[0])
+        return "colours"
+    values = set().union(*found.values())
+    if num_classes == 2:
+        _insist_on_one_kind(found)
+    if values - {0, IGNORE}:
         return "ids"
     if values == {0, IGNORE} and num_classes == 2:
         return "black-and-white"
@@ -100,12 +96,35 @@ def understand(counts, num_classes, where):
             f"{where}: the masks hold nothing but 0 and 255, and there are {num_classes} classes. "
             "If they are black and white, add --num-classes 2; else save class ids, 1 and up."
         )
-    if values <= {0, IGNORE}:
+    raise UserError(
+        f"{where}: the masks hold nothing but {', '.join(map(str, sorted(values)))}. Objects need "
+        "the ids of their classes, 1 and up."
+    )
+
+
+def _insist_on_colours(found, num_classes, coloured):
+    """Refuses masks with other colours than those of VOC's classes."""
+    palette = voc_palette()[[*range(num_classes), IGNORE]]
+    known = {f"#{colour:06x}" for colour in pack(palette)}
+    known |= {int(colour[0]) for colour in palette if len(set(colour.tolist())) == 1}  # greys
+    for path, counts in found.items():
+        wrong = Counter({value: number for value, number in counts.items() if value not in known})
+        if wrong:
+            raise UserError(
+                f"{path}: has {_named(wrong)}, not VOC's colours for {num_classes} classes, and "
+                f"{coloured} has colours. Save class ids in all masks, as grey or palette PNGs."
+            )
+
+
+def _insist_on_one_kind(found):
+    """Refuses masks of 0 and 255 among others of 0 and 1."""
+    black = [path for path, counts in found.items() if set(counts) in ({0, IGNORE}, {IGNORE})]
+    ids = [path for path, counts in found.items() if 1 in counts]
+    if black and ids and not any(IGNORE in found[path] for path in ids):
         raise UserError(
-            f"{where}: the masks hold nothing but {', '.join(map(str, sorted(values)))}. Objects "
-            "need the ids of their classes, 1 and up."
+            f"{black[0]}: holds 0 and 255, but {ids[0]} holds 0 and 1: black and white, or ids of "
+            "which 255 is ignored? Make all masks alike."
         )
-    raise UserError(f"{where}: {explain(counts, num_classes)}")
 
 
 def explain(counts, num_classes):
@@ -137,18 +156,17 @@ def explain(counts, num_classes):
     return message + "Write class ids into the mask, or name all classes."
 
 
-def nothing_to_learn(pixels, num_classes, where, objects=True):
+def nothing_to_learn(pixels, num_classes, where):
     """Returns a UserError if masks say too little to learn from, else None.
 
     Args:
         pixels: of each value in all masks, `[256]`.
         num_classes: number of classes, background included.
         where: the data set, for the message.
-        objects: whether background alone is too little.
     """
     if not pixels[:IGNORE].any():
         what = f"hold nothing but {IGNORE}, which means ignored"
-    elif objects and not pixels[1:num_classes].any():
+    elif not pixels[1:num_classes].any():
         what = f"hold no object, only 0{' and 255' if pixels[IGNORE] else ''}"
     else:
         return None

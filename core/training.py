@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from core.callbacks import RunFolder
+from core.checkpoint import load_checkpoint
 from core.config import IGNORE
 from core.inference import load_model, predict
 from core.visualize import contact_sheet, voc_palette
@@ -76,17 +77,19 @@ def balanced_weights(pixels):
     return tuple(weights.tolist())
 
 
-def train(config, dataset, validation, folder):
-    """Trains a new network; see `RunFolder` for what it writes.
+def train(config, dataset, validation, folder, history=()):
+    """Trains a network; see `RunFolder` for what it writes.
 
     Args:
         config: a `Config`.
         dataset: the `Dataset` to train on.
         validation: the `Dataset` to choose the best epoch by.
-        folder: the run's folder, which exists.
+        folder: the run's folder, a Path.
+        history: the figures of the epochs after which `folder / "last.keras"` is to be continued,
+            a dictionary each; none for a new network.
 
     Returns:
-        The best epoch's figures, a dictionary.
+        The figures of all epochs, a dictionary each.
     """
     dataset.class_weights = config.weights or None
     model = build(config)
@@ -102,17 +105,21 @@ def train(config, dataset, validation, folder):
             )
         ],
     )
-    run = RunFolder(folder, config)
+    if history:
+        load_checkpoint(model, folder / "last.keras")
+    dataset.epoch = len(history)
+    run = RunFolder(folder, config, history)
     with contextlib.redirect_stdout(sys.stderr):  # progress is no result
         model.fit(
             dataset,
             validation_data=validation,
             epochs=config.epochs,
+            initial_epoch=len(history),
             callbacks=[run],
             shuffle=False,  # the data set draws its own order
             verbose=1 if sys.stderr.isatty() else 2,
         )
-    return run.best
+    return run.history
 
 
 def draw_samples(path, weights, dataset, count=8):

@@ -88,6 +88,9 @@ def test_a_folder_for_validation(tmp_path):
     assert len(FolderDataset(tmp_path, "train").image_info) == 4
     val = FolderDataset(tmp_path, "val")
     assert len(val.image_info) == 2 and "val holds" in val.stated
+    write(tmp_path / "val", 2, kind="black-and-white")
+    with pytest.raises(UserError, match="val/masks: the masks look like black-and-white, but"):
+        FolderDataset(tmp_path, "val", reading="ids")
 
 
 def test_lists(tmp_path):
@@ -97,8 +100,14 @@ def test_lists(tmp_path):
     (tmp_path / "other.txt").write_text("leaf 2")
     assert stems(FolderDataset(tmp_path, "train")) == ["leaf 3", "leaf 1"]
     assert stems(FolderDataset(tmp_path, "val")) == ["leaf 0"]
-    other = FolderDataset(tmp_path, "val", listing=tmp_path / "other.txt", reading="ids")
-    assert stems(other) == ["leaf 2"]
+    other = {"listing": tmp_path / "other.txt", "reading": "ids"}
+    assert stems(FolderDataset(tmp_path, "val", **other)) == ["leaf 2"]
+    rest = FolderDataset(tmp_path, "train", other_listing=tmp_path / "other.txt")
+    assert stems(rest) == ["leaf 0", "leaf 1", "leaf 3"]
+    (tmp_path / "train.txt").unlink()
+    assert stems(FolderDataset(tmp_path, "train")) == ["leaf 1", "leaf 2", "leaf 3"]
+    (tmp_path / "val.txt").write_text("leaf 0\nleaf 0.png\n")
+    assert stems(FolderDataset(tmp_path, "val")) == ["leaf 0"]
     for text, message in (("rose", "names rose, which images/ lacks"), ("", "is empty")):
         (tmp_path / "val.txt").write_text(text)
         with pytest.raises(UserError, match=f"val.txt: this list {message}"):
@@ -115,6 +124,9 @@ def test_stacks(tmp_path):
     assert dataset.load(3)[1].all() and not dataset.load(1)[1].any()
     pages = [info for info in FolderDataset(tmp_path, "val").image_info if "page" in info]
     assert len(pages) in (0, 3)
+    Image.new("L", (8, 8)).save(tmp_path / "masks/stack.tif")
+    with pytest.raises(UserError, match="stack.tif: has 1 pages, its picture 3"):
+        FolderDataset(tmp_path)
 
 
 def test_folders_that_lack_something(tmp_path):
@@ -148,6 +160,8 @@ def test_own_pictures_train_at_once(call, tmp_path, kind):
     status, out, _ = call("evaluate")
     assert status == 0 and "voc protocol, 2 pictures (folder, val)" in out
     assert float(out.split("Total MIOU: ")[1][:6]) > 0.6
+    status, out, _ = call("evaluate", "--data", write(tmp_path / "others", 3, kind=kind))
+    assert status == 0 and "voc protocol, 3 pictures (folder, all)" in out
     assert call("predict", tmp_path / "leaves/images/leaf 0.png")[0] == 0
 
 

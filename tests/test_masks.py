@@ -6,12 +6,14 @@ from core.masks import count_values, explain, grey, nothing_to_learn, pack, to_i
 from core.visualize import voc_palette
 
 
-def counted(*masks):
-    """The values of several masks together."""
-    total = count_values(np.array(masks[0], np.uint8))
-    for mask in masks[1:]:
-        total.update(count_values(np.array(mask, np.uint8)))
-    return total
+def counted(mask):
+    """The values of a mask."""
+    return count_values(np.array(mask, np.uint8))
+
+
+def found(*masks):
+    """The values of several masks by their names."""
+    return {f"my/masks/{i}.png": counted(mask) for i, mask in enumerate(masks)}
 
 
 COLOURS = voc_palette()[[[0, 1], [2, 255]]]
@@ -33,16 +35,18 @@ def test_greys_stored_as_colours_are_greys():
     ("masks", "num_classes", "reading"),
     [
         ([[[0, 1]], [[0, 0]]], 2, "ids"),
-        ([[[0, 1]], [[255, 0]]], 2, "ids"),
         ([[[2, 2]]], 3, "ids"),
         ([[[0, 255]], [[0, 0]]], 2, "black-and-white"),
         ([[[[0, 0, 0], [255, 255, 255]]]], 2, "black-and-white"),
         ([COLOURS], 3, "colours"),
         ([COLOURS, [[0, 0], [0, 0]]], 3, "colours"),
+        ([voc_palette()[[[0, 7]]], voc_palette()[[[0, 8]]]], 9, "colours"),  # 7 is a car, and grey
+        ([[[255, 0]], [[7, 1]]], 3, "ids"),  # the 7 is named when that mask is read
+        ([[[0, 1], [0, 255]], [[0, 255]]], 2, "ids"),
     ],
 )
 def test_what_can_be_told_is_understood(masks, num_classes, reading):
-    assert understand(counted(*masks), num_classes, "masks") == reading
+    assert understand(found(*masks), num_classes, "my/masks") == reading
 
 
 @pytest.mark.parametrize(
@@ -50,15 +54,15 @@ def test_what_can_be_told_is_understood(masks, num_classes, reading):
     [
         ([[[0, 255]]], 3, "nothing but 0 and 255, and there are 3 classes.*--num-classes 2"),
         ([[[0, 0]]], 2, "nothing but 0. Objects need"),
-        ([[[255, 0]], [[7, 1]]], 3, "pixel value 7 is neither a class"),
-        ([COLOURS], 2, "not VOC's for 2 classes .#008000"),
-        ([[[[1, 2, 3], [0, 0, 0]]]], 2, "#010203.*Save class ids"),
-        ([COLOURS, [[0, 1], [1, 0]]], 3, "not VOC's for 3 classes .1"),
+        ([COLOURS], 2, "0.png: has #008000, not VOC's colours for 2 classes"),
+        ([[[[1, 2, 3], [0, 0, 0]]]], 2, "0.png: has #010203.*Save class ids"),
+        ([COLOURS, [[0, 1], [1, 0]]], 3, "1.png: has 1, not VOC's .*0.png has colours"),
+        ([[[0, 1]], [[0, 255]]], 2, "1.png: holds 0 and 255, but my/masks/0.png holds 0 and 1"),
     ],
 )
 def test_what_cannot_be_told_is_refused_with_the_choice(masks, num_classes, message):
-    with pytest.raises(UserError, match=f"my/masks: .*{message}"):
-        understand(counted(*masks), num_classes, "my/masks")
+    with pytest.raises(UserError, match=f"my/masks.*{message}"):
+        understand(found(*masks), num_classes, "my/masks")
 
 
 @pytest.mark.parametrize(
@@ -107,5 +111,4 @@ def test_too_little_to_learn_from():
     assert "nothing but 255" in str(nothing_to_learn(pixels(255), 2, "data"))
     assert "hold no object, only 0." in str(nothing_to_learn(pixels(0), 2, "data"))
     assert "only 0 and 255" in str(nothing_to_learn(pixels(0, 255), 2, "data"))
-    assert nothing_to_learn(pixels(0, 255), 2, "data", objects=False) is None
     assert nothing_to_learn(pixels(0, 1), 2, "data") is None

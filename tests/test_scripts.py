@@ -194,7 +194,11 @@ def test_one_bad_picture_among_many(call, trained, tmp_path):
 def test_a_second_run_does_not_replace_the_first_by_accident(call, trained):
     again = ("--data", trained, "--class-names", "background,a,b", "--size", 32, 32, *TINY)
     before = Path("runs/voc/best.keras").read_bytes()
-    assert_refused(call("train", *again), "runs/voc: holds a trained model", "--overwrite")
+    parts = (
+        "runs/voc: holds a run of other settings: size (32, 32) (there (32, 48))",
+        "--overwrite",
+    )
+    assert_refused(call("train", *again), *parts)
     assert Path("runs/voc/best.keras").read_bytes() == before
     assert call("evaluate")[0] == 0
     assert call("train", *again, "--overwrite")[0] == 0

@@ -83,11 +83,11 @@ def tiny(voc):
 
 def test_a_run_s_folder(tiny, tmp_path):
     config, data, validation = tiny
-    best = train(config, data, validation, tmp_path)
+    history = train(config, data, validation, tmp_path)
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert set(rows[0]) == {"epoch", "loss", "miou", "val_loss", "val_miou", "learning_rate"}
-    assert best["val_miou"] == max(float(row["val_miou"]) for row in rows)
+    assert [row["val_miou"] for row in history] == [float(row["val_miou"]) for row in rows]
     assert Image.open(tmp_path / "curves.png").size == (1000, 380)
     last, _ = load_model(tmp_path / "last.keras")
     draw_samples(tmp_path / "samples.png", tmp_path / "best.keras", validation)
@@ -111,12 +111,15 @@ def test_best_is_the_epoch_of_the_highest_miou(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "core.callbacks.save_model", lambda model, path, config: saved.append(path.name)
     )
+    monkeypatch.setattr(
+        "core.callbacks.save_checkpoint", lambda model, path, *_: saved.append(path.name)
+    )
     run = RunFolder(tmp_path, None)
     run.set_model(keras.Sequential([keras.layers.Dense(1)]))
     run.model.compile("adam", "mse")
     for epoch, miou in enumerate((0.2, 0.5, 0.4)):
         run.on_epoch_end(epoch, {"loss": 1, "miou": 0, "val_loss": 1, "val_miou": miou})
-    assert saved == ["last.keras", "best.keras"] * 2 + ["last.keras"]
+    assert saved == ["best.keras", "last.keras"] * 2 + ["last.keras"]
     assert run.best["epoch"] == 2
 
 

@@ -1,0 +1,84 @@
+"""What a run needs to go on: last.keras, which holds it all in one file."""
+
+import dataclasses
+import json
+import zipfile
+
+import numpy as np
+
+from core.errors import UserError
+from core.inference import read_config, save_model
+
+_STATE = "training.json"  # the name inside last.keras, which is a zip archive
+_FREE = ("workers", "epochs")  # settings that may change on the way
+_DERIVED = ("palette", "masks", "weights")  # what the data says, compared when it is read
+
+
+def save_checkpoint(model, path, config, history):
+    """Saves a model in training; the file is still an ordinary .keras file.
+
+    Keras keeps weights and optimizer, but does not restore the states of its random generators,
+    which dropout draws from: they are kept beside, with the figures of all epochs so far.
+
+    Args:
+        model: a compiled `keras.Model`.
+        path: the file.
+        config: the `Config` of the run.
+        history: a dictionary for each epoch.
+    """
+    generators = [np.asarray(variable).tolist() for variable in _generators(model)]
+    state = {"history": history, "generators": generators}
+    save_model(model, path, config, {_STATE: json.dumps(state)})
+
+
+def load_checkpoint(model, path):
+    """Brings a model, compiled as it was, to where it was when it was saved."""
+    model.load_weights(path)
+    for variable, state in zip(_generators(model), _read_state(path)["generators"], strict=True):
+        variable.assign(state)
+
+
+def epochs_behind(config, folder):
+    """Returns the figures of the epochs that a run's folder has behind it; none for a new run.
+
+    Args:
+        config: the `Config` of the run that is asked for.
+        folder: the run's folder, a Path.
+
+    Raises:
+        UserError: if the run in the folder is another one.
+    """
+    path = folder / "last.keras"
+    if not path.exists():
+        if (folder / "best.keras").exists():
+            raise UserError(
+                f"{folder}: holds a model, but no last.keras to go on from. Add --overwrite to "
+                "replace it, or name another folder with --output."
+            )
+        return []
+    before, now = (dataclasses.asdict(c) for c in (read_config(path), config))
+    different = [
+        f"{name} {now[name]} (there {before[name]})"
+        for name in now
+        if name not in _FREE + _DERIVED and now[name] != before[name]
+    ]
+    if different:
+        raise UserError(
+            f"{folder}: holds a run of other settings: {', '.join(different)}. Give the same ones "
+            "to go on with it, add --overwrite to replace it, or name another folder with --output."
+        )
+    return _read_state(path)["history"]
+
+
+def _generators(model):
+    return [v for v in model.non_trainable_variables if v.path.endswith("seed_generator_state")]
+
+
+def _read_state(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read(_STATE))
+    except Exception as error:  # a damaged archive is read in many ways
+        raise UserError(
+            f"{path}: cannot be continued ({error}). Add --overwrite to start again."
+        ) from error

@@ -1,0 +1,159 @@
+"""Runs that are interrupted and go on: as if they never had been."""
+
+import csv
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import core.callbacks
+from core.checkpoint import epochs_behind
+from core.config import Config
+from core.errors import UserError
+from core.training import train
+from core.visualize import voc_palette
+from core.VOCdataset import VOCDataset
+
+ROOT = Path(__file__).parent.parent
+CONFIG = Config(
+    class_names=("background", "a", "b"),
+    palette=tuple(map(tuple, voc_palette()[:3].tolist())),
+    size=(32, 32),
+    filters=2,
+    epochs=4,
+    batch_size=2,
+    normalization="batch",
+    lr=1e-2,
+)
+
+
+@pytest.fixture
+def run(voc):
+    """Returns a function that trains, or goes on, in a folder."""
+
+    def go(folder, **settings):
+        config = dataclasses.replace(CONFIG, **settings)
+        lists = voc / "ImageSets/Segmentation"
+        options = {"batch_size": 2, "target_size": (32, 32), "num_classes": 3}
+        data = VOCDataset(lists / "train.txt", aug=True, **options)
+        validation = VOCDataset(lists / "val.txt", **options)
+        return train(config, data, validation, folder, epochs_behind(config, folder))
+
+    return go
+
+
+def contents(folder):
+    """All numbers in best.keras and last.keras, and the history; not the times in the files."""
+    found = {"history": (folder / "history.csv").read_text()}
+    for name in ("best", "last"):
+        with zipfile.ZipFile(folder / f"{name}.keras") as archive:
+            if name == "last":
+                found["state"] = json.loads(archive.read("training.json"))
+            with archive.open("model.weights.h5") as file, h5py.File(file) as weights:
+                weights.visititems(
+                    lambda path, item, name=name: (
+                        found.__setitem__(f"{name}/{path}", item[()])
+                        if isinstance(item, h5py.Dataset)
+                        else None
+                    )
+                )
+    return found
+
+
+def assert_equal(one, other):
+    """To the bit."""
+    one, other = contents(one), contents(other)
+    assert one.keys() == other.keys() and len(one) > 100
+    for name, value in one.items():
+        if isinstance(value, np.ndarray):
+            assert value.dtype == other[name].dtype, name
+        np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def test_a_run_goes_on_to_the_same_result(run, tmp_path, monkeypatch):
+    """Stopped in the third epoch of four, after best.keras was written and before last.keras."""
+    run(tmp_path / "whole")
+    save = core.callbacks.save_checkpoint
+
+    def stop(model, path, config, history):
+        if len(history) == 3:
+            raise KeyboardInterrupt
+        save(model, path, config, history)
+
+    monkeypatch.setattr(core.callbacks, "save_checkpoint", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts")
+    monkeypatch.undo()
+    assert len(epochs_behind(CONFIG, tmp_path / "parts")) == 2
+    run(tmp_path / "parts")
+    assert_equal(tmp_path / "whole", tmp_path / "parts")
+    rows = list(csv.DictReader((tmp_path / "parts/history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+
+
+def test_another_run_is_not_gone_on_with(run, tmp_path):
+    run(tmp_path / "run", epochs=1)
+    changed = dataclasses.replace(CONFIG, lr=1e-3, seed=5, workers=7, epochs=9)
+    with pytest.raises(
+        UserError, match=r"other settings: lr 0.001 .there 0.01., seed 5 .there 0.\."
+    ):
+        epochs_behind(changed, tmp_path / "run")
+    assert len(epochs_behind(dataclasses.replace(CONFIG, workers=7), tmp_path / "run")) == 1
+    (tmp_path / "run/last.keras").write_bytes(b"PK")
+    with pytest.raises(UserError, match="last.keras"):
+        epochs_behind(CONFIG, tmp_path / "run")
+    (tmp_path / "run/last.keras").unlink()
+    with pytest.raises(UserError, match="no last.keras to go on from"):
+        epochs_behind(CONFIG, tmp_path / "run")
+
+
+def test_the_same_command_again(call, voc):
+    command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
+    command += ("--filters", 2, "--epochs")
+    assert call(*command, 1)[0] == 0
+    before = Path("runs/voc/last.keras").read_bytes()
+    status, out, err = call(*command, 1)
+    assert status == 0 and "all 1 epochs are done" in err and out.startswith("Best validation")
+    assert Path("runs/voc/last.keras").read_bytes() == before
+    status, _, err = call(*command, 3)
+    assert status == 0 and "Going on after epoch 1 of 3" in err
+    assert len(Path("runs/voc/history.csv").read_text().splitlines()) == 4
+
+
+def test_a_loss_that_is_no_number(call, voc):
+    command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
+    status, out, err = call(*command, "--filters", 2, "--epochs", 50, "--lr", 1e30)
+    assert (status, out) == (2, "")
+    assert "The loss is nan in step" in err or "The loss is inf in step" in err
+    assert "Try a smaller --lr (now 1e+30)" in err.splitlines()[-1]
+
+
+def test_killed_at_any_moment(voc, tmp_path):
+    """With SIGKILL, five times, in a process of its own; then as if nothing had been."""
+    command = [sys.executable, ROOT / "train.py", "--data", voc, "--class-names", "background,a,b"]
+    command += ["--size", "32", "32", "--filters", "2", "--epochs", "24", "--batch-size", "2"]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([*command, "--output", tmp_path / "whole"], check=True, **silent)
+    parts, draw = tmp_path / "parts", random.Random(0)
+    history = parts / "history.csv"
+    for kill in range(5):
+        lines = len(history.read_text().splitlines()) if history.exists() else 0
+        process = subprocess.Popen([*command, "--output", parts], **silent)
+        while process.poll() is None and (
+            not history.exists() or len(history.read_text().splitlines()) < lines + 2
+        ):
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 0.3))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, f"kill {kill} came too late"
+    subprocess.run([*command, "--output", parts], check=True, **silent)
+    assert_equal(tmp_path / "whole", parts)
