@@ -305,7 +305,7 @@ def test_inputs_that_are_not_there(call, trained, tmp_path):
     assert_refused(call("predict", tmp_path / "empty"), "has no pictures")
     (tmp_path / "bad.jpg").write_text("no picture")
     assert_refused(call("predict", tmp_path / "bad.jpg", "--output", tmp_path), "--output")
-    assert_refused(call("predict", "x" * 300), "File name too long")
+    assert_refused(call("predict", "x" * 300), "there is no such file or folder")
     assert_refused(call("predict", tmp_path / "bad.jpg"), "bad.jpg: cannot be read as a picture")
 
 
