@@ -82,7 +82,7 @@ class Files:
                     if stacks:
                         stacks[place](image)
                     else:
-                        write_image(files[place], image, note)
+                        write_image(files[place], image, note, photograph=image.mode == "RGB")
                 if shares is not None:
                     page = f"_{len(written):0{len(str(self.pages - 1))}}" if stacks else ""
                     written.append(self.folder / f"{self.stem}_probabilities{page}.npy")
