@@ -12,6 +12,7 @@ from core.errors import UserError
 def start():
     """Imports Keras with settings that suit the scripts; to be called before anything else does.
 
+    OpenCV is told to use one thread a call: what calls it are threads already, one for each core.
     On the TensorFlow backend, oneDNN is switched on also for processors where TensorFlow leaves it
     off (it makes a training step there up to three times as fast), and the messages that
     TensorFlow's libraries print while they look for a GPU are kept back.
@@ -21,6 +22,9 @@ def start():
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import cv2
+
+    cv2.setNumThreads(1)
     with _stderr_kept_back(), _interrupts_kept_back():
         try:
             import keras

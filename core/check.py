@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import zlib
 from collections import Counter
 
 import numpy as np
@@ -11,7 +10,7 @@ from tqdm import tqdm
 from core.config import IGNORE
 from core.dataset import Missing, SizesDiffer
 from core.errors import UserError
-from core.masks import WrongValues, explain, histogram, nothing_to_learn
+from core.masks import WrongValues, explain, nothing_to_learn
 from core.parallel import mapped
 
 
@@ -24,7 +23,7 @@ class Survey:
         pixels: pixels of each value of the masks, int64 `[256]`.
         pictures: pictures that have each value, int64 `[256]`.
         shapes: height and width of each picture.
-        indices: those of the pictures by shape and a checksum of every eighth row.
+        indices: those of the pictures by shape and a hash of every eighth row.
         wrong: values outside the classes, with their pixels.
     """
 
@@ -44,10 +43,10 @@ def survey(dataset):
     def examine(index):
         try:
             dataset.check_files([index])
-            image, mask = dataset.load(index)
+            image, _, pixels = dataset.load_counted(index)
         except UserError as error:
             return error
-        return image.shape[:2], zlib.crc32(image[::8].tobytes()), histogram(mask)
+        return image.shape[:2], hash(image[::8].tobytes()), pixels
 
     results = mapped(examine, range(count), 4 * dataset.workers, dataset.workers)
     progress = tqdm(results, "Checking the data", count, leave=False, disable=None)
@@ -57,9 +56,9 @@ def survey(dataset):
             if isinstance(result, WrongValues):
                 found.wrong += result.counts
             continue
-        shape, checksum, pixels = result
+        shape, content, pixels = result
         found.shapes.append(shape)
-        found.indices.setdefault((shape, checksum), []).append(index)
+        found.indices.setdefault((shape, content), []).append(index)
         found.pixels += pixels
         found.pictures += pixels > 0
     return found
@@ -72,7 +71,7 @@ def duplicates(parts, surveys):
     pairs = []
     for key in of_train.keys() & of_val.keys():
         for j in of_val[key]:
-            image = val.read_image(j)  # checksums alone prove nothing
+            image = val.read_image(j)  # equal hashes alone prove nothing
             equal = (i for i in of_train[key] if np.array_equal(train.read_image(i), image))
             pairs += [(train.name(i), val.name(j)) for i in itertools.islice(equal, 1)]
     return pairs

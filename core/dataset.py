@@ -147,6 +147,10 @@ class Dataset(keras.utils.PyDataset):
         Raises:
             UserError: if they do not.
         """
+        return self.load_counted(index)[:2]
+
+    def load_counted(self, index):
+        """The same, with the pixels of each value in the mask, int64 `[256]`."""
         image, mask = self.read_image(index), self.read_mask(index)
         path = self.image_info[index]["mask_path"]
         if max(image.shape) > LONGEST_SIDE:
@@ -159,9 +163,10 @@ class Dataset(keras.utils.PyDataset):
                 f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, its picture "
                 f"{image.shape[1]}x{image.shape[0]} (width x height). Make them equal."
             )
-        if ((mask >= self.num_classes) & (mask != IGNORE)).any():
+        pixels = histogram(mask)
+        if pixels[self.num_classes : IGNORE].any():
             raise WrongValues(path, count_values(mask), self.num_classes)
-        return image, mask
+        return image, mask, pixels
 
     @property
     def where(self):
@@ -198,9 +203,9 @@ class Dataset(keras.utils.PyDataset):
             raise UserError("The data set has no pictures: its image_info is empty.")
         count = len(self.image_info)
         pixels = np.zeros(256, np.int64)
-        pairs = mapped(self.load, range(count), 4 * self.workers, max(1, self.workers))
-        for _, mask in tqdm(pairs, "Checking the data", count, leave=False, disable=None):
-            pixels += histogram(mask)
+        loaded = mapped(self.load_counted, range(count), 4 * self.workers, max(1, self.workers))
+        for _, _, counts in tqdm(loaded, "Checking the data", count, leave=False, disable=None):
+            pixels += counts
         empty = nothing_to_learn(pixels, self.num_classes, self.where)
         if empty:
             raise empty
