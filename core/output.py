@@ -107,6 +107,9 @@ class Files:
 
     def _probabilities(self):
         """The files that have this name, of all pages."""
+        if self.pages == 1:  # without going through the folder for every picture
+            path = self.folder / f"{self.stem}_probabilities.npy"
+            return [path] if path.exists() else []
         return list(self.folder.glob(f"{glob.escape(self.stem)}_probabilities*.npy"))
 
 
