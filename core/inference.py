@@ -102,7 +102,7 @@ def load_model(path):
     import keras
 
     try:
-        model = keras.saving.load_model(path, compile=False)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged file makes Keras stumble in many ways
         reason = str(error).split("\n")[0]
         raise UserError(
