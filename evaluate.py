@@ -62,7 +62,7 @@ def get_tile(args, config):
     """Returns whether to cut pictures into tiles."""
     if args.protocol == "letterbox" and args.tile:
         raise UserError("--protocol letterbox compares on the canvas. Leave out --tile.")
-    tile = bool(config.crop) if args.tile is None else args.tile
+    tile = config.tile if args.tile is None else args.tile
     return tile and args.protocol != "letterbox"
 
 

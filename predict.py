@@ -81,7 +81,7 @@ def main():
         config,
         sources,
         output,
-        tile=bool(config.crop) if args.tile is None else args.tile,
+        tile=config.tile if args.tile is None else args.tile,
         tta=args.tta,
         batch_size=min(8, len(sources)),
         alpha=args.alpha,
@@ -91,13 +91,13 @@ def main():
     for line in tqdm(lines, total=len(sources), disable=None, unit="picture"):
         tqdm.write(line)
     *others, last = failures.values() or [None]
-    if len(failures) < len(sources):
-        print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
-        others = list(failures.values())
-    for error in others:
-        print(errors.one_line(error), file=sys.stderr)
     if len(failures) == len(sources):
+        for error in others:
+            print(errors.one_line(error), file=sys.stderr)
         raise last
+    print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
+    for error in failures.values():
+        print(errors.one_line(error), file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -59,7 +59,9 @@ def get_args():
     parser.add_argument(
         "--output", metavar="DIR", help="the run's folder (default: runs/<dataset>)"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace the run in that folder")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="start again, replacing the run in that folder"
+    )
     parser.add_argument(
         "--check-data",
         action="store_true",

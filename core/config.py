@@ -71,6 +71,11 @@ class Config:
         """The number of classes that the model tells apart, background included."""
         return len(self.names)
 
+    @property
+    def tile(self):
+        """Whether the model was trained at the pictures' own resolution, and so looks at tiles."""
+        return self.crop is not None
+
     def check(self):
         """Makes sure that a model can be used with these settings, wherever they come from.
 

@@ -32,7 +32,8 @@ class FolderDataset(Dataset):
         listing: the list of this split, a file.
         other_listing: the list of the other split; without `listing`, this one has all the rest.
         val_fraction: the share that is drawn for validation.
-        reading: one of `core.masks.READINGS`; None: found out from all masks.
+        reading: "ids", "black-and-white" or "colours", see `core.masks.understand`; None: found
+            out from all masks.
         batch_size: pictures in a batch.
         aug: whether to change pictures at random.
         strict: whether a picture without a mask is an error at once.
@@ -73,10 +74,11 @@ class FolderDataset(Dataset):
         elif given or other:
             self.stated = "Lists tell training and validation pictures apart."
             every = _pairs(self.folder)
-            left_out = _listed(every, other) if not given else ()
-            self.image_info = (
-                _listed(every, given) if given else [i for i in every if i not in left_out]
-            )
+            if given:
+                self.image_info = _listed(every, given)
+            else:
+                left_out = {_key(info) for info in _listed(every, other)}
+                self.image_info = [info for info in every if _key(info) not in left_out]
         else:
             self.stated = "All pictures are taken."
             self.image_info = every = _pairs(self.folder)
@@ -199,12 +201,17 @@ def _listed(infos, path):
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this list cannot be read ({error}).") from error
     names = [Path(line.strip()).name for line in lines if line.strip()]
-    found = []
+    found = {}
     for name in names:
         matches = by_name.get(name) or by_stem.get(name)
         if not matches:
             raise UserError(f"{path}: this list names {name}, which images/ lacks. Take it out.")
-        found += [info for info in matches if info not in found]
+        found |= {_key(info): info for info in matches}
     if not found:
         raise UserError(f"{path}: this list is empty. It needs the name of a picture a line.")
-    return found
+    return list(found.values())
+
+
+def _key(info):
+    """What tells a picture from all others."""
+    return info["image_path"], info.get("page")

@@ -9,7 +9,6 @@ from core.config import IGNORE
 from core.errors import UserError
 from core.visualize import voc_palette
 
-READINGS = ("ids", "black-and-white", "colours")
 _MANY = 40  # values or colours that are named no more one by one
 
 
@@ -181,7 +180,7 @@ def to_ids(values, reading, path):
 
     Args:
         values: uint8 `[H, W]` or `[H, W, 3]`.
-        reading: one of READINGS.
+        reading: what `understand` returns.
         path: the mask's file, for the message.
 
     Raises:

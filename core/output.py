@@ -100,10 +100,9 @@ class Files:
         """Whether the files are not there, or were written for the same picture."""
         there = [self.path(kind) for kind in ("mask", "overlay") if self.path(kind).exists()]
         notes = {read_note(path) for path in there}
-        allowed = {self.note + _WITH_PROBABILITIES}
-        return notes <= (allowed if self._probabilities() else {*allowed, self.note}) and bool(
-            notes or not self._probabilities()
-        )
+        if self._probabilities():  # nothing but the notes beside them can tell whose they are
+            return notes == {self.note + _WITH_PROBABILITIES}
+        return notes <= {self.note, self.note + _WITH_PROBABILITIES}
 
     def _probabilities(self):
         """The files that have this name, of all pages."""

@@ -11,10 +11,11 @@ import math
 
 import numpy as np
 
-_BY_PIXEL = {
-    *("InputLayer", "Rescaling", "BatchNormalization", "Dropout", "ReLU", "Concatenate", "Softmax")
-}
-_WINDOWED = {"Conv2D", "MaxPooling2D"}
+# Kinds of layers by what an output pixel is made of: the same pixel alone, or a window around it.
+_BY_PIXEL = (
+    "InputLayer", "Rescaling", "BatchNormalization", "Dropout", "ReLU", "Concatenate", "Softmax",
+)  # fmt: skip
+_WINDOWED = ("Conv2D", "MaxPooling2D")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,7 +129,7 @@ def draw_samples(path, weights, dataset, count=8):
     indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
     images, masks = zip(*map(dataset.load, indices), strict=True)
     rows = []
-    answers = predict(model, images, config, tile=bool(config.crop), batch_size=1)
+    answers = predict(model, images, config, tile=config.tile, batch_size=1)
     for index, image, mask, answer in zip(indices, images, masks, answers, strict=True):
         rows.append((image, mask, answer.class_map(), str(dataset.name(index))))
     contact_sheet(path, rows, config.names, config.palette)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -75,8 +77,7 @@ def test_what_cannot_be_told_is_refused_with_the_choice(masks, num_classes, mess
     ],
 )
 def test_wrong_values_are_explained(values, num_classes, message):
-    with pytest.raises(AssertionError, match=message):
-        raise AssertionError(explain(counted([list(values)]), num_classes))
+    assert re.search(message, explain(counted([list(values)]), num_classes))
 
 
 def test_to_ids():
