@@ -15,6 +15,7 @@ IGNORE = 255  # the mask value that means "do not look here", from the reader to
 RUN_FILES = ("best.keras", "last.keras", "history.csv", "curves.png", "samples.png")
 REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
 PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see metrics.py
+LOSSES = ("crossentropy", "dice", "focal", "iou")  # and sums of them, see losses.py
 VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for if nothing else is said
 ISBI_HOME = "data/isbi"
 ISBI_STACKS = ("train-volume.tif", "train-labels.tif")
@@ -103,6 +104,21 @@ class Config:
         known = {field.name for field in dataclasses.fields(cls)}
         values = {name: value for name, value in json.loads(text).items() if name in known}
         return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def loss_terms(text):
+    """Returns the names in a loss such as `crossentropy+dice`.
+
+    Raises:
+        ValueError: if one is unknown, missing or repeated.
+    """
+    terms = tuple(name.strip() for name in text.split("+"))
+    if not set(terms) <= set(LOSSES) or len(set(terms)) < len(terms):
+        raise ValueError(
+            f"{text!r} must be one of {', '.join(LOSSES)}, or a sum of them such as "
+            "crossentropy+dice, each once"
+        )
+    return terms
 
 
 def _tuples(value):

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from core.config import IGNORE, PRESETS, VOC_HOME
+from core.config import IGNORE, PRESETS, VOC_HOME, loss_terms
 from core.errors import UserError
 
 MULTIPLE = 16  # of height and width of the canvas, see nets/unet.py
@@ -49,6 +49,15 @@ def share(text):
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} must be a number between 0 and 1")
     return value
+
+
+def parse_loss(text):
+    """Parses a loss, or a sum of losses as `A+B`; returns the text itself."""
+    try:
+        loss_terms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def add_inference_flags(parser):
