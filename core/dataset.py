@@ -58,6 +58,8 @@ class Dataset(keras.utils.PyDataset):
     batch_size = 4
     aug = False
     class_weights = None  # a weight for each class; with them, batches have pixels' weights, too
+    part = (0, 1)  # of several processes that share each batch: which one this is, and how many
+    multiple = 1  # batches are filled up to one of this, so that devices can share them
     border_weight = False  # whether background between objects weighs more, see core/borders.py
     stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
@@ -93,7 +95,10 @@ class Dataset(keras.utils.PyDataset):
     def __getitem__(self, batch):
         """Returns `(images, masks)`, or `(images, masks, weights)`, of a batch of this epoch."""
         rows = self.order()[batch * self.batch_size : (batch + 1) * self.batch_size]
-        images, masks = map(np.stack, zip(*map(self.sample, rows), strict=True))
+        index, count = self.part
+        places = np.arange(-(-len(rows) // self.multiple) * self.multiple)[index::count]
+        images, masks = map(np.stack, zip(*map(self.sample, rows[places % len(rows)]), strict=True))
+        masks[places >= len(rows)] = IGNORE  # what only fills up
         if self.class_weights is None and not self.border_weight:
             return images, masks
         table = np.zeros(256, np.float32)

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from core.config import IGNORE, loss_terms
+from core.devices import part_of_sum, total
 
 
 @keras.saving.register_keras_serializable("unet")
@@ -58,14 +59,14 @@ class SegmentationLoss(keras.losses.Loss):
         truth = ops.one_hot(ids, logits.shape[-1], dtype="float32")  # all zeros where 255
         value = 0.0
         for name in self.terms:
-            if name in PIXEL_LOSSES:
-                losses = PIXEL_LOSSES[name](ops.sum(truth * log_p, axis=-1))
+            if name in PIXELWISE:
+                losses = PIXELWISE[name](ops.sum(truth * log_p, axis=-1))
                 if sample_weight is not None:
                     losses *= ops.cast(sample_weight, "float32")
-                value += _total(losses) / ops.maximum(_total(known), 1.0)
+                value += total(losses) / ops.maximum(total(known), 1.0)
             else:
                 value += _mean_over_classes(OVERLAPS[name], truth, ops.exp(log_p) * known)
-        return value
+        return part_of_sum(value)
 
     def get_config(self):
         """Returns the constructor's argument."""
@@ -73,7 +74,7 @@ class SegmentationLoss(keras.losses.Loss):
 
 
 # From the log-probabilities of the true classes, 0 for unknown pixels, to the pixels' losses.
-PIXEL_LOSSES = {
+PIXELWISE = {
     "crossentropy": lambda log_p: -log_p,
     "focal": lambda log_p: -ops.square(ops.expm1(log_p)) * log_p,
 }
@@ -93,14 +94,9 @@ def _mean_over_classes(overlap, truth, p):
         p: probabilities, float32 `[B, H, W, K]`, zeros for unknown pixels.
     """
     pixels = (0, 1, 2)
-    size = _total(truth, pixels)
+    size = total(truth, pixels)
     present = ops.cast(size > 0, "float32")
     # An absent class must not divide by 0; a present one has at least one pixel anyway.
-    sizes = ops.maximum(size, 1.0) + _total(p, pixels)
-    losses = 1 - overlap(_total(truth * p, pixels), sizes)
+    sizes = ops.maximum(size, 1.0) + total(p, pixels)
+    losses = 1 - overlap(total(truth * p, pixels), sizes)
     return ops.sum(present * losses) / ops.maximum(ops.sum(present), 1.0)
-
-
-def _total(x, axis=None):
-    """Sums over pixels of the batch; every numerator and denominator goes through here."""
-    return ops.sum(x, axis)

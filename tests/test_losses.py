@@ -11,8 +11,8 @@ from keras import ops
 
 from core import losses
 from core.config import LOSSES, loss_terms
-from core.flags import parse_loss
 from core.losses import SegmentationLoss
+from core.trainflags import parse_loss
 
 # A picture of four pixels: classes 0, 1, 0 and one that is not known; class 2 does not occur.
 TRUTH = np.array([[[0, 1], [0, 255]]], np.uint8)
@@ -213,12 +213,12 @@ def test_totals_of_two_halves_make_the_loss_of_the_whole(batch, monkeypatch):
         totals.append(ops.sum(x, axis))
         return totals[-1]
 
-    monkeypatch.setattr(losses, "_total", remember)
+    monkeypatch.setattr(losses, "total", remember)
     for half in halves:
         value(text, *half)
     count = len(totals) // 2
     sums = iter([totals[i] + totals[count + i] for i in range(count)])
-    monkeypatch.setattr(losses, "_total", lambda x, axis=None: next(sums))
+    monkeypatch.setattr(losses, "total", lambda x, axis=None: next(sums))
     assert value(text, *halves[0]) == pytest.approx(wanted, rel=1e-5)
 
 
