@@ -9,8 +9,8 @@ from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
 from core.errors import UserError
 from core.files import check_folder, write_json
 from core.flags import Parser, add_data_flags, names, whole_number
-from core.processes import watch
 from core.trainflags import add_training_flags, parse_group, training_config
+from core.watch import watched
 
 
 def get_args():
@@ -84,7 +84,6 @@ def main():
 
     if group:
         say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
-        watch()
     backend.start(group)
     backend.import_tensorflow()
     from core.check import check_data
@@ -143,4 +142,5 @@ def describe_best(history, folder):
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    with watched(several="--coordinator" in sys.argv):
+        errors.run(main)

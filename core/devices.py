@@ -151,9 +151,9 @@ def explained(config):
             sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "Out of memory")
         ):
             raise UserError(
-                f"Out of memory. Less is used by a smaller --batch-size (now {config.batch_size}), "
-                f"--size ({config.size[0]} {config.size[1]}) or --filters ({config.filters}), and "
-                "by --precision bfloat16."
+                f"Out of memory. Less is used with a smaller --batch-size (now "
+                f"{config.batch_size}), --size ({config.size[0]} {config.size[1]}) or --filters "
+                f"({config.filters}), and with --precision bfloat16 (now {config.policy})."
             ) from error
         if "JaxRuntimeError" in text:
             processes.lost(error)

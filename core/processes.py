@@ -2,9 +2,6 @@
 
 import atexit
 import os
-import signal
-import sys
-import threading
 
 import numpy as np
 
@@ -15,33 +12,6 @@ DEAD = (
     "Another process of this training has ended or cannot be reached, so this one ends, too. Start "
     "all of them again: they go on after the last whole epoch."
 )
-
-
-def watch():
-    """Goes on in a child process, and ends this one as that one does.
-
-    Where JAX loses the process that keeps all of them together, it aborts. Somebody must be left to
-    say what happened. To be called before JAX is loaded.
-    """
-    if not hasattr(os, "fork"):  # as on Windows, where JAX's own message must do
-        return
-    life, parent = os.pipe()
-    child = os.fork()
-    if child:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the child, too
-        signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if status == -signal.SIGABRT:
-            print(f"{sys.argv[0]}: {DEAD}", file=sys.stderr, flush=True)
-            status = 2
-        os._exit(status if status >= 0 else 128 - status)
-    os.close(parent)
-
-    def follow():
-        os.read(life, 1)  # comes to an end with the parent
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def join(coordinator, processes, index):

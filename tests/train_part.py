@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from core import backend, errors
 from core.config import Config
-from core.processes import watch
+from core.watch import watched
 
 
 def main():
@@ -24,8 +24,6 @@ def main():
         tf.config.set_logical_device_configuration(
             processor, [tf.config.LogicalDeviceConfiguration()] * 2
         )
-    if index:
-        watch()
     backend.start((kind, 2, int(index[0])) if index else None)
 
     import keras
@@ -65,4 +63,5 @@ def main():
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    with watched(several=True):
+        errors.run(main)
