@@ -145,7 +145,7 @@ def explained(config):
     """
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         text = f"{type(error).__name__} {error}"
         if isinstance(error, MemoryError) or any(
             sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "Out of memory")
@@ -155,6 +155,5 @@ def explained(config):
                 f"{config.batch_size}), --size ({config.size[0]} {config.size[1]}) or --filters "
                 f"({config.filters}), and with --precision bfloat16 (now {config.policy})."
             ) from error
-        if "JaxRuntimeError" in text:
-            processes.lost(error)
+        processes.leave(error)
         raise

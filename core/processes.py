@@ -7,7 +7,6 @@ import numpy as np
 
 from core.errors import UserError
 
-HEARTBEAT = 30  # seconds after which a process that says nothing is taken for dead
 DEAD = (
     "Another process of this training has ended or cannot be reached, so this one ends, too. Start "
     "all of them again: they go on after the last whole epoch."
@@ -34,9 +33,7 @@ def join(coordinator, processes, index):
     import jax
 
     try:
-        jax.distributed.initialize(
-            coordinator, processes, index, heartbeat_timeout_seconds=HEARTBEAT
-        )
+        jax.distributed.initialize(coordinator, processes, index)
     except Exception as error:  # gRPC's are of many kinds
         raise UserError(
             f"--coordinator {coordinator}: the {processes} processes did not come together "
@@ -70,13 +67,18 @@ def agree(number, what):
         raise UserError(f"The processes see {what}: {', '.join(map(str, numbers))}.")
 
 
-def lost(error):
-    """Explains an error of JAX, if there are other processes, by the loss of one of them.
+def leave(error):
+    """Lets this process end without waiting for others, as JAX would do for minutes at its exit.
+
+    Args:
+        error: what ends it.
 
     Raises:
-        UserError: if there are others.
+        UserError: if that is JAX's way to say that another process is lost.
     """
-    if process()[1] > 1:
-        # At its exit, JAX would wait for the dead. What is registered last is called first.
-        atexit.register(os._exit, 2)
+    if process()[1] == 1:
+        return
+    status = 130 if isinstance(error, KeyboardInterrupt) else 2
+    atexit.register(os._exit, status)  # what is registered last is called first
+    if type(error).__name__ == "JaxRuntimeError":
         raise UserError(DEAD) from error

@@ -58,7 +58,7 @@ def add_training_flags(parser):
         "--precision",
         choices=PRECISIONS,
         help="of the computation: bfloat16 and float16 stand for mixed precision, auto for the "
-        "fastest that the processor does itself (default: auto; sample: float32)",
+        "fastest that the processor does itself (default: auto)",
     )
     parser.add_argument(
         "--patience", type=number, metavar="N", help="stop after N epochs without a better one"

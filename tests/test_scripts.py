@@ -1,6 +1,7 @@
 """The three scripts, called as a user calls them."""
 
 import csv
+import importlib.util
 import json
 import signal
 import subprocess
@@ -344,3 +345,35 @@ def test_an_interrupt_is_one_line(seconds):
     assert done.returncode == 130 and err.splitlines()[-1].endswith("train.py: interrupted.")
     assert "Traceback" not in err
     assert not [path for path in Path("runs").rglob("*") if "partial" in path.name]
+
+
+def test_an_interrupted_training_goes_on():
+    args = ("--filters", "2", "--size", "32", "32", "--epochs")
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *args, "100"], stderr=subprocess.PIPE, text=True
+    )
+    while not Path("runs/sample/history.csv").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    began = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 5
+    assert process.returncode == 130 and err.splitlines()[-1].endswith("train.py: interrupted.")
+    behind = len(Path("runs/sample/history.csv").read_text().splitlines()) - 1
+    again = shell("train.py", *args, str(behind + 1))
+    assert f"Going on after epoch {behind} of {behind + 1}" in again.stderr
+    assert len(Path("runs/sample/history.csv").read_text().splitlines()) - 1 == behind + 1
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
+def test_from_nothing_to_a_report_on_jax(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # to compile quickly
+    args = ("--filters", "2", "--size", "32", "32", "--loss", "focal+dice", "--epochs")
+    assert "Computing in float32" in shell("train.py", *args, "1").stderr
+    trained = shell("train.py", *args, "2")
+    assert "Going on after epoch 1 of 2" in trained.stderr
+    assert names("runs/sample") == RUN_FILES
+    assert "background" in shell("predict.py").stdout
+    assert "Total MIOU" in shell("evaluate.py").stdout
