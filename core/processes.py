@@ -65,8 +65,8 @@ def agree(number, what):
     numbers = multihost_utils.process_allgather(np.array(number)).tolist()
     if len(set(numbers)) > 1:
         raise UserError(
-            f"The processes see {what}: {', '.join(map(str, numbers))}. --output must name a folder "
-            "that all of them see."
+            f"The processes see {what}: {', '.join(map(str, numbers))}. --output must name a "
+            "folder that all of them see."
         )
 
 

@@ -12,11 +12,12 @@ import zipfile
 from pathlib import Path
 
 import h5py
+import keras
 import numpy as np
 import pytest
 
 import core.callbacks
-from core.checkpoint import epochs_behind
+from core.checkpoint import epochs_behind, finished
 from core.config import Config
 from core.errors import UserError
 from core.training import train
@@ -131,6 +132,23 @@ def test_the_same_command_again(call, voc):
     status, _, err = call(*command, 3)
     assert status == 0 and "Going on after epoch 1 of 3" in err
     assert len(Path("runs/voc/history.csv").read_text().splitlines()) == 4
+
+
+def test_patience():
+    rows = [{"epoch": i + 1, "val_miou": miou} for i, miou in enumerate((0.2, 0.5, 0.5, 0.4))]
+    patient = dataclasses.replace(CONFIG, epochs=9, patience=2)
+    assert [finished(rows[:count], patient) for count in range(5)] == [False] * 4 + [True]
+    assert not finished(rows, dataclasses.replace(patient, patience=None))
+    assert finished(rows, dataclasses.replace(patient, patience=None, epochs=4))
+
+
+def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.metrics.MeanIoU, "result", lambda self: 0.5)
+    history = run(tmp_path / "run", patience=2)
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert run(tmp_path / "run", patience=2) == history
+    assert len(run(tmp_path / "run", patience=3)) == 4
+    assert finished(epochs_behind(CONFIG, tmp_path / "run"), CONFIG)
 
 
 def test_a_loss_that_is_no_number(call, voc):

@@ -252,3 +252,18 @@ def test_letterboxed_padding_is_ignored(voc):
     _, mask = dataset(voc, target_size=(64, 32)).sample(0)
     assert (mask[:18] == 255).all() and (mask[-18:] == 255).all()
     assert cv2.countNonZero((mask[20:44] != 255).astype(np.uint8)) > 0
+
+
+def test_processes_share_each_batch(voc):
+    whole = VOCDataset(voc / "ImageSets/Segmentation/train.txt", 3, (32, 48), 3)
+    parts = [VOCDataset(voc / "ImageSets/Segmentation/train.txt", 3, (32, 48), 3) for _ in range(2)]
+    for index, part in enumerate(parts):
+        part.part, part.multiple = (index, 2), 2
+    images, masks = whole[0]  # three pictures, and one to fill up
+    for a, b in zip(parts[0][0], (images[[0, 2]], masks[[0, 2]]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(parts[1][0][0], images[[1, 0]])
+    np.testing.assert_array_equal(parts[1][0][1][0], masks[1])
+    assert (parts[1][0][1][1] == 255).all()
+    assert len(parts[0]) == len(whole) == 2
+    assert [len(part[1][0]) for part in parts] == [1, 1]  # of the last batch of one picture

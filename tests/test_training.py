@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+import importlib.util
 import json
 from pathlib import Path
 
@@ -141,6 +142,27 @@ def test_one_seed_gives_one_result_whatever_the_workers(tiny, tmp_path):
         data.epoch, data.workers = 0, workers
         results.append(train(config, data, validation, tmp_path / name))
     assert results[0] == results[1]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="needs TensorBoard")
+def test_logs_for_tensorboard(call, voc):
+    args = ("--class-names", "background,a,b", "--size", 32, 48, "--filters", 2, "--epochs", 1)
+    assert call("train", "--data", voc, *args, "--tensorboard")[0] == 0
+    assert list(Path("runs/voc/tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_tensorboard_that_is_not_there(call, voc, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    status, out, err = call("train", "--data", voc, "--tensorboard")
+    assert (status, out) == (2, "") and "tensorboard is missing. Install it" in err
+
+
+def test_weights_need_a_loss_of_pixels(call, voc):
+    for flags in (("--class-weights", "balanced"), ("--border-weight",)):
+        status, _, err = call("train", "--data", voc, "--loss", "dice+iou", *flags)
+        assert status == 2 and "go with crossentropy and focal" in err
+    status, _, err = call("train", "--data", voc, "--loss", "dice+dice")
+    assert status == 2 and "each once" in err
 
 
 def test_balanced_weights_by_hand():
