@@ -65,6 +65,21 @@ def test_a_mixed_precision_model_computes_in_it_and_is_saved_in_float32(tmp_path
     assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
 
 
+def test_mixed_precision_learns_as_well_as_float32():
+    """One class of the sample, which is learnt within a few epochs."""
+    found = []
+    for precision in ("float32", "bfloat16"):
+        args = ["--dataset", "sample", "--classes", "speckled", "--epochs", "6", "--output"]
+        command = [sys.executable, ROOT / "train.py", *args, precision, "--precision", precision]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
+        assert f"Computing in {policy}." in done.stderr
+        assert json.loads(Path(precision, "config.json").read_text())["policy"] == policy
+        rows = csv.DictReader(Path(precision, "history.csv").open())
+        found.append(max(float(row["val_miou"]) for row in rows))
+    assert min(found) > 0.95 and abs(found[0] - found[1]) < 0.02
+
+
 @pytest.mark.parametrize("lost", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 bytes")])
 def test_memory_that_runs_out_is_explained(lost):
     config = Config(size=(320, 480), batch_size=4)
