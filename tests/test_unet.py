@@ -1,10 +1,14 @@
 import re
+import subprocess
+import sys
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+import nets.sizes
 from nets.sizes import ENCODERS, border, check_size, crop, fitting
 from nets.unet import UNet
 
@@ -242,3 +246,9 @@ def test_logits_are_float32_also_in_mixed_precision(options):
     assert model.get_layer("down1_conv1").compute_dtype == "bfloat16"
     side = fitting(1, options.get("architecture", "same"))
     assert model(np.ones((1, side, side, 1), np.uint8)).dtype == "float32"
+
+
+def test_sizes_are_known_without_keras():
+    code = "import sys, nets.sizes; sys.exit('keras' in sys.modules or 'numpy' in sys.modules)"
+    root = Path(nets.sizes.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
