@@ -147,13 +147,15 @@ def places(shape, geometry, longest):
     Args:
         shape: the picture's shape, height and width first.
         geometry: a `Geometry`.
-        longest: how long the side of a tile may be, margins included, in pixels.
+        longest: how long the side of a tile may be, margins included, in pixels. It is exceeded
+            where the core would be shorter than its margins, and most of the work be for them.
 
     Returns:
         For each core its rows and columns, a pair of slices. The last ones may reach beyond the
         picture.
     """
-    largest = max(geometry.grid, (longest - 2 * geometry.margin) // geometry.grid * geometry.grid)
+    largest = max(geometry.grid, longest - 2 * geometry.margin, geometry.margin)
+    largest = largest // geometry.grid * geometry.grid
     sides = []
     for length in shape[:2]:
         count = math.ceil(length / largest)

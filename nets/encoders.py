@@ -77,6 +77,9 @@ def encode(inputs, name, weights=None):
         # every picture.
         first = next(layer for layer in network.layers if isinstance(layer, layers.Conv2D))
         first.kernel.assign(keras.ops.flip(first.kernel, axis=2))
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.9  # as the U-Net's: up to 0.999 are for millions of pictures
     *skips, bottom = (network.get_layer(level).output for level in levels.split())
     return [None] * (halvings(name) - len(skips)) + skips, bottom
 
@@ -101,7 +104,7 @@ def set_frozen(model, frozen):
 
 
 def models_folder():
-    """Returns the folder that Keras keeps networks' weights in."""
+    """Returns the folder that Keras keeps the weights of networks in."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
 
 

@@ -11,6 +11,7 @@ import math
 import keras
 from keras import layers
 
+from nets.encoders import encode
 from nets.sizes import ARCHITECTURES, DEPTH, ENCODERS, NORMALIZATIONS, UPSAMPLINGS, check_size, crop
 
 
@@ -75,8 +76,6 @@ def UNet(
 
     inputs = keras.Input(input_shape, name="picture")
     if encoder:
-        from nets.encoders import encode
-
         skips, x = encode(inputs, encoder, encoder_weights)
     else:
         skips, x = [], layers.Rescaling(1 / 255, name="rescale")(inputs)

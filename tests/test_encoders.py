@@ -30,6 +30,7 @@ STRIDES_WIDTHS = {
     "efficientnet_v2_b0": {2: 16, 4: 32, 8: 48, 16: 112, 32: 192},
     "efficientnet_lite0": {2: 16, 4: 24, 8: 40, 16: 112, 32: 320},
 }
+NORM = keras.layers.BatchNormalization
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
 
 
@@ -38,6 +39,11 @@ def unet(name):
     """Built once; a test that changes it puts it back."""
     keras.utils.set_random_seed(0)
     return UNet((None, None, 3), 3, 2, encoder=name, dropout=0)
+
+
+def run(model, pixels):
+    """Calls the model at once: to trace a graph takes longer than a few pictures."""
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(pixels, training=False))
 
 
 def bottom(model):
@@ -60,10 +66,10 @@ def test_skips_at_every_stride(rng, name):
     names = [level + 1 + (halvings(name) == 5) for level in levels]
     assert sorted(skips) == names
     tensors = [skips[level] for level in names] + [bottom(model).output]
-    found = keras.Model(model.input, tensors).predict_on_batch(picture(rng))
+    found = run(keras.Model(model.input, tensors), picture(rng))
     wanted = [(1, 64 // s, 96 // s, width) for s, width in STRIDES_WIDTHS[name].items()]
     assert [tensor.shape for tensor in found] == wanted
-    logits = model.predict_on_batch(picture(rng))
+    logits = run(model, picture(rng))
     assert logits.shape == (1, 64, 96, 3) and logits.dtype == np.float32
     for level in range(halvings(name)):
         assert model.get_layer(f"up{level + 1}_conv2").filters == 2 * 2**level
@@ -82,7 +88,7 @@ def judge(name, tmp_path, rng):
         model = EfficientNetLite0()
         scaled = lambda pixels: (pixels - 127) / 128  # noqa: E731
     for layer in model.layers:  # statistics of 0 and 1 would hide an exchange
-        if isinstance(layer, keras.layers.BatchNormalization):
+        if isinstance(layer, NORM):
             shape = layer.gamma.shape
             values = rng.uniform(0.8, 1.2, shape), *rng.normal(0, 0.1, (2, *shape))
             layer.set_weights([*values, rng.uniform(0.8, 1.2, shape)])
@@ -91,7 +97,7 @@ def judge(name, tmp_path, rng):
     (model.save_weights if "weights" in file.name else model.save)(file)
     last = encoders._ENCODERS[name][2].split()[-1]
     inner = keras.Model(model.input, model.get_layer(last).output)
-    return file, lambda pixels: inner.predict_on_batch(scaled(pixels.astype(np.float32)))
+    return file, lambda pixels: run(inner, scaled(pixels.astype(np.float32)))
 
 
 @every_encoder
@@ -102,7 +108,7 @@ def test_weights_from_a_file_and_the_network_s_own_preprocessing(rng, tmp_path, 
         model = UNet((64, 96, 3), 3, 2, encoder=name, encoder_weights=file)
     pixels = picture(rng)
     wanted = answer(pixels)
-    found = bottom(model).predict_on_batch(pixels)
+    found = run(bottom(model), pixels)
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
     assert wanted.std() > 1e-3 * np.abs(wanted).max()
 
@@ -113,12 +119,12 @@ def test_saved_loaded_and_frozen(rng, tmp_path, name):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     pixels = picture(rng)
-    np.testing.assert_allclose(
-        loaded.predict_on_batch(pixels), model.predict_on_batch(pixels), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(run(loaded, pixels), run(model, pixels), rtol=1e-5, atol=1e-6)
 
     names = [layer.name for layer in encoder_layers(loaded)]
     assert names == [layer.name for layer in encoder_layers(model)]
+    norms = [layer for layer in encoder_layers(loaded) if isinstance(layer, NORM)]
+    assert all(layer.momentum == 0.9 for layer in norms) and bool(norms) == (name != "vgg16")
     assert not [name for name in names if name.startswith(("up", "bottom", "logits"))]
     decoder = loaded.layers[len(names) :]
     assert all(layer.name.startswith(("up", "bottom", "logits")) for layer in decoder)
@@ -153,8 +159,8 @@ def test_grey_pictures_are_taken_three_times(rng):
     grey.set_weights(colour.get_weights())
     pixels = picture(rng)[..., :1]
     np.testing.assert_allclose(
-        grey.predict_on_batch(pixels),
-        colour.predict_on_batch(np.repeat(pixels, 3, -1)),
+        run(grey, pixels),
+        run(colour, np.repeat(pixels, 3, -1)),
         rtol=1e-4,
         atol=1e-4,
     )
@@ -251,7 +257,7 @@ def test_the_radius_is_how_far_the_network_sees(name):
     def influences(row):
         changed = plain.copy()
         changed[0, row] += 0.1
-        difference = model.predict_on_batch(changed) - model.predict_on_batch(plain)
+        difference = run(model, changed) - run(model, plain)
         return np.abs(difference[0, start : start + needs.grid]).max() > 0
 
     stop = start + needs.grid - 1
@@ -279,7 +285,7 @@ def test_the_converted_network_says_what_pytorch_s_says(rng):
     pixels = rng.uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)  # the size that it pads for
     with torch.no_grad():
         wanted = judge.extract_features(torch.from_numpy(pixels.transpose(0, 3, 1, 2))).numpy()
-    found = convert(state).predict_on_batch(pixels)
+    found = run(convert(state), pixels)
     np.testing.assert_allclose(found, wanted.transpose(0, 2, 3, 1), atol=1e-3)
 
 
@@ -304,11 +310,27 @@ def test_the_converted_network_names_what_is_to_be_seen(name, classes):
     top, left = ((length - side) // 2 for length in image.shape[:2])
     square = image[top : top + side, left : left + side]
     pixels = cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float32)
-    features = convert(state).predict_on_batch((pixels[None] - 127) / 128).mean(axis=(1, 2))
+    features = run(convert(state), (pixels[None] - 127) / 128).mean(axis=(1, 2))
     assert (features @ state["_fc.weight"].T + state["_fc.bias"]).argmax() in classes
 
 
-def test_a_state_of_another_network_is_refused():
-    state = {f"{layer.name}": np.zeros(1) for layer in EfficientNetLite0().layers}
-    with pytest.raises((ValueError, IndexError, StopIteration)):
-        convert(state)
+def test_every_weight_is_converted(rng):
+    state, kinds = {}, {1: ["weight"], 4: ["weight", "bias", "running_mean", "running_var"]}
+    network = EfficientNetLite0()
+    network.set_weights([rng.normal(size=weight.shape) for weight in network.weights])
+    for layer in network.layers:
+        values = layer.get_weights()
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            values = [values[0].transpose(2, 3, 0, 1)]
+        elif len(values) == 1:
+            values = [values[0].transpose(3, 2, 0, 1)]
+        state |= {
+            f"{layer.name}.{kind}": value
+            for kind, value in zip(kinds.get(len(values), []), values, strict=True)
+        }
+        state[f"{layer.name}.num_batches_tracked"] = np.zeros(())
+    state["_fc.weight"] = np.zeros((1000, 1280))
+    for found, wanted in zip(convert(state).get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ValueError, match="more weights"):
+        convert({**state, "last": np.zeros(1)})
