@@ -1,12 +1,16 @@
 """Trains a U-Net: python train.py --help."""
 
 import dataclasses
+import importlib.util
 import sys
 
 from core import backend, errors
 from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
+from core.errors import UserError
 from core.files import check_folder, write_json
-from core.flags import Parser, add_data_flags, names, training_config, whole_number
+from core.flags import Parser, add_data_flags, names, whole_number
+from core.processes import watch
+from core.trainflags import add_training_flags, parse_group, training_config
 
 
 def get_args():
@@ -31,36 +35,17 @@ def get_args():
     parser.add_argument(
         "--class-names", type=names, metavar="A,B,...", help="the same, background first"
     )
-    number = whole_number(1)
-    parser.add_argument(
-        "--size", type=number, nargs=2, metavar=("H", "W"), help="the canvas; multiples of 16"
-    )
-    parser.add_argument("--filters", type=number, metavar="N", help="filters of the first level")
-    parser.add_argument("--epochs", type=number, metavar="N")
-    parser.add_argument("--batch-size", type=number, metavar="N")
-    parser.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
-    parser.add_argument(
-        "--no-aug",
-        dest="aug",
-        action="store_false",
-        default=None,
-        help="train without augmentation",
-    )
-    parser.add_argument(
-        "--class-weights",
-        choices=("none", "balanced"),
-        help="balanced: the rarer a class among the training pixels, the more it weighs "
-        "(default: none)",
-    )
-    parser.add_argument("--seed", type=whole_number(0, 2**32 - 1), metavar="N", help="default: 0")
-    parser.add_argument(
-        "--workers", type=number, metavar="N", help="threads that prepare pictures (default: 2)"
-    )
+    add_training_flags(parser)
     parser.add_argument(
         "--output", metavar="DIR", help="the run's folder (default: runs/<dataset>)"
     )
     parser.add_argument(
         "--overwrite", action="store_true", help="start again, replacing the run in that folder"
+    )
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also write logs for TensorBoard, where that is installed, into the run's folder",
     )
     parser.add_argument(
         "--check-data",
@@ -81,17 +66,27 @@ def main():
     args = get_args()
     config = training_config(args)
     folder = check_folder(args.output or f"runs/{config.dataset}")
-    from core.checkpoint import epochs_behind
+    group = parse_group(args)
+    if args.tensorboard and not importlib.util.find_spec("tensorboard"):
+        raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
+    from core.checkpoint import epochs_behind, finished, policy_behind
 
     history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)
-    if len(history) >= config.epochs and (folder / "samples.png").exists():
-        say(f"{folder}: all {len(history)} epochs are done. A larger --epochs goes on from there.")
-        print(best_of(history, folder))
+    if finished(history, config) and (folder / "samples.png").exists():
+        say(
+            f"{folder}: the run is finished, after {len(history)} epochs. A larger --epochs (or "
+            "--patience, if given) goes on from there."
+        )
+        print(describe_best(history, folder))
         return
     if config.dataset == "sample" and not args.dataset:
         say(f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample.")
 
-    backend.start()
+    if group:
+        say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
+        watch()
+    backend.start(group)
+    backend.import_tensorflow()
     from core.check import check_data
     from core.datasets import open_both
     from core.training import complete, draw_samples, train
@@ -100,6 +95,8 @@ def main():
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
+    if history:
+        config.policy = policy_behind(folder)
     config = complete(config, dataset, pixels=dataset.check())
     validation.check()
     if dataset.stated:
@@ -114,20 +111,33 @@ def main():
             "Class weights:",
             ", ".join(f"{n} {w:.4g}{'' if w else ' (no pixel)'}" for n, w in named),
         )
+    say(f"Computing in {config.policy}.")
     if history:
-        say(f"Going on after epoch {len(history)} of {config.epochs}, on their learning rates.")
-    else:
-        for name in RUN_FILES + REPORT_FILES:
-            (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
-    write_json(folder / "config.json", dataclasses.asdict(config))
-    history = train(config, dataset, validation, folder, history)
-    draw_samples(folder / "samples.png", folder / "best.keras", validation)
-    print(best_of(history, folder))
+        say(
+            f"Going on after epoch {len(history)} of {config.epochs}; from there the learning rate "
+            f"is that of a run of {config.epochs} epochs."
+        )
+    callbacks = []
+    if not args.process_id:  # of several processes only the first one writes
+        if not history:
+            for name in RUN_FILES + REPORT_FILES:
+                (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
+        write_json(folder / "config.json", dataclasses.asdict(config))
+        if args.tensorboard:
+            from keras.callbacks import TensorBoard
+
+            callbacks.append(TensorBoard(folder / "tensorboard"))
+    history = train(config, dataset, validation, folder, history, callbacks)
+    if not args.process_id:
+        draw_samples(folder / "samples.png", folder / "best.keras", validation)
+    print(describe_best(history, folder))
 
 
-def best_of(history, folder):
+def describe_best(history, folder):
     """Names the best epoch and its file."""
-    best = max(history, key=lambda row: row["val_miou"])
+    from core.checkpoint import best_of
+
+    best = best_of(history)
     figure = f"{best['val_miou']:.4f} in epoch {best['epoch']}"
     return f"Best validation MIoU {figure}: {folder / 'best.keras'}"
 

@@ -1,9 +1,9 @@
 """Random changes of a picture together with its mask.
 
-Every function takes `(image, mask, rng)`: uint8 `[H, W, C]`, uint8 `[H, W]` and a
+Every function takes `(image, mask, rng)`: uint8 `[H, W, C]`, uint8 or uint16 `[H, W]` and a
 `np.random.Generator`, and returns a changed pair of the same types; the arguments stay as they are.
-Geometry is the same for both: the picture is interpolated, the mask takes the nearest id, and what
-no pixel of the picture reaches becomes 255 in the mask.
+Geometry is the same for both: the picture is interpolated, the mask takes the nearest value, and
+what no pixel of the picture reaches becomes 255 in the mask.
 """
 
 import math
@@ -141,7 +141,7 @@ def elastic_transform(image, mask, alpha, sigma, alpha_affine, random_state=None
 
     Args:
         image: uint8 `[H, W]` or `[H, W, C]`; beyond its border it is mirrored.
-        mask: uint8 `[H, W]`; beyond its border it is 255.
+        mask: uint8 or uint16 `[H, W]`; beyond its border it is 255.
         alpha: strength of the displacements, in pixels.
         sigma: their smoothness, in pixels.
         alpha_affine: strength of the affine map, in pixels.

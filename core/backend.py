@@ -5,11 +5,12 @@ import os
 import signal
 import sys
 import tempfile
+import warnings
 
 from core.errors import UserError
 
 
-def start():
+def start(group=None):
     """Imports Keras with settings that suit the scripts; to be called before anything else does.
 
     OpenCV is told to use one thread a call: what calls it are threads already, one for each core.
@@ -17,8 +18,13 @@ def start():
     off (it makes a training step there up to three times as fast), and the messages that
     TensorFlow's libraries print while they look for a GPU are kept back.
 
+    Args:
+        group: for one of several processes that train together: `HOST:PORT` of process 0, how many
+            there are, and which one this is.
+
     Raises:
-        UserError: if the backend that the user chose is not installed.
+        UserError: if the backend that the user chose is not installed, or the processes do not come
+            together.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,7 +40,19 @@ def start():
                 "~/.keras/keras.json name a backend, install it, too, or choose tensorflow."
             ) from error
         keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
+        if group:
+            from core.processes import join
+
+            join(*group)
+        # Keras' metrics ask for int64, and JAX says for each that it takes int32.
+        warnings.filterwarnings("ignore", "Explicitly requested dtype int64")
         keras.ops.zeros(())  # makes the backend find its devices
+
+
+def import_tensorflow():
+    """Does now, and quietly, what `fit` does later also where another backend computes."""
+    with _stderr_kept_back(), _interrupts_kept_back(), contextlib.suppress(ImportError):
+        import tensorflow  # noqa: F401
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from core.checkpoint import save_checkpoint
+from core.checkpoint import best_of, finished, save_checkpoint
 from core.errors import UserError
 from core.files import write_csv
 from core.inference import save_model
@@ -16,32 +16,36 @@ class RunFolder(keras.callbacks.Callback):
 
     The best epoch is the one with the highest validation MIoU. Whenever the run is interrupted,
     last.keras knows of no epoch that the other files have not seen, and they follow from it.
+    Training stops early as `finished` says.
 
     Args:
         folder: the folder, a Path.
         config: the `Config` that is saved with the models.
         history: the figures of the epochs that the run has behind it, a dictionary each.
+        write: whether to write at all; of several processes only one does.
     """
 
-    def __init__(self, folder, config, history=()):
+    def __init__(self, folder, config, history=(), write=True):
         super().__init__()
         self.folder = folder
         self.config = config
         self.history = list(history)
-        if self.history:
+        self.write = write
+        if self.history and write:
             self.write_history()
 
     @property
     def best(self):
         """The figures of the best epoch so far."""
-        return max(self.history, key=lambda row: row["val_miou"])  # the first of equals
+        return best_of(self.history)
 
     def on_train_batch_end(self, batch, logs=None):
-        """Stops where the loss is no number any more: all later steps would be lost.
+        """Shows the learning rate, and stops where the loss is no number any more.
 
         Raises:
-            UserError: if that is so.
+            UserError: if that is so: all later steps would be lost.
         """
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not math.isfinite(logs["loss"]):
             kept = f" {self.folder / 'best.keras'} keeps the best epoch." if self.history else ""
             raise UserError(
@@ -51,9 +55,12 @@ class RunFolder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes all files, last.keras when best.keras is safe."""
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
-        row["learning_rate"] = float(self.model.optimizer.learning_rate)
         self.history.append(row)
+        self.model.stop_training = finished(self.history, self.config)
+        if not self.write:
+            return
         if self.best is row:
             save_model(self.model, self.folder / "best.keras", self.config)
         save_checkpoint(self.model, self.folder / "last.keras", self.config, self.history)

@@ -10,12 +10,12 @@ from core.errors import UserError
 from core.inference import read_config, save_model
 
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
-_FREE = ("workers", "epochs")  # settings that may change on the way
-_DERIVED = ("palette", "masks", "weights")  # what the data says, compared when it is read
+_FREE = ("workers", "epochs", "patience")  # settings that may change on the way
+_DERIVED = ("palette", "masks", "weights", "policy")  # what data and machine say: found out later
 
 
 def save_checkpoint(model, path, config, history):
-    """Saves a model in training; the file is still an ordinary .keras file.
+    """Saves a model in training, optimizer included; see `save_model`.
 
     Keras keeps weights and optimizer, but does not restore the states of its random generators,
     which dropout draws from: they are kept beside, with the figures of all epochs so far.
@@ -28,7 +28,7 @@ def save_checkpoint(model, path, config, history):
     """
     generators = [np.asarray(variable).tolist() for variable in _generators(model)]
     state = {"history": history, "generators": generators}
-    save_model(model, path, config, {_STATE: json.dumps(state)})
+    save_model(model, path, config, {_STATE: json.dumps(state)}, model.optimizer)
 
 
 def load_checkpoint(model, path):
@@ -68,6 +68,27 @@ def epochs_behind(config, folder):
             "to go on with it, add --overwrite to replace it, or name another folder with --output."
         )
     return _read_state(path)["history"]
+
+
+def policy_behind(folder):
+    """Returns the dtype policy that a run was trained with so far."""
+    return read_config(folder / "last.keras").policy
+
+
+def best_of(history):
+    """Returns the figures of the best epoch, the first one of equals."""
+    return max(history, key=lambda row: row["val_miou"])
+
+
+def finished(history, config):
+    """Says whether a run has come to its end: all epochs, or `patience` of them without a better.
+
+    Args:
+        history: the figures of its epochs, a dictionary each.
+        config: its `Config`.
+    """
+    waited = history[-1]["epoch"] - best_of(history)["epoch"] if history else 0
+    return len(history) >= config.epochs or bool(config.patience and waited >= config.patience)
 
 
 def _generators(model):

@@ -15,6 +15,9 @@ IGNORE = 255  # the mask value that means "do not look here", from the reader to
 RUN_FILES = ("best.keras", "last.keras", "history.csv", "curves.png", "samples.png")
 REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
 PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see metrics.py
+LOSSES = ("crossentropy", "dice", "focal", "iou")  # and sums of them, see losses.py
+PIXEL_LOSSES = ("crossentropy", "focal")  # those that look at pixels, which weights are for
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for if nothing else is said
 ISBI_HOME = "data/isbi"
 ISBI_STACKS = ("train-volume.tif", "train-labels.tif")
@@ -49,9 +52,14 @@ class Config:
     l2: float = 5e-4
 
     # The training
+    loss: str = "crossentropy"  # one of LOSSES, or a sum of them
     class_weights: str = "none"  # none, or balanced: a class's pixels weigh more if it is rare
     weights: tuple = ()  # what that comes to for each class; train.py fills it in
+    border_weight: bool = False  # whether background between objects weighs more, see borders.py
+    precision: str = "auto"  # float32; bfloat16 or float16 for mixed precision; auto
+    policy: str = ""  # the Keras dtype policy that this comes to; train.py fills it in
     epochs: int = 100
+    patience: int | None = None  # stop after so many epochs without a better one
     batch_size: int = 4
     lr: float = 1e-4  # peak, reached after the warm-up
     lr_floor: float = 1e-6  # at the first and at the last step
@@ -105,6 +113,21 @@ class Config:
         return cls(**{name: _tuples(value) for name, value in values.items()})
 
 
+def loss_terms(text):
+    """Returns the names in a loss such as `crossentropy+dice`.
+
+    Raises:
+        ValueError: if one is unknown, missing or repeated.
+    """
+    terms = tuple(name.strip() for name in text.split("+"))
+    if not set(terms) <= set(LOSSES) or len(set(terms)) < len(terms):
+        raise ValueError(
+            f"{text!r} must be one of {', '.join(LOSSES)}, or a sum of them such as "
+            "crossentropy+dice, each once"
+        )
+    return terms
+
+
 def _tuples(value):
     """JSON's lists back to tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
@@ -147,6 +170,7 @@ PRESETS = {
         normalization="batch",
         dropout=0.0,
         l2=1e-5,
+        precision="float32",  # for so few filters, half as fast in bfloat16
         epochs=14,
         batch_size=8,
         lr=1e-2,

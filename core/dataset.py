@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from core import augment
+from core import augment, borders
 from core.config import IGNORE
 from core.errors import UserError
 from core.image import read_image, read_mask
@@ -38,9 +38,11 @@ class Dataset(keras.utils.PyDataset):
     replace `read_image`, `read_mask` and `augment`.
 
     Batch `b` is `(images, masks)`: uint8 `[B, H, W, C]` and uint8 `[B, H, W]`, class ids with 255
-    where nothing is known; with `class_weights` also a float32 `[B, H, W]` of the pixels' weights.
-    What is drawn at random for a picture depends on the seed, the epoch and the picture alone, not
-    on the number of workers. Pass `shuffle=False` to `fit`: the order is drawn here.
+    where nothing is known; with `class_weights` or `border_weight` also a float32 `[B, H, W]` of
+    the pixels' weights: that of the class (1 without `class_weights`) plus, with `border_weight`,
+    what `border_weights` says of the mask in its file; 0 at 255. What is drawn at random for a
+    picture depends on the seed, the epoch and the picture alone, not on the number of workers. Pass
+    `shuffle=False` to `fit`: the order is drawn here.
 
     Args:
         target_size: the canvas, `(height, width)`.
@@ -56,6 +58,9 @@ class Dataset(keras.utils.PyDataset):
     batch_size = 4
     aug = False
     class_weights = None  # a weight for each class; with them, batches have pixels' weights, too
+    part = (0, 1)  # of several processes that share each batch: which one this is, and how many
+    multiple = 1  # batches are filled up to one of this, so that devices can share them
+    border_weight = False  # whether background between objects weighs more, see core/borders.py
     stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
     reading = "ids"  # what the values of masks mean, see core/masks.py
@@ -90,12 +95,18 @@ class Dataset(keras.utils.PyDataset):
     def __getitem__(self, batch):
         """Returns `(images, masks)`, or `(images, masks, weights)`, of a batch of this epoch."""
         rows = self.order()[batch * self.batch_size : (batch + 1) * self.batch_size]
-        images, masks = map(np.stack, zip(*map(self.sample, rows), strict=True))
-        if self.class_weights is None:
+        index, count = self.part
+        places = np.arange(-(-len(rows) // self.multiple) * self.multiple)[index::count]
+        images, masks = map(np.stack, zip(*map(self.sample, rows[places % len(rows)]), strict=True))
+        masks[places >= len(rows)] = IGNORE  # what only fills up
+        if self.class_weights is None and not self.border_weight:
             return images, masks
         table = np.zeros(256, np.float32)
-        table[: self.num_classes] = self.class_weights
-        return images, masks, table[masks]
+        table[: self.num_classes] = 1 if self.class_weights is None else self.class_weights
+        if not self.border_weight:
+            return images, masks, table[masks]
+        masks, border = borders.unpack(masks)
+        return images, masks, table[masks] + border
 
     def on_epoch_end(self):
         """Keras calls this after each epoch, when no worker is reading."""
@@ -109,8 +120,13 @@ class Dataset(keras.utils.PyDataset):
         return np.arange(count)
 
     def sample(self, number):
-        """Returns picture and mask of one sample of this epoch as training sees them."""
+        """Returns picture and mask of one sample of this epoch as training sees them.
+
+        With `border_weight`, the mask is one of `borders.pack`.
+        """
         image, mask = self.load(number % len(self.image_info))
+        if self.border_weight:
+            mask = borders.pack(mask)
         rng = np.random.default_rng((self.seed, self.epoch, int(number)))
         if self.aug:
             image, mask = self.augment(image, mask, rng)
@@ -120,7 +136,18 @@ class Dataset(keras.utils.PyDataset):
         return image, mask
 
     def augment(self, image, mask, rng):
-        """Changes a sample at random; the default suits photographs."""
+        """Changes a sample at random; the default suits photographs.
+
+        Args:
+            image: uint8 `[H, W, C]`.
+            mask: uint8 `[H, W]`, class ids and 255; with `border_weight` uint16, with the pixel's
+                weight in the upper byte. Move its pixels, but do not mix or change them: take the
+                nearest, and 255 where there is none.
+            rng: the sample's own `np.random.Generator`.
+
+        Returns:
+            The changed picture and mask, of the same types.
+        """
         return augment.photograph(image, mask, rng)
 
     def read_image(self, index):

@@ -33,6 +33,15 @@ def check_folder(folder):
     return folder
 
 
+def cache_folder(name):
+    """Returns the path of a folder where Keras keeps its data sets, without making it.
+
+    That is below `$KERAS_HOME`, by default `~/.keras`.
+    """
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return home / "datasets" / name
+
+
 @contextlib.contextmanager
 def replacing(path):
     """Gives the name of a file beside `path` to write to, and renames it to `path` at the end.

@@ -4,10 +4,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from core.config import IGNORE, PRESETS, VOC_HOME
+from core.config import PRESETS, VOC_HOME
 from core.errors import UserError
-
-MULTIPLE = 16  # of height and width of the canvas, see nets/unet.py
 
 
 class Parser(argparse.ArgumentParser):
@@ -138,41 +136,3 @@ def choose_dataset(args):
     if args.data and (Path(args.data) / "images").is_dir():
         return "folder"
     return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
-
-
-def training_config(args):
-    """Makes the settings of a training: the data set's preset with the flags in place.
-
-    Raises:
-        UserError: if a setting cannot work.
-    """
-    dataset = choose_dataset(args)
-    if args.size:
-        args.size = tuple(args.size)
-        if any(side % MULTIPLE for side in args.size):
-            raise UserError(
-                f"--size {args.size[0]} {args.size[1]}: height and width must be multiples of "
-                f"{MULTIPLE}."
-            )
-    if args.lr is not None and not 0 < args.lr < float("inf"):
-        raise UserError(f"--lr {args.lr}: the learning rate must be a number above 0.")
-    if args.num_classes and not args.class_names:
-        args.class_names = ("background", *(f"class{i}" for i in range(1, args.num_classes)))
-    if args.class_names:
-        if dataset not in ("voc", "folder"):
-            raise UserError(f"--class-names and --num-classes are for own data, not for {dataset}.")
-        if len(args.class_names) != (args.num_classes or len(args.class_names)):
-            raise UserError(
-                f"--class-names has {len(args.class_names)} names, --num-classes "
-                f"{args.num_classes}."
-            )
-        if len(args.class_names) > IGNORE:
-            raise UserError(f"A mask has room for {IGNORE} classes, {IGNORE} itself means ignored.")
-    elif dataset == "folder":
-        raise UserError(
-            f"{args.data or '--dataset folder'}: own pictures need --num-classes N, background "
-            "included, or --class-names background,A,B,..."
-        )
-    if dataset == "folder" and not args.data:
-        raise UserError("--dataset folder needs --data, the folder with images/ and masks/.")
-    return with_flags(PRESETS[dataset], args)

@@ -46,17 +46,28 @@ def find_weights(path=None):
     return file
 
 
-def save_model(model, path, config, members=()):
+def save_model(model, path, config, members=(), optimizer=None):
     """Saves a model with the settings it was made by; the file is still an ordinary .keras file.
+
+    It is saved without its loss, so that Keras alone can load it, and computes in float32.
 
     Args:
         model: a `keras.Model`.
         path: the file.
         config: its `Config`.
         members: a dictionary of more texts to put into the file, by name.
+        optimizer: one whose state is kept, too.
     """
+    import keras
+
+    from core.devices import portable
+
+    bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if optimizer:
+        bare.optimizer = optimizer
     with replacing(path) as partial:
-        model.save(partial)
+        with portable(bare):
+            bare.save(partial)
         with zipfile.ZipFile(partial, "a") as archive:
             for name, text in {CONFIG_NAME: config.to_json(), **dict(members)}.items():
                 archive.writestr(name, text)

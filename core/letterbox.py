@@ -36,7 +36,15 @@ def letterbox(image, size):
 
 
 def letterbox_mask(mask, size):
-    """Fits a mask into the canvas as `letterbox` does its picture; what is left free is 255."""
+    """Fits a mask into the canvas as `letterbox` does its picture; what is left free is 255.
+
+    Args:
+        mask: uint8 or uint16 `[H, W]`.
+        size: the canvas, `(height, width)`.
+
+    Returns:
+        The same type, `[height, width]`.
+    """
     return _fit(mask, size, IGNORE, cv2.INTER_NEAREST_EXACT, cv2.INTER_NEAREST_EXACT)
 
 
@@ -48,7 +56,7 @@ def _fit(pixels, size, padding, shrinking, growing):
         pixels = resized.reshape(height, width, *pixels.shape[2:])  # OpenCV drops a single channel
     if (height, width) == tuple(size):
         return pixels
-    canvas = np.full((*size, *pixels.shape[2:]), padding, np.uint8)
+    canvas = np.full((*size, *pixels.shape[2:]), padding, pixels.dtype)
     canvas[top : top + height, left : left + width] = pixels
     return canvas
 

@@ -5,7 +5,6 @@ The pattern of an object decides its class: plain, speckled, striped or checked.
 at random for ground and objects alike, so they tell nothing about the class, nor does the outline.
 """
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 from core.config import IGNORE, SAMPLE_CLASSES
 from core.errors import UserError
+from core.files import cache_folder
 from core.image import palette_image, write_image
 from core.visualize import voc_palette
 
@@ -31,10 +31,9 @@ _SUPERSAMPLING = 4
 def sample_folder():
     """Returns the folder of the sample data, drawing it first if it is not there yet.
 
-    It lies where Keras keeps its data sets: below `$KERAS_HOME`, by default `~/.keras`.
+    It lies where Keras keeps its data sets, see `cache_folder`.
     """
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    folder = home / "datasets" / f"unet-sample-v{VERSION}"
+    folder = cache_folder(f"unet-sample-v{VERSION}")
     if not folder.exists():
         try:
             write_sample(folder)

@@ -7,10 +7,12 @@ import sys
 import keras
 import numpy as np
 
+from core import devices, processes
 from core.callbacks import RunFolder
-from core.checkpoint import load_checkpoint
+from core.checkpoint import finished, load_checkpoint
 from core.config import IGNORE
 from core.inference import load_model, predict
+from core.losses import SegmentationLoss
 from core.visualize import contact_sheet, voc_palette
 from nets.unet import UNet
 
@@ -18,14 +20,19 @@ from nets.unet import UNet
 def build(config):
     """Builds the network that the settings describe; it takes pictures of any possible size."""
     keras.utils.set_random_seed(config.seed)
-    return UNet(
-        (None, None, config.channels),
-        config.num_classes,
-        config.filters,
-        normalization=config.normalization,
-        dropout=config.dropout,
-        l2=config.l2,
-    )
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.policy or before)
+    try:
+        return UNet(
+            (None, None, config.channels),
+            config.num_classes,
+            config.filters,
+            normalization=config.normalization,
+            dropout=config.dropout,
+            l2=config.l2,
+        )
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def learning_rate(config, steps):
@@ -47,10 +54,10 @@ def learning_rate(config, steps):
 
 
 def complete(config, dataset, pixels):
-    """Returns the settings with what the training data says: masks, palette and class weights.
+    """Returns the settings with what data and machine say: masks, palette, weights, dtype policy.
 
     Args:
-        config: a `Config`.
+        config: a `Config`; a policy in it stays.
         dataset: the `Dataset` to train on.
         pixels: of each class in its masks, `[K]`.
     """
@@ -59,6 +66,7 @@ def complete(config, dataset, pixels):
         config,
         masks=dataset.reading,
         palette=tuple(map(tuple, palette)),
+        policy=config.policy or devices.choose_policy(config.precision),
         weights=balanced_weights(pixels) if config.class_weights == "balanced" else (),
     )
 
@@ -77,8 +85,8 @@ def balanced_weights(pixels):
     return tuple(weights.tolist())
 
 
-def train(config, dataset, validation, folder, history=()):
-    """Trains a network; see `RunFolder` for what it writes.
+def train(config, dataset, validation, folder, history=(), callbacks=()):
+    """Trains a network on all devices there are; see `RunFolder` for what it writes.
 
     Args:
         config: a `Config`.
@@ -87,39 +95,64 @@ def train(config, dataset, validation, folder, history=()):
         folder: the run's folder, a Path.
         history: the figures of the epochs after which `folder / "last.keras"` is to be continued,
             a dictionary each; none for a new network.
+        callbacks: more of Keras' callbacks.
 
     Returns:
         The figures of all epochs, a dictionary each.
+
+    Raises:
+        UserError: if the loss is no number any more, memory runs out, or another process dies.
     """
-    dataset.class_weights = config.weights or None
+    process = processes.process()
+    dataset.class_weights, dataset.border_weight = config.weights or None, config.border_weight
+    dataset.epoch = len(history)
+    run = RunFolder(folder, config, history, write=process[0] == 0)
+    if history and finished(history, config):
+        return run.history
+    with devices.explained(config), devices.spread():
+        processes.agree(len(history), "different numbers of epochs behind them")
+        for data in (dataset, validation):
+            data.part, data.multiple = process, devices.replicas()
+        model = compiled(config, steps=config.epochs * len(dataset))
+        if history:
+            load_checkpoint(model, folder / "last.keras")
+        with contextlib.redirect_stdout(sys.stderr):  # progress is no result
+            model.fit(
+                dataset,
+                validation_data=validation,
+                epochs=config.epochs,
+                initial_epoch=len(history),
+                callbacks=[run, *callbacks],
+                shuffle=False,  # the data set draws its own order
+                verbose=0 if process[0] else 1 if sys.stderr.isatty() else 2,
+            )
+    return run.history
+
+
+def compiled(config, steps):
+    """Builds a network and makes it ready for training.
+
+    Args:
+        config: a `Config`.
+        steps: optimizer steps of the whole training.
+    """
     model = build(config)
-    optimizer = keras.optimizers.Adam(learning_rate(config, config.epochs * len(dataset)))
+    devices.synchronize(model)
+    optimizer = keras.optimizers.Adam(learning_rate(config, steps))
+    if config.policy == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # With its variables in place, TensorFlow traces the training step once and not twice.
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE),
+        loss=SegmentationLoss(config.loss),
         metrics=[
             keras.metrics.MeanIoU(
                 config.num_classes, ignore_class=IGNORE, sparse_y_pred=False, name="miou"
             )
         ],
     )
-    if history:
-        load_checkpoint(model, folder / "last.keras")
-    dataset.epoch = len(history)
-    run = RunFolder(folder, config, history)
-    with contextlib.redirect_stdout(sys.stderr):  # progress is no result
-        model.fit(
-            dataset,
-            validation_data=validation,
-            epochs=config.epochs,
-            initial_epoch=len(history),
-            callbacks=[run],
-            shuffle=False,  # the data set draws its own order
-            verbose=1 if sys.stderr.isatty() else 2,
-        )
-    return run.history
+    return model
 
 
 def draw_samples(path, weights, dataset, count=8):

@@ -122,7 +122,11 @@ def test_the_same_command_again(call, voc):
     assert call(*command, 1)[0] == 0
     before = Path("runs/voc/last.keras").read_bytes()
     status, out, err = call(*command, 1)
-    assert status == 0 and "all 1 epochs are done" in err and out.startswith("Best validation")
+    assert (
+        status == 0
+        and "the run is finished, after 1 epochs" in err
+        and out.startswith("Best validation")
+    )
     assert Path("runs/voc/last.keras").read_bytes() == before
     status, _, err = call(*command, 3)
     assert status == 0 and "Going on after epoch 1 of 3" in err

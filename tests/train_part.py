@@ -1,0 +1,68 @@
+"""Trains a small network, alone or as a part of several: for processes of their own in tests.
+
+Arguments: the data in VOC layout, the run's folder, settings as JSON, and `one`, `two` (logical
+devices of TensorFlow) or `HOST:PORT I` (process I of two).
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from core import backend, errors
+from core.config import Config
+from core.processes import watch
+
+
+def main():
+    data, folder, settings, kind, *index = sys.argv[1:]
+    if kind == "two":
+        import tensorflow as tf
+
+        processor = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(
+            processor, [tf.config.LogicalDeviceConfiguration()] * 2
+        )
+    if index:
+        watch()
+    backend.start((kind, 2, int(index[0])) if index else None)
+
+    import keras
+
+    from core import devices
+    from core.checkpoint import epochs_behind
+    from core.training import train
+    from core.visualize import voc_palette
+    from core.VOCdataset import VOCDataset
+
+    if not index:
+        with devices.spread():
+            assert devices.replicas() == {"one": 1, "two": 2}[kind]
+    config = Config(
+        class_names=("background", "a", "b"),
+        palette=tuple(map(tuple, voc_palette()[:3].tolist())),
+        size=(32, 32),
+        filters=4,
+        epochs=3,
+        dropout=0.0,
+        lr=1e-3,
+        aug=False,
+        policy="float32",
+    )
+    for name, value in json.loads(settings).items():
+        setattr(config, name, value)
+    if config.normalization == "batch":
+        # It makes some gradients so small that rounding decides on their sign. Adam's first steps
+        # are as large for these as for others.
+        keras.optimizers.Adam = keras.optimizers.SGD
+    options = {"batch_size": config.batch_size, "target_size": config.size, "num_classes": 3}
+    lists = Path(data) / "ImageSets/Segmentation"
+    dataset, validation = (
+        VOCDataset(lists / f"{split}.txt", **options) for split in ("train", "val")
+    )
+    train(config, dataset, validation, Path(folder), epochs_behind(config, Path(folder)))
+
+
+if __name__ == "__main__":
+    errors.run(main)
