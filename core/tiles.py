@@ -12,6 +12,8 @@ import math
 
 import numpy as np
 
+from core.config import IGNORE
+
 # Kinds of layers by what an output pixel is made of: the same pixel alone, or a window around it.
 # Three of them also take in the whole tile, as statistics or as gates: GroupNormalization,
 # and GlobalAveragePooling2D with the Reshape behind it. Those change from tile to tile.
@@ -183,16 +185,49 @@ def core_of(scores, geometry, place, shape):
     return scores[rows, columns]
 
 
-def surround(image, geometry):
-    """Continues a picture `[H, W, C]` by its mirror image so that the output covers all of it.
+def surround(image, geometry, window=None):
+    """Cuts out a window with what the network needs around it for an output that covers it.
 
-    The output's first pixel is the picture's own; its last ones may lie beyond the picture.
+    Around it is what the picture has there, and beyond the picture's edges its mirror image. The
+    output begins where the window does and may go on behind it.
+
+    Args:
+        image: `[H, W, C]`.
+        geometry: a `Geometry`.
+        window: rows and columns, a pair of slices; None: the whole picture.
     """
     rows, columns = (
-        _mirrored(-geometry.border, geometry.fitting(side) - geometry.border, side)
-        for side in image.shape[:2]
+        _mirrored(start - geometry.border, stop + geometry.border, side)
+        for (start, stop), side in zip(
+            _answered(image.shape, geometry, window), image.shape, strict=False
+        )
     )
     return image[np.ix_(rows, columns)]
+
+
+def surrounded(mask, geometry, window=None):
+    """Cuts out of a mask what the network's output is compared with; see `surround`.
+
+    Args:
+        mask: uint8 or uint16 `[H, W]`; beyond its edges nothing is known, which is 255.
+        geometry: a `Geometry`.
+        window: rows and columns, a pair of slices; None: the whole mask.
+    """
+    (top, bottom), (left, right) = _answered(mask.shape, geometry, window)
+    known = mask[top:bottom, left:right]
+    found = np.full((bottom - top, right - left), IGNORE, mask.dtype)
+    found[: known.shape[0], : known.shape[1]] = known
+    return found
+
+
+def _answered(shape, geometry, window):
+    """Where the output begins and ends that covers a window, for rows and columns."""
+    window = window or tuple(slice(0, side) for side in shape[:2])
+    border = 2 * geometry.border
+    return [
+        (part.start, part.start + geometry.fitting(part.stop - part.start) - border)
+        for part in window
+    ]
 
 
 def _mirrored(start, stop, length):

@@ -9,7 +9,7 @@ import pytest
 from core.config import Config
 from core.inference import predict
 from core.letterbox import letterbox
-from core.tiles import Geometry, _mirrored, cut, geometry, places, surround
+from core.tiles import Geometry, _mirrored, cut, geometry, places, surround, surrounded
 from nets.unet import UNet
 
 
@@ -217,6 +217,30 @@ def test_the_paper_s_network_answers_for_all_of_the_canvas(rng, size):
     assert answer.class_map().shape == (120, 100)
     (turned,) = predict(model, [image], config, batch_size=1, tta=True)
     assert turned.scores.shape == answer.scores.shape
+
+
+@pytest.mark.parametrize(
+    "window", [None, np.s_[0:4, 0:20], np.s_[7:43, 30:50], np.s_[36:40, 10:30], np.s_[30:39, 1:50]]
+)
+def test_windows_with_what_is_around_them(rng, window):
+    """Its own surroundings first, the mirror's where the picture ends; 255 behind the mask."""
+    needs = Geometry(grid=16, radius=94, border=92)
+    image = rng.integers(0, 256, (40, 50, 1), np.uint8)
+    mask = rng.integers(0, 3, (40, 50)).astype(np.uint16) + 256
+    before = mask.copy()
+    pixels, ids = surround(image, needs, window), surrounded(mask, needs, window)
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in window or np.s_[0:40, 0:50])
+    assert pixels.shape[:2] == tuple(side + 2 * 92 for side in ids.shape)
+    assert [side % 16 for side in pixels.shape[:2]] == [12, 12]
+    assert 0 <= ids.shape[0] - (bottom - top) < 16 and 0 <= ids.shape[1] - (right - left) < 16
+    mirrored = np.pad(image, ((92, 200), (92, 200), (0, 0)), "reflect")
+    np.testing.assert_array_equal(
+        pixels, mirrored[top:, left:][: pixels.shape[0], : pixels.shape[1]]
+    )
+    beyond = np.pad(mask, ((0, 200), (0, 200)), constant_values=255)
+    np.testing.assert_array_equal(ids, beyond[top:, left:][: ids.shape[0], : ids.shape[1]])
+    assert ids.dtype == np.uint16
+    np.testing.assert_array_equal(mask, before)
 
 
 def test_pictures_share_batches_and_come_in_order(rng, monkeypatch):
