@@ -5,10 +5,10 @@ import importlib.util
 import sys
 
 from core import backend, errors
-from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
+from core.config import PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
 from core.errors import UserError
 from core.files import check_folder, write_json
-from core.flags import Parser, add_data_flags, names, whole_number
+from core.flags import Parser, add_data_flags
 from core.processes import watch
 from core.trainflags import add_training_flags, parse_group, training_config
 
@@ -26,15 +26,6 @@ def get_args():
         + ".",
     )
     add_data_flags(parser, f"voc where {VOC_HOME} exists, else sample")
-    parser.add_argument(
-        "--num-classes",
-        type=whole_number(2, IGNORE),
-        metavar="N",
-        help="for own data: how many classes, background included",
-    )
-    parser.add_argument(
-        "--class-names", type=names, metavar="A,B,...", help="the same, background first"
-    )
     add_training_flags(parser)
     parser.add_argument(
         "--output", metavar="DIR", help="the run's folder (default: runs/<dataset>)"
@@ -46,12 +37,6 @@ def get_args():
         "--tensorboard",
         action="store_true",
         help="also write logs for TensorBoard, where that is installed, into the run's folder",
-    )
-    parser.add_argument(
-        "--check-data",
-        action="store_true",
-        help="read every picture and mask, report what is wrong and the pixels per class, train "
-        "nothing",
     )
     return parser.parse_args()
 
@@ -69,6 +54,13 @@ def main():
     group = parse_group(args)
     if args.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
+    if args.summary:
+        backend.start()
+        from core.summary import summary
+        from core.training import build
+
+        print(summary(build(config, pretrained=False), config.size))
+        return
     from core.checkpoint import epochs_behind, finished, policy_behind
 
     history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)

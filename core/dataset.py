@@ -41,10 +41,10 @@ class Dataset(keras.utils.PyDataset):
     Batch `b` is `(images, masks)`: uint8 `[B, H, W, C]` and uint8 `[B, H, W]`, class ids with 255
     where nothing is known; with `class_weights` or `border_weight` also a float32 `[B, H, W]` of
     the pixels' weights: that of the class (1 without `class_weights`) plus, with `border_weight`,
-    what `border_weights` says of the mask in its file; 0 at 255. With a `geometry`, a picture has
-    around its mask what the network sees there, mirrored beyond the canvas. What is drawn at random for a
-    picture depends on the seed, the epoch and the picture alone, not on the number of workers. Pass
-    `shuffle=False` to `fit`: the order is drawn here.
+    what `border_weights` says of the mask in its file; 0 at 255. With a `geometry`, a picture goes
+    on around its mask as far as the network sees, beyond the canvas as its mirror image. What is
+    drawn at random for a picture depends on the seed, the epoch and the picture alone, not on the
+    number of workers. Pass `shuffle=False` to `fit`: the order is drawn here.
 
     Args:
         target_size: the canvas, `(height, width)`.

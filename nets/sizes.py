@@ -72,5 +72,5 @@ def check_size(height, width, architecture="same", encoder=None):
             rule = f"{step} n + {above % step}, from {fitting(0, architecture)} on"
         raise ValueError(
             f"A picture of {height}x{width} cannot be halved {halvings(encoder)} times: height and "
-            f"width must be {rule}, or None for any such size. For {side} take {near}."
+            f"width must be {rule}. For {side} take {near}."
         )

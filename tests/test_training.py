@@ -12,12 +12,12 @@ from core.callbacks import RunFolder
 from core.checkpoint import load_checkpoint
 from core.config import PRESETS, Config
 from core.inference import load_model
+from core.optimizer import learning_rate
 from core.training import (
     balanced_weights,
     build,
-    compiled,
     draw_samples,
-    learning_rate,
+    prepare,
     train,
 )
 from core.VOCdataset import VOCDataset
@@ -100,7 +100,8 @@ def test_a_run_s_folder(tiny, tmp_path):
     last, _ = load_model(tmp_path / "last.keras")
     draw_samples(tmp_path / "samples.png", tmp_path / "best.keras", validation)
     assert Image.open(tmp_path / "samples.png").width > 500
-    continued = compiled(config, steps=4)
+    continued = build(config)
+    prepare(continued, config, steps=4)
     load_checkpoint(continued, tmp_path / "last.keras")
     assert int(continued.optimizer.iterations) == 4
     assert last.count_params() == continued.count_params()
