@@ -1,13 +1,12 @@
 """Trains a U-Net: python train.py --help."""
 
-import dataclasses
 import importlib.util
 import sys
 
 from core import backend, errors
-from core.config import PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
+from core.config import PRESETS, VOC_HOME
 from core.errors import UserError
-from core.files import check_folder, write_json
+from core.files import check_folder
 from core.flags import Parser, add_data_flags
 from core.processes import watch
 from core.trainflags import add_training_flags, parse_group, training_config
@@ -110,15 +109,10 @@ def main():
             f"is that of a run of {config.epochs} epochs."
         )
     callbacks = []
-    if not args.process_id:  # of several processes only the first one writes
-        if not history:
-            for name in RUN_FILES + REPORT_FILES:
-                (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
-        write_json(folder / "config.json", dataclasses.asdict(config))
-        if args.tensorboard:
-            from keras.callbacks import TensorBoard
+    if args.tensorboard and not args.process_id:  # of several processes only the first one writes
+        from keras.callbacks import TensorBoard
 
-            callbacks.append(TensorBoard(folder / "tensorboard"))
+        callbacks.append(TensorBoard(folder / "tensorboard"))
     history = train(config, dataset, validation, folder, history, callbacks)
     if not args.process_id:
         draw_samples(folder / "samples.png", folder / "best.keras", validation)

@@ -22,7 +22,7 @@ def summary(model, size):
     height, width = map(needs.fitting, size)
     sized = at_size(model, (height, width))
     lines = []
-    sized.summary(line_length=120, print_fn=lines.append)
+    sized.summary(print_fn=lines.append)
     lines += [
         f" Receptive radius: {needs.radius} pixels, around blocks of {needs.grid}",
         f" Floating-point operations: {operations(sized) / 1e9:,.2f} billion for a picture of "

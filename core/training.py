@@ -110,7 +110,6 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
     """
     process = processes.process()
     dataset.class_weights, dataset.border_weight = config.weights or None, config.border_weight
-    dataset.epoch = len(history)
     run = RunFolder(folder, config, history, write=process[0] == 0)
     if history and finished(history, config):
         return run.history
@@ -129,6 +128,7 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
             prepare(model, config, (last - first) * len(dataset), frozen)
             if len(history) > first:
                 load_checkpoint(model, folder / "last.keras")
+            dataset.epoch = len(run.history)  # each fit counts up once more than epochs
             model.fit(
                 dataset,
                 validation_data=validation,

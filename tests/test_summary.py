@@ -35,7 +35,8 @@ def test_operations_of_other_convolutions():
     ("options", "radius", "size"),
     [({}, 110, "64x96"), ({"architecture": "paper"}, 94, "252x284")],
 )
-def test_the_text(options, radius, size):
+def test_the_text(monkeypatch, options, radius, size):
+    monkeypatch.setenv("COLUMNS", "120")
     model = UNet((None, None, 1), 2, 2, **options)
     text = summary(model, (64, 96))
     assert f"Total params: {model.count_params():,}" in text
@@ -46,6 +47,9 @@ def test_the_text(options, radius, size):
     assert f"(None, {shape[0]}, {shape[1]}, 1)" in text and "down1_conv1 (Conv2D)" in text
 
 
-def test_a_network_with_an_encoder():
+def test_a_network_with_an_encoder(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     model = UNet((None, None, 3), 2, 2, encoder="efficientnet_lite0")
+    table = [line for line in summary(model, (64, 64)).splitlines() if line.startswith("│")]
+    assert {(len(line), line[-1]) for line in table} == {(76, "│")}  # nothing is cut off
     assert f"Total params: {model.count_params():,}" in summary(model, (64, 64))
