@@ -1,14 +1,13 @@
 """Trains a U-Net: python train.py --help."""
 
-import dataclasses
 import importlib.util
 import sys
 
 from core import backend, errors
-from core.config import IGNORE, PRESETS, REPORT_FILES, RUN_FILES, VOC_HOME
+from core.config import PRESETS, VOC_HOME
 from core.errors import UserError
-from core.files import check_folder, write_json
-from core.flags import Parser, add_data_flags, names, whole_number
+from core.files import check_folder
+from core.flags import Parser, add_data_flags
 from core.trainflags import add_training_flags, parse_group, training_config
 from core.watch import watched
 
@@ -26,15 +25,6 @@ def get_args():
         + ".",
     )
     add_data_flags(parser, f"voc where {VOC_HOME} exists, else sample")
-    parser.add_argument(
-        "--num-classes",
-        type=whole_number(2, IGNORE),
-        metavar="N",
-        help="for own data: how many classes, background included",
-    )
-    parser.add_argument(
-        "--class-names", type=names, metavar="A,B,...", help="the same, background first"
-    )
     add_training_flags(parser)
     parser.add_argument(
         "--output", metavar="DIR", help="the run's folder (default: runs/<dataset>)"
@@ -46,12 +36,6 @@ def get_args():
         "--tensorboard",
         action="store_true",
         help="also write logs for TensorBoard, where that is installed, into the run's folder",
-    )
-    parser.add_argument(
-        "--check-data",
-        action="store_true",
-        help="read every picture and mask, report what is wrong and the pixels per class, train "
-        "nothing",
     )
     return parser.parse_args()
 
@@ -69,6 +53,13 @@ def main():
     group = parse_group(args)
     if args.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
+    if args.summary:
+        backend.start()
+        from core.summary import summary
+        from core.training import build
+
+        print(summary(build(config, pretrained=False), config.size))
+        return
     from core.checkpoint import epochs_behind, finished, policy_behind
 
     history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)
@@ -117,15 +108,10 @@ def main():
             f"is that of a run of {config.epochs} epochs."
         )
     callbacks = []
-    if not args.process_id:  # of several processes only the first one writes
-        if not history:
-            for name in RUN_FILES + REPORT_FILES:
-                (folder / name).unlink(missing_ok=True)  # of the run that this one replaces
-        write_json(folder / "config.json", dataclasses.asdict(config))
-        if args.tensorboard:
-            from keras.callbacks import TensorBoard
+    if args.tensorboard and not args.process_id:  # of several processes only the first one writes
+        from keras.callbacks import TensorBoard
 
-            callbacks.append(TensorBoard(folder / "tensorboard"))
+        callbacks.append(TensorBoard(folder / "tensorboard"))
     history = train(config, dataset, validation, folder, history, callbacks)
     if not args.process_id:
         draw_samples(folder / "samples.png", folder / "best.keras", validation)

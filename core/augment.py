@@ -35,6 +35,15 @@ def microscopy(image, mask, rng):
     return image, mask
 
 
+def paper(image, mask, rng):
+    """As the U-Net paper asks for: rotations, elastic deformations, grey value variations.
+
+    Where a picture is divided into random windows, they see to the shifts.
+    """
+    image, mask = deform(*orient(image, mask, rng), rng)
+    return intensity(image, mask, rng) if rng.random() < 0.5 else (image, mask)
+
+
 def orient(image, mask, rng):
     """Takes one of the eight orientations of a square, all equally likely."""
     image, mask = quarter_turn(image, mask, rng)
@@ -62,13 +71,17 @@ def crop(image, mask, rng, share=0.1):
     return image[window], mask[window]
 
 
-def crop_window(image, mask, rng, size):
-    """Cuts out a window of `size = (height, width)`, or all where the picture is smaller."""
-    window = []
-    for side, wanted in zip(mask.shape, size, strict=True):
-        start = rng.integers(0, max(side - wanted, 0) + 1)
-        window.append(slice(start, start + wanted))
-    return image[tuple(window)], mask[tuple(window)]
+def window(shape, rng, size):
+    """Draws a window of `size = (height, width)`, or all where the picture is smaller.
+
+    Returns:
+        Its rows and columns, a pair of slices.
+    """
+    found = []
+    for side, wanted in zip(shape[:2], size, strict=True):
+        start = int(rng.integers(0, max(side - wanted, 0) + 1))
+        found.append(slice(start, min(start + wanted, side)))
+    return tuple(found)
 
 
 def translate(image, mask, rng, share=0.1):
@@ -152,9 +165,44 @@ def elastic_transform(image, mask, alpha, sigma, alpha_affine, random_state=None
     """
     rng = np.random.default_rng(random_state)
     where = _positions(mask.shape, alpha, sigma, _affine(mask.shape, alpha_affine, rng), rng)
-    deformed = cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return _taken_from(where, image, mask)
+
+
+def deform(image, mask, rng, deviation=10.0):
+    """The U-Net paper's elastic deformation: random displacements on a 3x3 grid.
+
+    The picture is divided into 3x3 equal parts. At their centres lie the nodes, whose displacements
+    in x and in y are normally distributed; between them, those of the pixels are interpolated
+    bicubically, and from the outer nodes to the border they go on as beyond equal neighbours.
+    Each pixel takes what lies at its displaced position. Beyond its border the picture is mirrored,
+    and the mask is 255.
+
+    Args:
+        image: uint8 `[H, W, C]`.
+        mask: uint8 or uint16 `[H, W]`.
+        rng: a `np.random.Generator`.
+        deviation: standard deviation of the nodes' displacements, in pixels.
+
+    Returns:
+        The deformed image and mask, shapes and types unchanged.
+    """
+    return _taken_from(_bent(mask.shape, deviation, rng), image, mask)
+
+
+def _bent(shape, deviation, rng):
+    """Where each pixel comes from in `deform`, float32 `[H, W, 2]` (x, y)."""
+    nodes = rng.normal(0, deviation, (3, 3, 2)).astype(np.float32)
+    where = cv2.resize(nodes, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    where[..., 0] += np.arange(shape[1], dtype=np.float32)
+    where[..., 1] += np.arange(shape[0], dtype=np.float32)[:, None]
+    return where
+
+
+def _taken_from(where, image, mask):
+    """Moves to each pixel what lies at its place in `where`, float32 `[H, W, 2]` (x, y)."""
+    moved = cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     ids = cv2.remap(mask, where, None, cv2.INTER_NEAREST, borderValue=(IGNORE,) * 4)
-    return deformed.reshape(image.shape), ids
+    return moved.reshape(image.shape), ids
 
 
 def _positions(shape, alpha, sigma, matrix, rng):

@@ -1,18 +1,20 @@
 """What training writes after every epoch."""
 
+import dataclasses
 import math
 
 import keras
 
 from core.checkpoint import best_of, finished, save_checkpoint
+from core.config import REPORT_FILES, RUN_FILES
 from core.errors import UserError
-from core.files import write_csv
+from core.files import write_csv, write_json
 from core.inference import save_model
 from core.visualize import draw_curves
 
 
 class RunFolder(keras.callbacks.Callback):
-    """Keeps a run's folder: best.keras, last.keras, history.csv and curves.png.
+    """Keeps a run's folder: config.json, best.keras, last.keras, history.csv and curves.png.
 
     The best epoch is the one with the highest validation MIoU. Whenever the run is interrupted,
     last.keras knows of no epoch that the other files have not seen, and they follow from it.
@@ -38,6 +40,15 @@ class RunFolder(keras.callbacks.Callback):
     def best(self):
         """The figures of the best epoch so far."""
         return best_of(self.history)
+
+    def on_train_begin(self, logs=None):
+        """Writes config.json, and takes away what is left of a run that this one replaces."""
+        if not self.write:
+            return
+        if not self.history:
+            for name in RUN_FILES + REPORT_FILES:
+                (self.folder / name).unlink(missing_ok=True)
+        write_json(self.folder / "config.json", dataclasses.asdict(self.config))
 
     def on_train_batch_end(self, batch, logs=None):
         """Shows the learning rate, and stops where the loss is no number any more.

@@ -17,6 +17,7 @@ REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
 PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see metrics.py
 LOSSES = ("crossentropy", "dice", "focal", "iou")  # and sums of them, see losses.py
 PIXEL_LOSSES = ("crossentropy", "focal")  # those that look at pixels, which weights are for
+OPTIMIZERS = ("adam", "sgd")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for if nothing else is said
 ISBI_HOME = "data/isbi"
@@ -45,9 +46,13 @@ class Config:
     repeats: int = 1  # how often an epoch visits each training picture
     aug: bool = True
 
-    # The network
+    # The network, see nets/unet.py and nets/sizes.py
     filters: int = 64
-    normalization: str = "none"
+    architecture: str = "same"  # same, or paper: as the paper has it, and with its augmentation
+    normalization: str = "none"  # none, batch or group
+    upsampling: str | None = None  # nearest or transpose; None: as the architecture has it
+    encoder: str = "none"  # a known network as the way down
+    encoder_weights: str = "none"  # what it begins with: none, imagenet or a file
     dropout: float = 0.5
     l2: float = 5e-4
 
@@ -61,9 +66,12 @@ class Config:
     epochs: int = 100
     patience: int | None = None  # stop after so many epochs without a better one
     batch_size: int = 4
+    optimizer: str = "adam"  # adam, or sgd with the paper's momentum of 0.99
     lr: float = 1e-4  # peak, reached after the warm-up
     lr_floor: float = 1e-6  # at the first and at the last step
     warmup: float = 0.1  # share of all steps
+    freeze_encoder: int = 0  # epochs in which the encoder's weights stay as they began
+    encoder_lr_factor: float = 0.1  # its share of the learning rate, if its weights are pretrained
     seed: int = 0
     workers: int = 2  # threads that read and augment pictures
 

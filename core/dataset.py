@@ -14,6 +14,7 @@ from core.image import read_image, read_mask
 from core.letterbox import letterbox, letterbox_mask
 from core.masks import WrongValues, count_values, histogram, nothing_to_learn, to_ids
 from core.parallel import mapped
+from core.tiles import surround, surrounded
 
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 
@@ -40,9 +41,10 @@ class Dataset(keras.utils.PyDataset):
     Batch `b` is `(images, masks)`: uint8 `[B, H, W, C]` and uint8 `[B, H, W]`, class ids with 255
     where nothing is known; with `class_weights` or `border_weight` also a float32 `[B, H, W]` of
     the pixels' weights: that of the class (1 without `class_weights`) plus, with `border_weight`,
-    what `border_weights` says of the mask in its file; 0 at 255. What is drawn at random for a
-    picture depends on the seed, the epoch and the picture alone, not on the number of workers. Pass
-    `shuffle=False` to `fit`: the order is drawn here.
+    what `border_weights` says of the mask in its file; 0 at 255. With a `geometry`, a picture goes
+    on around its mask as far as the network sees, beyond the canvas as its mirror image. What is
+    drawn at random for a picture depends on the seed, the epoch and the picture alone, not on the
+    number of workers. Pass `shuffle=False` to `fit`: the order is drawn here.
 
     Args:
         target_size: the canvas, `(height, width)`.
@@ -60,6 +62,7 @@ class Dataset(keras.utils.PyDataset):
     class_weights = None  # a weight for each class; with them, batches have pixels' weights, too
     part = (0, 1)  # of several processes that share each batch: which one this is, and how many
     multiple = 1  # batches are filled up to one of this, so that devices can share them
+    geometry = None  # of a network that answers for less than it sees, see core/tiles.py
     border_weight = False  # whether background between objects weighs more, see core/borders.py
     stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
@@ -131,9 +134,10 @@ class Dataset(keras.utils.PyDataset):
         if self.aug:
             image, mask = self.augment(image, mask, rng)
         image, mask = letterbox(image, self.target_size), letterbox_mask(mask, self.target_size)
-        if self.crop:
-            image, mask = augment.crop_window(image, mask, rng, self.crop)
-        return image, mask
+        window = augment.window(mask.shape, rng, self.crop or self.target_size)
+        if self.geometry:
+            return surround(image, self.geometry, window), surrounded(mask, self.geometry, window)
+        return image[window], mask[window]
 
     def augment(self, image, mask, rng):
         """Changes a sample at random; the default suits photographs.

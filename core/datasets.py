@@ -19,6 +19,14 @@ class SampleDataset(VOCDataset):
         return augment.orient(image, mask, rng)
 
 
+class PaperISBIDataset(ISBIDataset):
+    """Slices with the U-Net paper's augmentation."""
+
+    def augment(self, image, mask, rng):
+        """Turns, flips and deforms at random."""
+        return augment.paper(image, mask, rng)
+
+
 def open_dataset(config, split, training=False, strict=True):
     """Opens a part of the data that the settings name.
 
@@ -61,7 +69,8 @@ def open_dataset(config, split, training=False, strict=True):
         other = config.val_list if split == "train" else config.train_list
         return FolderDataset(folder, split, listing=listing, other_listing=other, **options)
     if config.dataset == "isbi":
-        return ISBIDataset(folder, split=split, val_fraction=config.val_fraction, **options)
+        kind = PaperISBIDataset if config.architecture == "paper" else ISBIDataset
+        return kind(folder, split=split, val_fraction=config.val_fraction, **options)
     kind = SampleDataset if config.dataset == "sample" else VOCDataset
     return kind(
         listing or _default_list(folder, split),

@@ -14,7 +14,7 @@ from core.config import Config
 from core.errors import UserError
 from core.files import replacing
 from core.letterbox import class_map, letterbox, undo_letterbox
-from core.tiles import core_of, cut, geometry, places
+from core.tiles import core_of, cut, geometry, places, surround, unpadded
 
 CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
 TILE_BUDGET = 2**25  # pixels of a batch of tiles, times the filters of the first level
@@ -206,9 +206,14 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
 def _on_canvas(model, images, config, tta, batch_size):
     """Fits pictures into the canvas; the last batch is filled up, so that all have one shape."""
     images = iter(images)
+    needs = geometry(model) if unpadded(model) else None
+    height, width = config.size
     while part := list(itertools.islice(images, batch_size)):
         rows = [letterbox(image, config.size) for image in part]
+        if needs:
+            rows = [surround(row, needs) for row in rows]
         scores = _run(model, np.stack(rows + rows[-1:] * (batch_size - len(rows))), tta)
+        scores = scores[:, :height, :width]  # an unpadded network's may reach beyond the canvas
         for image, scores_of_image in zip(part, scores, strict=False):
             yield OnCanvas(scores_of_image, image.shape[:2])
 

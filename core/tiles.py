@@ -3,7 +3,8 @@
 After the U-Net paper (Ronneberger et al. 2015): the picture is continued beyond its edges by its
 mirror image, and cut into tiles that overlap by as far as the network sees. Of each tile only the
 core is kept, which no edge of the tile has any influence on. So the cores together are what the
-network says of the whole mirrored-in picture at once, and take only a tile's memory.
+network says of the whole mirrored-in picture at once, and take only a tile's memory. That holds for
+same-padded networks, whose margins are cut off, and for the paper's, which gives none out.
 """
 
 import dataclasses
@@ -11,11 +12,18 @@ import math
 
 import numpy as np
 
+from core.config import IGNORE
+
 # Kinds of layers by what an output pixel is made of: the same pixel alone, or a window around it.
+# Three of them also take in the whole tile, as statistics or as gates: GroupNormalization,
+# and GlobalAveragePooling2D with the Reshape behind it. Those change from tile to tile.
 _BY_PIXEL = (
-    "InputLayer", "Rescaling", "BatchNormalization", "Dropout", "ReLU", "Concatenate", "Softmax",
+    "InputLayer", "Rescaling", "Normalization", "BatchNormalization", "GroupNormalization",
+    "Dropout", "ReLU", "Activation", "Softmax", "Concatenate", "Add", "Multiply", "Cropping2D",
+    "ZeroPadding2D", "GlobalAveragePooling2D", "Reshape",
 )  # fmt: skip
-_WINDOWED = ("Conv2D", "MaxPooling2D")
+_WINDOWED = ("Conv2D", "DepthwiseConv2D", "MaxPooling2D")
+_DOUBLING = ("UpSampling2D", "Conv2DTranspose")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,24 +35,41 @@ class Geometry:
             coarsest level stands for.
         radius: the receptive radius: how many pixels beyond the edges of such a core the input has
             an influence on the core's output.
+        border: by how many pixels the output begins and ends inside the input: 0 for a network
+            whose convolutions are padded.
     """
 
     grid: int
     radius: int
+    border: int = 0
 
     @property
     def margin(self):
-        """What a tile has around its core: the radius, on the grid."""
-        return math.ceil(self.radius / self.grid) * self.grid
+        """What a tile has around its core: the radius, on the grid.
+
+        A network without padding reads just the radius around a core on its own grid, so that is
+        a size that it takes.
+        """
+        return self.radius if self.border else math.ceil(self.radius / self.grid) * self.grid
+
+    def fitting(self, side):
+        """The smallest side of an input of which the output is at least `side` pixels long."""
+        side += 2 * self.border
+        return side + (2 * self.margin - side) % self.grid
 
 
 def geometry(model):
-    """Computes the `Geometry` of a same-padded functional model, from its layers.
+    """Computes the `Geometry` of a functional model, from its layers.
 
     For a block of output, it follows backwards how many pixels before and after it each layer needs
     of its input. A layer with a window of `k` pixels, dilation `d` and stride `s` reads `p` pixels
     before the first one's place and `d (k - 1) + 1 - s - p` after the last one's, with `p` half of
-    what same-padding adds; upsampling by `f` needs one `f`-th, rounded up.
+    what same-padding adds, or what a ZeroPadding2D before it does; upsampling by `f` needs one
+    `f`-th, rounded up. Where there is no padding, pixels are counted from the middle.
+
+    Group normalization and the gates of squeeze-and-excitation depend on all of the tile besides:
+    for networks that have them, this is the reach of the convolutions alone, and tiles do not say
+    exactly what one pass says.
 
     Raises:
         TypeError: for a layer that it does not know.
@@ -59,37 +84,62 @@ def geometry(model):
         for tensor in _inputs(layer):
             known = needed.get(id(tensor), (0, 0))
             needed[id(tensor)] = (max(known[0], before), max(known[1], after))
-    return Geometry(max(stride.values()), max(needed[id(model.inputs[0])]))
+    grid, radius = max(stride.values()), max(needed[id(model.inputs[0])])
+    if not unpadded(model):
+        return Geometry(grid, radius)
+    side = grid + 2 * radius
+    shape = model.compute_output_shape((1, side, side, model.input_shape[-1]))
+    return Geometry(grid, radius, (side - shape[1]) // 2)
+
+
+def unpadded(model):
+    """Returns whether a model's output is smaller than its input, as in the U-Net paper."""
+    return any(_kind(layer) == "Cropping2D" for layer in model.layers)
+
+
+def _kind(layer):
+    return type(layer).__name__
 
 
 def _inputs(layer):
-    if type(layer).__name__ == "InputLayer":
+    if _kind(layer) == "InputLayer":
         return []
     return layer.input if isinstance(layer.input, list) else [layer.input]
 
 
 def _resampled(layer, stride):
-    kind = type(layer).__name__
-    if kind == "UpSampling2D":
-        return stride // layer.size[0]
+    kind = _kind(layer)
+    if kind in _DOUBLING:
+        return stride // _factor(layer)
     return stride * layer.strides[0] if kind in _WINDOWED else stride
+
+
+def _factor(layer):
+    if _kind(layer) == "UpSampling2D":
+        return layer.size[0]
+    if layer.kernel_size != layer.strides:
+        raise TypeError(f"{layer.name}: how far a {_kind(layer)} with overlaps sees is unknown")
+    return layer.strides[0]
 
 
 def _reads(layer, before, after):
     """From the pixels that a layer's output needs beyond a block to those that its input needs."""
-    kind = type(layer).__name__
+    kind = _kind(layer)
     if kind in _BY_PIXEL:
         return before, after
-    if kind == "UpSampling2D":
-        return -(-before // layer.size[0]), -(-after // layer.size[0])
+    if kind in _DOUBLING:
+        return -(-before // _factor(layer)), -(-after // _factor(layer))
     if kind not in _WINDOWED:
         raise TypeError(f"{layer.name}: how far a {kind} sees is not known here")
     step = layer.strides[0]
-    if kind == "Conv2D":
-        window = layer.dilation_rate[0] * (layer.kernel_size[0] - 1) + 1
-    else:
+    if kind == "MaxPooling2D":
         window = layer.pool_size[0]
+    else:
+        window = layer.dilation_rate[0] * (layer.kernel_size[0] - 1) + 1
     padding = max(0, window - step) // 2
+    source = layer.input._keras_history.operation
+    if _kind(source) == "ZeroPadding2D":
+        padding = source.padding[0][0]
     return before * step + padding, after * step + window - step - padding
 
 
@@ -99,13 +149,15 @@ def places(shape, geometry, longest):
     Args:
         shape: the picture's shape, height and width first.
         geometry: a `Geometry`.
-        longest: how long the side of a tile may be, margins included, in pixels.
+        longest: how long the side of a tile may be, margins included, in pixels. It is exceeded
+            where the core would be shorter than its margins, and most of the work be for them.
 
     Returns:
         For each core its rows and columns, a pair of slices. The last ones may reach beyond the
         picture.
     """
-    largest = max(geometry.grid, (longest - 2 * geometry.margin) // geometry.grid * geometry.grid)
+    largest = max(geometry.grid, longest - 2 * geometry.margin, geometry.margin)
+    largest = largest // geometry.grid * geometry.grid
     sides = []
     for length in shape[:2]:
         count = math.ceil(length / largest)
@@ -125,11 +177,57 @@ def cut(image, geometry, place):
 
 def core_of(scores, geometry, place, shape):
     """Cuts out of a tile's scores those of the core, as far as it lies in a picture of `shape`."""
+    margin = geometry.margin - geometry.border
     rows, columns = (
-        slice(geometry.margin, geometry.margin + min(part.stop, side) - part.start)
+        slice(margin, margin + min(part.stop, side) - part.start)
         for part, side in zip(place, shape, strict=False)
     )
     return scores[rows, columns]
+
+
+def surround(image, geometry, window=None):
+    """Cuts out a window with what the network needs around it for an output that covers it.
+
+    Around it is what the picture has there, and beyond the picture's edges its mirror image. The
+    output begins where the window does and may go on behind it.
+
+    Args:
+        image: `[H, W, C]`.
+        geometry: a `Geometry`.
+        window: rows and columns, a pair of slices; None: the whole picture.
+    """
+    rows, columns = (
+        _mirrored(start - geometry.border, stop + geometry.border, side)
+        for (start, stop), side in zip(
+            _answered(image.shape, geometry, window), image.shape, strict=False
+        )
+    )
+    return image[np.ix_(rows, columns)]
+
+
+def surrounded(mask, geometry, window=None):
+    """Cuts out of a mask what the network's output is compared with; see `surround`.
+
+    Args:
+        mask: uint8 or uint16 `[H, W]`; beyond its edges nothing is known, which is 255.
+        geometry: a `Geometry`.
+        window: rows and columns, a pair of slices; None: the whole mask.
+    """
+    (top, bottom), (left, right) = _answered(mask.shape, geometry, window)
+    known = mask[top:bottom, left:right]
+    found = np.full((bottom - top, right - left), IGNORE, mask.dtype)
+    found[: known.shape[0], : known.shape[1]] = known
+    return found
+
+
+def _answered(shape, geometry, window):
+    """Where the output begins and ends that covers a window, for rows and columns."""
+    window = window or tuple(slice(0, side) for side in shape[:2])
+    border = 2 * geometry.border
+    return [
+        (part.start, part.start + geometry.fitting(part.stop - part.start) - border)
+        for part in window
+    ]
 
 
 def _mirrored(start, stop, length):

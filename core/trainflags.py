@@ -2,12 +2,12 @@
 
 import argparse
 import re
+from pathlib import Path
 
-from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRECISIONS, PRESETS, loss_terms
+from core.config import IGNORE, LOSSES, OPTIMIZERS, PIXEL_LOSSES, PRECISIONS, PRESETS, loss_terms
 from core.errors import UserError
-from core.flags import choose_dataset, whole_number, with_flags
-
-MULTIPLE = 16  # of height and width of the canvas, see nets/unet.py
+from core.flags import choose_dataset, names, whole_number, with_flags
+from core.netflags import add_network_flags, check_network
 
 
 def parse_loss(text):
@@ -23,11 +23,26 @@ def add_training_flags(parser):
     """Adds the flags that replace settings of the preset."""
     number = whole_number(1)
     parser.add_argument(
-        "--size", type=number, nargs=2, metavar=("H", "W"), help="the canvas; multiples of 16"
+        "--num-classes",
+        type=whole_number(2, IGNORE),
+        metavar="N",
+        help="for own data: how many classes, background included",
     )
-    parser.add_argument("--filters", type=number, metavar="N", help="filters of the first level")
+    parser.add_argument(
+        "--class-names", type=names, metavar="A,B,...", help="the same, background first"
+    )
+    parser.add_argument(
+        "--size",
+        type=number,
+        nargs=2,
+        metavar=("H", "W"),
+        help="the canvas; multiples of 16, with most encoders of 32",
+    )
     parser.add_argument("--epochs", type=number, metavar="N")
     parser.add_argument("--batch-size", type=number, metavar="N")
+    parser.add_argument(
+        "--optimizer", choices=OPTIMIZERS, help="sgd has a momentum of 0.99 (default: adam)"
+    )
     parser.add_argument("--lr", type=float, metavar="X", help="highest learning rate")
     parser.add_argument(
         "--no-aug",
@@ -67,6 +82,19 @@ def add_training_flags(parser):
     parser.add_argument(
         "--workers", type=number, metavar="N", help="threads that prepare pictures (default: 2)"
     )
+    add_network_flags(parser)
+    group = parser.add_argument_group("instead of training")
+    group.add_argument(
+        "--check-data",
+        action="store_true",
+        help="read every picture and mask, report what is wrong and the pixels per class",
+    )
+    group.add_argument(
+        "--summary",
+        action="store_true",
+        help="print the network's layers, its parameters, how far it sees, and the operations that "
+        "it takes for the canvas",
+    )
     group = parser.add_argument_group(
         "several machines", "for KERAS_BACKEND=jax; the other flags are the same on all of them"
     )
@@ -105,11 +133,8 @@ def training_config(args):
     dataset = choose_dataset(args)
     if args.size:
         args.size = tuple(args.size)
-        if any(side % MULTIPLE for side in args.size):
-            raise UserError(
-                f"--size {args.size[0]} {args.size[1]}: height and width must be multiples of "
-                f"{MULTIPLE}."
-            )
+    if args.encoder_weights not in (None, "none", "imagenet"):
+        args.encoder_weights = str(Path(args.encoder_weights).resolve())
     if args.lr is not None and not 0 < args.lr < float("inf"):
         raise UserError(f"--lr {args.lr}: the learning rate must be a number above 0.")
     if args.num_classes and not args.class_names:
@@ -132,6 +157,7 @@ def training_config(args):
     if dataset == "folder" and not args.data:
         raise UserError("--dataset folder needs --data, the folder with images/ and masks/.")
     config = with_flags(PRESETS[dataset], args)
+    check_network(config, args)
     weighs = config.border_weight or config.class_weights != "none"
     if weighs and not set(loss_terms(config.loss)) & set(PIXEL_LOSSES):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Training: the loss, the optimizer and its schedule, and `fit`."""
+"""Training: the network, its stages, and `fit`."""
 
 import contextlib
 import dataclasses
@@ -11,14 +11,26 @@ from core import devices, processes
 from core.callbacks import RunFolder
 from core.checkpoint import finished, load_checkpoint
 from core.config import IGNORE
+from core.errors import UserError
 from core.inference import load_model, predict
 from core.losses import SegmentationLoss
+from core.optimizer import make_optimizer
+from core.tiles import geometry, unpadded
 from core.visualize import contact_sheet, voc_palette
+from nets.encoders import set_frozen
 from nets.unet import UNet
 
 
-def build(config):
-    """Builds the network that the settings describe; it takes pictures of any possible size."""
+def build(config, pretrained=True):
+    """Builds the network that the settings describe; it takes pictures of any possible size.
+
+    Args:
+        config: a `Config`.
+        pretrained: whether an encoder gets the weights that the settings name, or random ones.
+
+    Raises:
+        UserError: if these weights cannot be had.
+    """
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.policy or before)
@@ -27,30 +39,22 @@ def build(config):
             (None, None, config.channels),
             config.num_classes,
             config.filters,
+            architecture=config.architecture,
+            encoder=_or_none(config.encoder),
+            encoder_weights=_or_none(config.encoder_weights) if pretrained else None,
             normalization=config.normalization,
+            upsampling=config.upsampling,
             dropout=config.dropout,
             l2=config.l2,
         )
+    except (OSError, ValueError) as error:
+        raise UserError(str(error)) from error
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def learning_rate(config, steps):
-    """The schedule: up from the floor to the peak, and by a cosine down to it at the last step.
-
-    Args:
-        config: a `Config`.
-        steps: optimizer steps of the whole training.
-    """
-    warmup = max(0, min(round(config.warmup * steps), steps - 2))  # the last step is the floor
-    floor = min(config.lr_floor, config.lr)
-    return keras.optimizers.schedules.CosineDecay(
-        floor if warmup else config.lr,
-        decay_steps=max(1, steps - 1 - warmup),  # steps count from 0
-        alpha=floor / config.lr,
-        warmup_target=config.lr if warmup else None,
-        warmup_steps=warmup,
-    )
+def _or_none(name):
+    return None if name == "none" else name
 
 
 def complete(config, dataset, pixels):
@@ -101,27 +105,35 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
         The figures of all epochs, a dictionary each.
 
     Raises:
-        UserError: if the loss is no number any more, memory runs out, or another process dies.
+        UserError: if the encoder's weights cannot be had, the loss is no number any more, memory
+            runs out, or another process dies.
     """
     process = processes.process()
     dataset.class_weights, dataset.border_weight = config.weights or None, config.border_weight
-    dataset.epoch = len(history)
     run = RunFolder(folder, config, history, write=process[0] == 0)
     if history and finished(history, config):
         return run.history
-    with devices.explained(config), devices.spread():
+    # Progress is no result: neither that of a download nor that of the training.
+    shown_aside = contextlib.redirect_stdout(sys.stderr)
+    with devices.explained(config), devices.spread(), shown_aside:
         processes.agree(len(history), "different numbers of epochs behind them")
+        model = build(config, pretrained=not history)  # else last.keras has the weights
+        devices.synchronize(model)
         for data in (dataset, validation):
             data.part, data.multiple = process, devices.replicas()
-        model = compiled(config, steps=config.epochs * len(dataset))
-        if history:
-            load_checkpoint(model, folder / "last.keras")
-        with contextlib.redirect_stdout(sys.stderr):  # progress is no result
+            data.geometry = geometry(model) if unpadded(model) else None
+        for first, last, frozen in stages(config):
+            if len(run.history) > last or finished(run.history, config):
+                continue
+            prepare(model, config, (last - first) * len(dataset), frozen)
+            if len(history) > first:
+                load_checkpoint(model, folder / "last.keras")
+            dataset.epoch = len(run.history)  # each fit counts up once more than epochs
             model.fit(
                 dataset,
                 validation_data=validation,
-                epochs=config.epochs,
-                initial_epoch=len(history),
+                epochs=last,
+                initial_epoch=len(run.history),
                 callbacks=[run, *callbacks],
                 shuffle=False,  # the data set draws its own order
                 verbose=0 if process[0] else 1 if sys.stderr.isatty() else 2,
@@ -129,22 +141,33 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
     return run.history
 
 
-def compiled(config, steps):
-    """Builds a network and makes it ready for training.
+def stages(config):
+    """Divides a training into the epochs with a frozen encoder and the others.
+
+    Each of the two has its own optimizer and a learning rate that rises and falls. So the encoder
+    begins to learn slowly, and Adam knows nothing of it that is not so.
+
+    Returns:
+        For each: the epochs behind it when it begins and when it ends, and whether it is frozen.
+    """
+    thaw = min(config.freeze_encoder, config.epochs)
+    parts = (0, thaw, True), (thaw, config.epochs, False)
+    return [part for part in parts if part[0] < part[1]]
+
+
+def prepare(model, config, steps, frozen=False):
+    """Makes a network ready for training, or for another stage of it.
 
     Args:
+        model: a `keras.Model`.
         config: a `Config`.
-        steps: optimizer steps of the whole training.
+        steps: optimizer steps of the stage.
+        frozen: whether the encoder keeps its weights and batch statistics.
     """
-    model = build(config)
-    devices.synchronize(model)
-    optimizer = keras.optimizers.Adam(learning_rate(config, steps))
-    if config.policy == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    # With its variables in place, TensorFlow traces the training step once and not twice.
-    optimizer.build(model.trainable_variables)
+    if config.freeze_encoder:
+        set_frozen(model, frozen)
     model.compile(
-        optimizer,
+        make_optimizer(config, model, steps),
         loss=SegmentationLoss(config.loss),
         metrics=[
             keras.metrics.MeanIoU(
@@ -152,7 +175,6 @@ def compiled(config, steps):
             )
         ],
     )
-    return model
 
 
 def draw_samples(path, weights, dataset, count=8):

@@ -1,16 +1,18 @@
 """U-Net as a Keras functional model.
 
 Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-MICCAI 2015 (https://arxiv.org/abs/1505.04597), in the variant with same-padded convolutions, so
-that the logits are as large as the picture.
+MICCAI 2015 (https://arxiv.org/abs/1505.04597): as the paper has it, and, by default, in the variant
+with same-padded convolutions, whose logits are as large as the picture. The way down may also be a
+known classification network, see encoders.py.
 """
+
+import math
 
 import keras
 from keras import layers
 
-DEPTH = 4  # times that the picture is halved
-MULTIPLE = 2**DEPTH  # height and width must be divisible by this
-NORMALIZATIONS = ("none", "batch")
+from nets.encoders import encode
+from nets.sizes import ARCHITECTURES, DEPTH, ENCODERS, NORMALIZATIONS, UPSAMPLINGS, check_size, crop
 
 
 def UNet(
@@ -18,7 +20,11 @@ def UNet(
     num_classes=21,
     filters=64,
     *,
+    architecture="same",
+    encoder=None,
+    encoder_weights=None,
     normalization="none",
+    upsampling=None,
     dropout=0.5,
     l2=5e-4,
     name="unet",
@@ -27,93 +33,147 @@ def UNet(
 
     Five levels of two 3x3 convolutions with ReLU, `filters` wide at the first level and twice as
     wide at each next one, 2x2 max-pooling between them and dropout after the fourth level and the
-    bottom. On the way up nearest-neighbour upsampling followed by a 2x2 convolution, concatenated
+    bottom. On the way up each level is doubled in size, by a 2x2 convolution, and concatenated
     behind the features of the same level on the way down. A 1x1 convolution makes the logits.
 
     Args:
-        input_shape: `(height, width, channels)`; height and width are multiples of 16, or None for
-            a model that takes pictures of any such size.
+        input_shape: `(height, width, channels)`; height and width are such that the picture can be
+            halved, see `nets.sizes.check_size`, or None for a model that takes any such size.
         num_classes: number of classes, background included.
         filters: filters of the first level, 64 in the paper.
-        normalization: "none" as in the paper, or "batch" for batch normalization between every
-            convolution and its ReLU.
-        dropout: share of the features dropped after the fourth level and the bottom.
-        l2: L2 penalty on every kernel, 0 for none.
+        architecture: "same" for same-padded convolutions. "paper" for unpadded ones, whose skips
+            are cropped: the output is 92 pixels smaller than the picture on each side.
+        encoder: name of a classification network that is the way down, see `nets.sizes.ENCODERS`;
+            it scales the pictures as it is used to. Its first level has no skip if the network
+            begins at half the resolution. None for the U-Net's own way down.
+        encoder_weights: "imagenet", a file, or None for random ones, see `encoders.encode`.
+        normalization: "none" as in the paper, or "batch" or "group" for batch normalization or
+            group normalization (8 groups) between every convolution and its ReLU. It concerns the
+            way up alone if there is an encoder.
+        upsampling: "nearest" for nearest-neighbour upsampling before the 2x2 convolution,
+            "transpose" for a transposed 2x2 convolution of stride 2. None takes the first, and in
+            the paper's network, which has no other, the second.
+        dropout: share of the features dropped after the fourth level and the bottom; with an
+            encoder, after the bottom.
+        l2: L2 penalty on every kernel that is not the encoder's, 0 for none.
         name: name of the model.
 
     Returns:
-        A `keras.Model`. Input: `[B, H, W, C]`, values 0..255 of any dtype, scaled to 0..1 by the
-        model's first layer. Output: float32 logits `[B, H, W, num_classes]`.
+        A `keras.Model`. Input: `[B, H, W, C]`, values 0..255 of any dtype, scaled by the model's
+        first layers. Output: float32 logits `[B, H, W, num_classes]`, or
+        `[B, H - 184, W - 184, num_classes]` in the paper's network.
 
     Raises:
-        ValueError: if a size or a number is impossible.
+        ValueError: if a size, a number, a combination or the encoder's weights are impossible.
+        OSError: if the encoder's weights are not there and cannot be downloaded.
     """
-    _check_arguments(input_shape, num_classes, filters, normalization)
-
-    def penalty():
-        return keras.regularizers.L2(l2) if l2 else None
-
-    def conv(x, width, size, name):
-        x = layers.Conv2D(
-            width,
-            size,
-            padding="same",
-            activation="relu" if normalization == "none" else None,
-            use_bias=normalization == "none",
-            kernel_initializer="he_normal",
-            kernel_regularizer=penalty(),
-            name=name,
-        )(x)
-        if normalization == "batch":
-            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
-            x = layers.ReLU(name=f"{name}_relu")(x)
-        return x
-
-    def two_convs(x, width, name):
-        return conv(conv(x, width, 3, f"{name}_conv1"), width, 3, f"{name}_conv2")
+    unpadded = architecture == "paper"
+    upsampling = upsampling or ("transpose" if unpadded else "nearest")
+    _check_numbers(input_shape, num_classes, filters)
+    _check_names(architecture, encoder, encoder_weights, normalization, upsampling)
+    check_size(*input_shape[:2], architecture, encoder)
+    blocks = _Blocks(normalization, upsampling, "valid" if unpadded else "same", l2)
 
     inputs = keras.Input(input_shape, name="picture")
-    x = layers.Rescaling(1 / 255, name="rescale")(inputs)
-
-    skips = []
-    for level in range(DEPTH):
-        x = two_convs(x, filters * 2**level, f"down{level + 1}")
-        if level == DEPTH - 1:
-            x = layers.Dropout(dropout, name=f"down{level + 1}_dropout")(x)
-        skips.append(x)
-        x = layers.MaxPooling2D(2, name=f"down{level + 1}_pool")(x)
-
-    x = two_convs(x, filters * MULTIPLE, "bottom")
+    if encoder:
+        skips, x = encode(inputs, encoder, encoder_weights)
+    else:
+        skips, x = [], layers.Rescaling(1 / 255, name="rescale")(inputs)
+        for level in range(DEPTH):
+            x = blocks.two_convs(x, filters * 2**level, f"down{level + 1}")
+            if level == DEPTH - 1:
+                x = layers.Dropout(dropout, name=f"down{level + 1}_dropout")(x)
+            skips.append(x)
+            x = layers.MaxPooling2D(2, name=f"down{level + 1}_pool")(x)
+        x = blocks.two_convs(x, filters * 2**DEPTH, "bottom")
     x = layers.Dropout(dropout, name="bottom_dropout")(x)
 
-    for level in reversed(range(DEPTH)):
-        width = filters * 2**level
-        x = layers.UpSampling2D(2, interpolation="nearest", name=f"up{level + 1}_upsample")(x)
-        x = conv(x, width, 2, f"up{level + 1}_upconv")
-        x = layers.Concatenate(name=f"up{level + 1}_concat")([skips[level], x])
-        x = two_convs(x, width, f"up{level + 1}")
+    for level, skip in reversed(list(enumerate(skips))):
+        up, width = f"up{level + 1}", filters * 2**level
+        x = blocks.double(x, width, up)
+        if unpadded:
+            skip = layers.Cropping2D(crop(level), name=f"{up}_crop")(skip)
+        if skip is not None:
+            x = layers.Concatenate(name=f"{up}_concat")([skip, x])
+        x = blocks.two_convs(x, width, up)
 
     logits = layers.Conv2D(
         num_classes,
         1,
-        kernel_regularizer=penalty(),
+        kernel_regularizer=blocks.penalty(),
         dtype="float32",  # the loss wants float32 also where the layers before compute in less
         name="logits",
     )(x)
     return keras.Model(inputs, logits, name=name)
 
 
-def _check_arguments(input_shape, num_classes, filters, normalization):
+class _Blocks:
+    """The convolutions of one U-Net, which share all options but their width and size."""
+
+    def __init__(self, normalization, upsampling, padding, l2):
+        self.normalization = normalization
+        self.upsampling = upsampling
+        self.padding = padding
+        self.l2 = l2
+
+    def penalty(self):
+        return keras.regularizers.L2(self.l2) if self.l2 else None
+
+    def conv(self, x, width, size, name, padding=None):
+        x = layers.Conv2D(
+            width,
+            size,
+            padding=padding or self.padding,
+            kernel_initializer="he_normal",
+            **self._options(name),
+        )(x)
+        return self._normalized(x, name)
+
+    def two_convs(self, x, width, name):
+        x = self.conv(x, width, 3, f"{name}_conv1")
+        return self.conv(x, width, 3, f"{name}_conv2")
+
+    def double(self, x, width, name):
+        """Doubles height and width by the paper's "up-convolution"."""
+        if self.upsampling == "nearest":
+            x = layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_upsample")(x)
+            return self.conv(x, width, 2, f"{name}_upconv", "same")
+        # He's deviation: an output pixel is made of one pixel's features. "he_normal" would count
+        # the outputs instead, and all four places of the kernel.
+        deviation = math.sqrt(2 / x.shape[-1])
+        x = layers.Conv2DTranspose(
+            width,
+            2,
+            strides=2,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=deviation),
+            **self._options(f"{name}_upconv"),
+        )(x)
+        return self._normalized(x, f"{name}_upconv")
+
+    def _options(self, name):
+        alone = self.normalization == "none"
+        return {
+            "activation": "relu" if alone else None,
+            "use_bias": alone,
+            "kernel_regularizer": self.penalty(),
+            "name": name,
+        }
+
+    def _normalized(self, x, name):
+        if self.normalization == "none":
+            return x
+        if self.normalization == "batch":
+            x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        else:
+            groups = math.gcd(8, x.shape[-1])  # as many as divide the features
+            x = layers.GroupNormalization(groups, name=f"{name}_norm")(x)
+        return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _check_numbers(input_shape, num_classes, filters):
     if len(input_shape) != 3:
         raise ValueError(f"input_shape must be (height, width, channels), got {input_shape}.")
-    height, width, channels = input_shape
-    for side in (height, width):
-        if side is not None and (side < MULTIPLE or side % MULTIPLE):
-            raise ValueError(
-                f"A picture of {height}x{width} cannot be halved {DEPTH} times: height and width "
-                f"must be multiples of {MULTIPLE}, or None for any such size."
-            )
-    if not channels or channels < 1:
+    if not input_shape[2] or input_shape[2] < 1:
         raise ValueError(f"The number of channels must be given in input_shape, got {input_shape}.")
     if num_classes < 2:
         raise ValueError(
@@ -121,5 +181,21 @@ def _check_arguments(input_shape, num_classes, filters, normalization):
         )
     if filters < 1:
         raise ValueError(f"filters must be at least 1, got {filters}.")
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}.")
+
+
+def _check_names(architecture, encoder, encoder_weights, normalization, upsampling):
+    for what, value, known in (
+        ("architecture", architecture, ARCHITECTURES),
+        ("encoder", encoder, (None, *ENCODERS)),
+        ("normalization", normalization, NORMALIZATIONS),
+        ("upsampling", upsampling, UPSAMPLINGS),
+    ):
+        if value not in known:
+            raise ValueError(f"{what} must be one of {known}, got {value!r}.")
+    if architecture == "paper" and (encoder or upsampling == "nearest"):
+        raise ValueError(
+            "The paper's network has its own way down and its own up-convolution: "
+            'architecture="paper" goes with neither an encoder nor upsampling="nearest".'
+        )
+    if encoder_weights and not encoder:
+        raise ValueError(f"encoder_weights={encoder_weights!r} needs an encoder.")

@@ -14,6 +14,7 @@ from core import backend, errors
 from core.config import Config
 from core.inference import save_model
 from core.visualize import voc_palette
+from nets import encoders
 
 backend.start()
 
@@ -84,6 +85,36 @@ def save_grey_model(path, **settings):
     config = dataclasses.replace(config, **settings)
     save_model(grey_model(channels=config.channels), path, config)
     return config
+
+
+def small_network(weights=None, input_tensor=None, include_top=False):
+    """A network with an interface like those of keras.applications, which halves four times."""
+    assert not include_top
+    x = keras.Input((None, None, 3)) if input_tensor is None else input_tensor
+    inputs = keras.utils.get_source_inputs(x)
+    for level in range(1, 6):
+        x = keras.layers.Conv2D(2, 3, padding="same", name=f"block{level}_conv")(x)
+        x = keras.layers.BatchNormalization(name=f"block{level}_bn")(x)
+        x = keras.layers.ReLU(name=f"block{level}")(x)
+        if level < 5:
+            x = keras.layers.MaxPooling2D(2, name=f"block{level}_pool")(x)
+    model = keras.Model(inputs, x)
+    if weights:
+        print("Downloading data")  # as Keras does, to stdout
+        model.load_weights(weights)
+    return model
+
+
+@pytest.fixture
+def small_encoder(monkeypatch, tmp_path):
+    """Puts a small network in the place of VGG16; returns a file of weights for it."""
+    levels = " ".join(f"block{level}" for level in range(1, 6))
+    scaling = (1 / 127.5, -1.0)
+    monkeypatch.setitem(encoders._ENCODERS, "vgg16", (small_network, scaling, levels))
+    keras.utils.set_random_seed(5)
+    path = tmp_path / "small.weights.h5"
+    small_network().save_weights(path)
+    return path
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ GEOMETRY = [
     augment.crop,
     augment.translate,
     augment.elastic,
-    lambda image, mask, rng: augment.crop_window(image, mask, rng, (32, 48)),
+    augment.deform,
 ]
 COLOUR = [augment.color_jitter, augment.brightness, augment.sharpness, augment.intensity]
-ALL = [*GEOMETRY, *COLOUR, augment.photograph, augment.microscopy]
+ALL = [*GEOMETRY, *COLOUR, augment.photograph, augment.microscopy, augment.paper]
 
 
 def pair(channels=3):
@@ -52,7 +52,8 @@ def test_picture_and_mask_move_alike(change):
         flat = inner & (cv2.dilate(ids, np.ones((3, 3))) == cv2.erode(ids, np.ones((3, 3))))
         assert flat.sum() > 500
         error = np.abs(moved[..., 0].astype(int) - 60 * ids.astype(int))[flat]
-        assert (error <= 2).all() if change is not augment.elastic else (error <= 2).mean() > 0.98
+        bent = change in (augment.elastic, augment.deform)
+        assert (error <= 2).mean() > 0.98 if bent else (error <= 2).all()
 
 
 def test_flip_and_turns_by_hand():
@@ -84,17 +85,14 @@ def test_translate_uncovers_grey_and_255():
         assert (ids == 255).sum() == rows * 96 + columns * 80 - rows * columns
 
 
-def test_crop_window_stays_inside():
-    image, mask = pair()
-    corners = [
-        augment.crop_window(image, mask, np.random.default_rng(i), (80, 64)) for i in range(50)
-    ]
-    assert {ids.shape for _, ids in corners} == {(80, 64)}
-    assert len({ids.tobytes() for _, ids in corners}) > 20
-    assert augment.crop_window(image, mask, np.random.default_rng(0), (999, 999))[1].shape == (
-        80,
-        96,
-    )
+def test_windows_stay_inside():
+    windows = [augment.window((80, 96, 3), np.random.default_rng(i), (80, 64)) for i in range(300)]
+    assert all(rows == slice(0, 80) for rows, _ in windows)
+    columns = [part for _, part in windows]
+    assert {part.start for part in columns} == set(range(33))
+    assert {part.stop - part.start for part in columns} == {64}
+    whole = augment.window((80, 96), np.random.default_rng(0), (999, 999))
+    assert whole == (slice(0, 80), slice(0, 96))
 
 
 @pytest.mark.parametrize("change", COLOUR)
@@ -163,6 +161,59 @@ def test_displacement_promises_what_simard_s_has(alpha, sigma):
         for axis in (1, 2):
             near, far = np.split(ours, [-lag], axis)[0], np.split(ours, [lag], axis)[1]
             assert (near * far).mean() / (ours**2).mean() == pytest.approx(wanted, abs=0.08)
+
+
+def displacements(shape, seed):
+    y, x = np.indices(shape)
+    return augment._bent(shape, 10.0, np.random.default_rng(seed)) - np.stack([x, y], -1)
+
+
+def test_the_paper_s_displacements_at_the_nodes():
+    """The centres of 3x3 parts of 5x7 pixels are pixels themselves."""
+    found = displacements((15, 21), seed=1)[2::5, 3::7]
+    np.testing.assert_allclose(
+        found, np.random.default_rng(1).normal(0, 10, (3, 3, 2)), rtol=1e-4, atol=1e-5
+    )
+    many = np.stack([displacements((15, 15), seed)[2::5, 2::5] for seed in range(400)])
+    assert many.std(axis=0) == pytest.approx(10, rel=0.15) and many.std() == pytest.approx(10, 0.03)
+    assert np.abs(np.corrcoef(many.reshape(400, -1).T) - np.eye(18)).max() < 0.25
+
+
+def test_the_paper_s_displacements_between_the_nodes():
+    """By the cubic convolution of Keys with OpenCV's a = -0.75; nodes repeat beyond the border."""
+    found = displacements((30, 12), seed=2)[:, 5]
+    nodes = np.random.default_rng(2).normal(0, 10, (3, 3, 2))
+
+    def kernel(x, a=-0.75):
+        x = np.abs(x)
+        near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+        return np.where(x < 1, near, np.where(x < 2, a * (x**3 - 5 * x**2 + 8 * x - 4), 0))
+
+    def weights(count):
+        at = (np.arange(count) + 0.5) * 3 / count - 0.5
+        taps = kernel(at[:, None] - np.arange(-2, 5))
+        return np.stack([taps[:, :3].sum(1), taps[:, 3], taps[:, 4:].sum(1)], 1)
+
+    wanted = np.einsum("yi,xj,ijc->yxc", weights(30), weights(12), nodes)[:, 5]
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    smooth = displacements((300, 300), seed=3)
+    assert np.abs(np.diff(smooth, 2, axis=0)).max() < 0.05 < np.abs(np.diff(smooth, axis=0)).max()
+
+
+def test_the_paper_s_deformation_mirrors_the_picture_and_keeps_weights():
+    """A mask of border weights has them in its upper byte; 255 comes in where nothing is known."""
+    image, mask = pair(1)
+    image[:] = 200
+    packed = mask | np.uint16(0x1200)
+    outside = 0
+    for seed in range(10):
+        moved, ids = augment.deform(image, packed, np.random.default_rng(seed))
+        assert ids.dtype == np.uint16 and set(np.unique(ids)) <= {0x1200 + i for i in range(4)} | {
+            255
+        }
+        assert (moved == 200).all()
+        outside += (ids == 255).sum()
+    assert outside > 0
 
 
 def test_elastic_transform_is_the_identity_at_strength_0(rng):

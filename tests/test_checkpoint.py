@@ -15,12 +15,14 @@ import h5py
 import keras
 import numpy as np
 import pytest
+from conftest import small_network
 
 import core.callbacks
+import core.training
 from core.checkpoint import epochs_behind, finished
 from core.config import Config
 from core.errors import UserError
-from core.training import train
+from core.training import prepare, train
 from core.visualize import voc_palette
 from core.VOCdataset import VOCDataset
 
@@ -70,6 +72,11 @@ def contents(folder):
     return found
 
 
+def state(folder):
+    with zipfile.ZipFile(folder / "last.keras") as archive:
+        return archive.read("training.json")
+
+
 def assert_equal(one, other):
     """To the bit."""
     one, other = contents(one), contents(other)
@@ -99,6 +106,49 @@ def test_a_run_goes_on_to_the_same_result(run, tmp_path, monkeypatch):
     assert_equal(tmp_path / "whole", tmp_path / "parts")
     rows = list(csv.DictReader((tmp_path / "parts/history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+
+
+def encoder_of(path):
+    """The values in the layers that the file of a small encoder's weights has, too."""
+    model = keras.saving.load_model(path, compile=False)
+    return [
+        value
+        for level in range(1, 6)
+        for name in (f"block{level}_conv", f"block{level}_bn")
+        for value in model.get_layer(name).get_weights()
+    ]
+
+
+def test_an_encoder_that_is_frozen_for_two_epochs(run, tmp_path, monkeypatch, small_encoder):
+    """Stopped after every epoch, and without the file of its weights after the first."""
+    network = small_network(small_encoder)
+    settings = {"encoder": "vgg16", "encoder_weights": str(small_encoder), "freeze_encoder": 2}
+
+    def without_a_graph(model, *args):  # seven of them would take a minute to trace
+        prepare(model, *args)
+        model.run_eagerly = True
+
+    monkeypatch.setattr(core.training, "prepare", without_a_graph)
+    run(tmp_path / "whole", **settings)
+    save = core.callbacks.save_checkpoint
+    began = [value for layer in network.layers for value in layer.get_weights()]
+
+    def stop(*args):
+        save(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(core.callbacks, "save_checkpoint", stop)
+    for epoch in range(1, 5):
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "parts", **settings)
+        small_encoder.unlink(missing_ok=True)
+        found = encoder_of(tmp_path / "parts/last.keras")
+        same = [np.array_equal(a, b) for a, b in zip(found, began, strict=True)]
+        assert all(same) if epoch <= 2 else not any(same)
+    run(tmp_path / "parts", **settings)  # has nothing left to do but history.csv
+    assert_equal(tmp_path / "whole", tmp_path / "parts")
+    rates = [row["learning_rate"] for row in json.loads(state(tmp_path / "whole"))["history"]]
+    assert rates[1] == rates[3] == pytest.approx(1e-6) and rates[0] > 1e-4 < rates[2]
 
 
 def test_another_run_is_not_gone_on_with(run, tmp_path):

@@ -12,6 +12,7 @@ from core.config import PRESETS
 from core.dataset import Dataset
 from core.errors import UserError
 from core.image import read_mask
+from core.tiles import Geometry
 from core.VOCdataset import VOCDataset
 
 
@@ -267,3 +268,28 @@ def test_processes_share_each_batch(voc):
     assert (parts[1][0][1][1] == 255).all()
     assert len(parts[0]) == len(whole) == 2
     assert [len(part[1][0]) for part in parts] == [1, 1]  # of the last batch of one picture
+
+
+def test_samples_of_a_network_that_answers_for_less_than_it_sees(voc):
+    """The same windows; inside its surroundings the picture is what it was without them."""
+    plain = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20)
+    wide = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20)
+    wide.geometry = Geometry(grid=16, radius=94, border=92)
+    (images, masks), (wide_images, wide_masks) = plain[0], wide[0]
+    assert wide_images.shape == (20, 204, 204, 3) and wide_masks.shape == (20, 20, 20)
+    np.testing.assert_array_equal(wide_images[:, 92:108, 92:112], images)
+    np.testing.assert_array_equal(wide_masks[:, :16], masks)
+    assert (wide_masks[:, 16:] != 255).any()  # what the slice has there
+
+    validation = dataset(voc, "val", target_size=(16, 32))
+    validation.geometry = wide.geometry
+    images, masks = validation[0]
+    assert images.shape == (2, 204, 220, 3) and masks.shape == (2, 20, 36)
+    assert (masks[:, 16:] == 255).all() and (masks[:, :, 32:] == 255).all()
+    np.testing.assert_array_equal(
+        masks[:, :16, :32], dataset(voc, "val", target_size=(16, 32))[0][1]
+    )
+    validation.border_weight = True
+    *_, ids, weights = validation[0]
+    np.testing.assert_array_equal(ids, masks)
+    assert not weights[masks == 255].any()

@@ -20,7 +20,7 @@ from conftest import write_voc
 from core import devices
 from core.config import Config
 from core.errors import UserError
-from core.training import compiled
+from core.training import build, prepare
 
 ROOT = Path(__file__).parent.parent
 needs_jax = pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
@@ -53,7 +53,8 @@ def test_the_fastest_precision(monkeypatch):
 def test_a_mixed_precision_model_computes_in_it_and_is_saved_in_float32(tmp_path, precision):
     config = Config(filters=2, size=(32, 32), precision=precision, normalization="batch")
     config = dataclasses.replace(config, policy=devices.choose_policy(config.precision))
-    model = compiled(config, steps=10)
+    model = build(config)
+    prepare(model, config, steps=10)
     assert keras.config.dtype_policy().name == "float32"
     convolution = model.get_layer("down1_conv1")
     assert (convolution.compute_dtype, convolution.kernel.dtype) == (precision, "float32")

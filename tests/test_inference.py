@@ -63,6 +63,8 @@ def test_every_batch_has_one_shape():
     shapes = []
 
     class Stub:
+        layers = ()
+
         def predict_on_batch(self, batch):
             shapes.append(batch.shape)
             return batch[..., :1] * np.ones(2, np.float32)
@@ -123,6 +125,8 @@ def test_model_and_settings_must_agree(tmp_path):
 
 class Upper:
     """A network that is certain of class 1 in the upper half of what it is given, and else of 0."""
+
+    layers = ()
 
     def predict_on_batch(self, batch):
         scores = np.zeros((*batch.shape[:3], 2), np.float32)

