@@ -60,14 +60,12 @@ def main():
 
         print(summary(build(config, pretrained=False), config.size))
         return
-    from core.checkpoint import epochs_behind, finished, policy_behind
+    from core.checkpoint import epochs_behind, finished
 
     history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)
     if finished(history, config) and (folder / "samples.png").exists():
-        say(
-            f"{folder}: the run is finished, after {len(history)} epochs. A larger --epochs (or "
-            "--patience, if given) goes on from there."
-        )
+        flag = "--epochs" if len(history) >= config.epochs else "--patience"
+        say(f"{folder}: the run is finished, after {len(history)} epochs. A larger {flag} goes on.")
         print(describe_best(history, folder))
         return
     if config.dataset == "sample" and not args.dataset:
@@ -77,7 +75,16 @@ def main():
         say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
     backend.start(group)
     backend.import_tensorflow()
+    from core.processes import joined
+
+    with joined():
+        run(args, config, folder, history)
+
+
+def run(args, config, folder, history):
+    """Checks the data and trains on it, or goes on after the epochs in `history`."""
     from core.check import check_data
+    from core.checkpoint import policy_behind
     from core.datasets import open_both
     from core.training import complete, draw_samples, train
 
@@ -128,5 +135,5 @@ def describe_best(history, folder):
 
 
 if __name__ == "__main__":
-    with watched(several="--coordinator" in sys.argv):
+    with watched(several=any(arg.startswith("--coord") for arg in sys.argv)):
         errors.run(main)

@@ -40,10 +40,11 @@ def start(group=None):
                 "~/.keras/keras.json name a backend, install it, too, or choose tensorflow."
             ) from error
         keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
-        if group:
-            from core.processes import join
+    if group:
+        from core.processes import join
 
-            join(*group)
+        join(*group)
+    with _stderr_kept_back(), _interrupts_kept_back():
         # Keras' metrics ask for int64, and JAX says for each that it takes int32.
         warnings.filterwarnings("ignore", "Explicitly requested dtype int64")
         keras.ops.zeros(())  # makes the backend find its devices
@@ -82,6 +83,9 @@ def _stderr_kept_back():
 def _interrupts_kept_back():
     """Holds back Ctrl-C, which some compiled modules turn into other errors while they load."""
     came = []
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a command in the background
+        yield
+        return
     try:
         before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
     except ValueError:  # only the main thread may do that

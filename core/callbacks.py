@@ -58,14 +58,24 @@ class RunFolder(keras.callbacks.Callback):
         """
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not math.isfinite(logs["loss"]):
-            kept = f" {self.folder / 'best.keras'} keeps the best epoch." if self.history else ""
-            raise UserError(
-                f"The loss is {logs['loss']} in step {batch + 1} of epoch "
-                f"{len(self.history) + 1}. Try a smaller --lr (now {self.config.lr:g}).{kept}"
-            )
+            raise self.diverged(f"loss is {logs['loss']} in step {batch + 1}")
+
+    def diverged(self, what):
+        """Returns the error that says so."""
+        kept = f" {self.folder / 'best.keras'} keeps the best epoch." if self.history else ""
+        return UserError(
+            f"The {what} of epoch {len(self.history) + 1}. Try a smaller --lr (now "
+            f"{self.config.lr:g}), with --overwrite or another --output.{kept}"
+        )
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes all files, last.keras when best.keras is safe."""
+        """Writes all files, last.keras when best.keras is safe.
+
+        Raises:
+            UserError: if the last step was one too far.
+        """
+        if not math.isfinite(logs["val_loss"]):
+            raise self.diverged(f"validation loss is {logs['val_loss']} at the end")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         self.history.append(row)

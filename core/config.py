@@ -12,7 +12,7 @@ ISBI_CLASSES = ("membrane", "cell")
 SAMPLE_CLASSES = ("background", "plain", "speckled", "striped", "checked")
 
 IGNORE = 255  # the mask value that means "do not look here", from the reader to the report
-RUN_FILES = ("best.keras", "last.keras", "history.csv", "curves.png", "samples.png")
+RUN_FILES = ("last.keras", "best.keras", "history.csv", "curves.png", "samples.png")
 REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
 PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see metrics.py
 LOSSES = ("crossentropy", "dice", "focal", "iou")  # and sums of them, see losses.py

@@ -9,7 +9,6 @@ from pathlib import Path
 import keras
 from keras import ops
 
-from core import processes
 from core.errors import UserError
 
 
@@ -55,8 +54,8 @@ def _gpu_generation():
     elif keras.backend.backend() == "jax":
         import jax
 
-        found = getattr(jax.local_devices()[0], "compute_capability", None)
-        return tuple(map(int, found.split("."))) if found else None
+        found = getattr(jax.local_devices()[0], "compute_capability", "")
+        return tuple(map(int, found.split("."))) if found[:1].isdigit() else None
     return None
 
 
@@ -141,11 +140,11 @@ def explained(config):
         config: the `Config` of the training.
 
     Raises:
-        UserError: if memory ran out or another process died.
+        UserError: if memory ran out.
     """
     try:
         yield
-    except BaseException as error:
+    except Exception as error:
         text = f"{type(error).__name__} {error}"
         if isinstance(error, MemoryError) or any(
             sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "Out of memory")
@@ -155,5 +154,4 @@ def explained(config):
                 f"{config.batch_size}), --size ({config.size[0]} {config.size[1]}) or --filters "
                 f"({config.filters}), and with --precision bfloat16 (now {config.policy})."
             ) from error
-        processes.leave(error)
         raise

@@ -9,6 +9,11 @@ from pathlib import Path
 
 from core.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None
+
 
 def check_folder(folder):
     """Makes sure, before long work, that a folder can be written to; does not make it yet.
@@ -40,6 +45,34 @@ def cache_folder(name):
     """
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     return home / "datasets" / name
+
+
+@contextlib.contextmanager
+def alone_in(folder):
+    """Keeps other processes that ask for the same out of a folder, where the system can.
+
+    Args:
+        folder: a Path; it is made if need be.
+
+    Raises:
+        UserError: if another process is in there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not fcntl:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another training writes there. Wait for its end, or name another "
+                "folder with --output."
+            ) from error
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

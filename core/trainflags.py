@@ -11,12 +11,12 @@ from core.netflags import add_network_flags, check_network
 
 
 def parse_loss(text):
-    """Parses a loss, or a sum of losses as `A+B`; returns the text itself."""
+    """Parses a loss, or a sum of losses as `A+B`; returns the same in the order of `LOSSES`."""
     try:
-        loss_terms(text)
+        terms = loss_terms(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return text
+    return "+".join(sorted(terms, key=LOSSES.index))
 
 
 def add_training_flags(parser):

@@ -12,6 +12,7 @@ from core.callbacks import RunFolder
 from core.checkpoint import finished, load_checkpoint
 from core.config import IGNORE
 from core.errors import UserError
+from core.files import alone_in
 from core.inference import load_model, predict
 from core.losses import SegmentationLoss
 from core.optimizer import make_optimizer
@@ -116,28 +117,30 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
     # Progress is no result: neither that of a download nor that of the training.
     shown_aside = contextlib.redirect_stdout(sys.stderr)
     with devices.explained(config), devices.spread(), shown_aside:
-        processes.agree(len(history), "different numbers of epochs behind them")
+        counts = len(dataset.image_info), len(validation.image_info), len(history)
+        processes.agree(config, *counts)
         model = build(config, pretrained=not history)  # else last.keras has the weights
         devices.synchronize(model)
         for data in (dataset, validation):
             data.part, data.multiple = process, devices.replicas()
             data.geometry = geometry(model) if unpadded(model) else None
-        for first, last, frozen in stages(config):
-            if len(run.history) > last or finished(run.history, config):
-                continue
-            prepare(model, config, (last - first) * len(dataset), frozen)
-            if len(history) > first:
-                load_checkpoint(model, folder / "last.keras")
-            dataset.epoch = len(run.history)  # each fit counts up once more than epochs
-            model.fit(
-                dataset,
-                validation_data=validation,
-                epochs=last,
-                initial_epoch=len(run.history),
-                callbacks=[run, *callbacks],
-                shuffle=False,  # the data set draws its own order
-                verbose=0 if process[0] else 1 if sys.stderr.isatty() else 2,
-            )
+        with alone_in(folder) if run.write else contextlib.nullcontext():
+            for first, last, frozen in stages(config):
+                if len(run.history) > last or finished(run.history, config):
+                    continue
+                prepare(model, config, (last - first) * len(dataset), frozen)
+                if len(history) > first:
+                    load_checkpoint(model, folder / "last.keras")
+                dataset.epoch = len(run.history)  # each fit counts up once more than epochs
+                model.fit(
+                    dataset,
+                    validation_data=validation,
+                    epochs=last,
+                    initial_epoch=len(run.history),
+                    callbacks=[run, *callbacks],
+                    shuffle=False,  # the data set draws its own order
+                    verbose=0 if process[0] or not sys.stderr else 1 if sys.stderr.isatty() else 2,
+                )
     return run.history
 
 

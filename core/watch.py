@@ -7,7 +7,7 @@ import sys
 
 _MEMORY = (
     "Less is used with a smaller --batch-size, --size or --filters, and with --precision bfloat16. "
-    "The same command goes on after the last whole epoch."
+    "The same command, without --overwrite, goes on after the last whole epoch."
 )
 
 
@@ -16,12 +16,14 @@ def watched(several):
     """Leaves a process behind that speaks up if the block does not come to an end by itself.
 
     Linux kills a program when memory runs out, libraries crash then, and JAX aborts when it loses
-    the process that keeps several together. To be called before threads are started.
+    the process that keeps several together. SIGTERM, though, ends the block in order. To be called
+    before threads are started.
 
     Args:
         several: whether this is one of several processes that train together.
     """
-    if sys.platform != "linux":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if sys.platform != "linux" or not sys.stderr:
         yield
         return
     ended, alive = os.pipe()

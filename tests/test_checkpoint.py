@@ -206,7 +206,16 @@ def test_a_loss_that_is_no_number(call, voc):
     status, out, err = call(*command, "--filters", 2, "--epochs", 50, "--lr", 1e30)
     assert (status, out) == (2, "")
     assert "The loss is nan in step" in err or "The loss is inf in step" in err
-    assert "Try a smaller --lr (now 1e+30)" in err.splitlines()[-1]
+    assert "Try a smaller --lr (now 1e+30), with --overwrite" in err.splitlines()[-1]
+
+
+def test_an_epoch_whose_last_step_was_one_too_far(call, voc):
+    """With one step an epoch: its loss is of before, and the network of after it."""
+    command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
+    command += ("--filters", 2, "--epochs", 2, "--lr", 1e38, "--precision", "float32")
+    status, _, err = call(*command)
+    assert status == 2 and "loss is nan" in err.splitlines()[-1]
+    assert not list(Path("runs/voc").glob("*.keras"))
 
 
 def test_killed_at_any_moment(voc, tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from core.errors import UserError
-from core.files import check_folder, replacing, write_csv, write_json
+from core.files import alone_in, check_folder, replacing, write_csv, write_json
 
 
 def test_replacing_is_all_or_nothing(tmp_path):
@@ -38,3 +38,14 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
 def test_csv(tmp_path):
     write_csv(tmp_path / "table.csv", [["a", "b"], ["x,y", None]])
     assert (tmp_path / "table.csv").read_bytes() == b'a,b\n"x,y",\n'
+
+
+def test_one_training_in_a_folder(tmp_path):
+    with (
+        alone_in(tmp_path / "run"),
+        pytest.raises(UserError, match="another training"),
+        alone_in(tmp_path / "run"),
+    ):
+        pass
+    with alone_in(tmp_path / "run"):
+        pass
