@@ -146,6 +146,8 @@ def explained(config):
         yield
     except Exception as error:
         text = f"{type(error).__name__} {error}"
+        if "KeyboardInterrupt" in text:  # as TensorFlow passes it on if it was in our data set
+            raise KeyboardInterrupt from error
         if isinstance(error, MemoryError) or any(
             sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "Out of memory")
         ):

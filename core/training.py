@@ -114,6 +114,10 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
     run = RunFolder(folder, config, history, write=process[0] == 0)
     if history and finished(history, config):
         return run.history
+    # By itself, the data set also counts what Keras reads of it before the first epoch.
+    numbered = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(dataset, "epoch", epoch)
+    )
     # Progress is no result: neither that of a download nor that of the training.
     shown_aside = contextlib.redirect_stdout(sys.stderr)
     with devices.explained(config), devices.spread(), shown_aside:
@@ -131,13 +135,13 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
                 prepare(model, config, (last - first) * len(dataset), frozen)
                 if len(history) > first:
                     load_checkpoint(model, folder / "last.keras")
-                dataset.epoch = len(run.history)  # each fit counts up once more than epochs
+                dataset.epoch = len(run.history)
                 model.fit(
                     dataset,
                     validation_data=validation,
                     epochs=last,
                     initial_epoch=len(run.history),
-                    callbacks=[run, *callbacks],
+                    callbacks=[numbered, run, *callbacks],
                     shuffle=False,  # the data set draws its own order
                     verbose=0 if process[0] or not sys.stderr else 1 if sys.stderr.isatty() else 2,
                 )

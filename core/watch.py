@@ -39,6 +39,12 @@ def watched(several):
     os.close(ended)
     try:
         yield
+    except SystemExit as left:
+        if left.code == 130:  # what TensorFlow's threads say of an interrupt is not worth hearing
+            sys.stderr.flush()
+            os.write(alive, b".")
+            os._exit(130)
+        raise
     finally:
         with contextlib.suppress(OSError):
             os.write(alive, b".")
