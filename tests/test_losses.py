@@ -182,7 +182,7 @@ def test_wrong_texts(text):
 
 def test_texts_of_the_command_line():
     assert loss_terms("focal + dice") == ("focal", "dice")
-    assert parse_loss("focal+dice") == "focal+dice"
+    assert parse_loss("focal + dice") == parse_loss("dice+focal") == "dice+focal"
     with pytest.raises(argparse.ArgumentTypeError, match="'dise' must be one of"):
         parse_loss("dise")
 

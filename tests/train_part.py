@@ -30,6 +30,7 @@ def main():
 
     from core import devices
     from core.checkpoint import epochs_behind
+    from core.processes import joined
     from core.training import train
     from core.visualize import voc_palette
     from core.VOCdataset import VOCDataset
@@ -59,7 +60,8 @@ def main():
     dataset, validation = (
         VOCDataset(lists / f"{split}.txt", **options) for split in ("train", "val")
     )
-    train(config, dataset, validation, Path(folder), epochs_behind(config, Path(folder)))
+    with joined():
+        train(config, dataset, validation, Path(folder), epochs_behind(config, Path(folder)))
 
 
 if __name__ == "__main__":
