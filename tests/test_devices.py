@@ -214,9 +214,8 @@ def test_two_devices_are_as_one(voc, tmp_path, settings):
 
 
 @needs_jax
-@pytest.mark.parametrize("settings", CASES)
-def test_two_processes_are_as_one(voc, tmp_path, settings):
-    settings = {**settings, "loss": "crossentropy+dice"}
+def test_two_processes_are_as_one(voc, tmp_path):
+    settings = {**CASES[0], "loss": "crossentropy+dice"}
     finish(
         start("one", voc, tmp_path / "one", settings), *start_two(voc, tmp_path / "two", settings)
     )
