@@ -31,11 +31,25 @@ def save_checkpoint(model, path, config, history):
     save_model(model, path, config, {_STATE: json.dumps(state)}, model.optimizer)
 
 
-def load_checkpoint(model, path):
-    """Brings a model, compiled as it was, to where it was when it was saved."""
+def load_checkpoint(model, path, epochs):
+    """Brings a model, compiled as it was, to where it was when it was saved.
+
+    Args:
+        model: a `keras.Model`.
+        path: the file.
+        epochs: how many epochs it should have behind it.
+
+    Raises:
+        UserError: if there are more or fewer.
+    """
+    state = _read_state(path)
+    if len(state["history"]) != epochs:
+        raise UserError(
+            f"{path}: another training has written it meanwhile. Call the same command again."
+        )
     model.load_weights(path)
-    for variable, state in zip(_generators(model), _read_state(path)["generators"], strict=True):
-        variable.assign(state)
+    for variable, value in zip(_generators(model), state["generators"], strict=True):
+        variable.assign(value)
 
 
 def epochs_behind(config, folder):

@@ -134,7 +134,7 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
                     continue
                 prepare(model, config, (last - first) * len(dataset), frozen)
                 if len(history) > first:
-                    load_checkpoint(model, folder / "last.keras")
+                    load_checkpoint(model, folder / "last.keras", len(history))
                 dataset.epoch = len(run.history)
                 model.fit(
                     dataset,
@@ -182,6 +182,13 @@ def prepare(model, config, steps, frozen=False):
             )
         ],
     )
+    if keras.backend.backend() == "jax":
+        # If loss and metrics are not built, `fit` reads batches to build them by, and then trains
+        # on those that its workers had read ahead (Keras 3.15.1), so a continued run on others.
+        answer, truth = np.zeros((1, 1, 1, config.num_classes)), np.zeros((1, 1, 1))
+        model.compute_loss(y=truth, y_pred=answer)
+        model.compute_metrics(None, truth, answer)
+        model.reset_metrics()
 
 
 def draw_samples(path, weights, dataset, count=8):

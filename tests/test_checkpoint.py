@@ -44,13 +44,15 @@ CONFIG = Config(
 def run(voc):
     """Returns a function that trains, or goes on, in a folder."""
 
-    def go(folder, **settings):
+    def go(folder, history=None, **settings):
         config = dataclasses.replace(CONFIG, **settings)
         lists = voc / "ImageSets/Segmentation"
         options = {"batch_size": 2, "target_size": (32, 32), "num_classes": 3}
         data = VOCDataset(lists / "train.txt", aug=True, **options)
         validation = VOCDataset(lists / "val.txt", **options)
-        return train(config, data, validation, folder, epochs_behind(config, folder))
+        if history is None:
+            history = epochs_behind(config, folder)
+        return train(config, data, validation, folder, history)
 
     return go
 
@@ -202,6 +204,13 @@ def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):
     assert finished(epochs_behind(CONFIG, tmp_path / "run"), CONFIG)
 
 
+def test_another_training_that_goes_on_meanwhile(run, tmp_path):
+    """So that last.keras is another one than that at which was looked."""
+    history = run(tmp_path / "run", epochs=1)
+    with pytest.raises(UserError, match="another training has written it meanwhile"):
+        run(tmp_path / "run", history=2 * history, epochs=3)
+
+
 def test_a_loss_that_is_no_number(call, voc):
     command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
     command += ("--filters", 2, "--batch-size", 1, "--epochs", 50, "--lr", 1e30)
@@ -220,15 +229,18 @@ def test_an_epoch_whose_last_step_was_one_too_far(call, voc):
     assert not list(Path("runs/voc").glob("*.keras"))
 
 
-def test_killed_at_any_moment(voc, tmp_path):
-    """With SIGKILL, five times, in a process of its own; then as if nothing had been."""
+@pytest.mark.parametrize(("backend", "epochs", "kills"), [("tensorflow", "24", 5), ("jax", "5", 1)])
+def test_killed_at_any_moment(voc, tmp_path, monkeypatch, backend, epochs, kills):
+    """With SIGKILL, in a process of its own; then as if nothing had been."""
+    pytest.importorskip(backend)
+    monkeypatch.setenv("KERAS_BACKEND", backend)
     command = [sys.executable, ROOT / "train.py", "--data", voc, "--class-names", "background,a,b"]
-    command += ["--size", "32", "32", "--filters", "2", "--epochs", "24", "--batch-size", "2"]
+    command += ["--size", "32", "32", "--filters", "2", "--epochs", epochs, "--batch-size", "2"]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*command, "--output", tmp_path / "whole"], check=True, **silent)
     parts, draw = tmp_path / "parts", random.Random(0)
     history = parts / "history.csv"
-    for kill in range(5):
+    for kill in range(kills):
         lines = len(history.read_text().splitlines()) if history.exists() else 0
         process = subprocess.Popen([*command, "--output", parts], **silent)
         while process.poll() is None and (
