@@ -26,6 +26,14 @@ def home(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path_factory.getbasetemp() / "keras"))
 
 
+@pytest.fixture(autouse=True)
+def compile_quickly(tmp_path_factory, monkeypatch):
+    """JAX in processes of their own compiles quickly rather than well, and each program once."""
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "jax"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

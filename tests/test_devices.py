@@ -149,18 +149,12 @@ def test_a_disk_that_is_full(voc):
 
 
 def start(kind, data, folder, settings, *index, backend="jax"):
-    """Starts tests/train_part.py; JAX compiles quickly rather than well, and each program once."""
-    cache = data.parent.parent / "jax"
-    quick = {
-        "XLA_FLAGS": "--xla_backend_optimization_level=0",
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    """Starts tests/train_part.py."""
     script = Path(__file__).with_name("train_part.py")
     command = [sys.executable, script, data, folder, json.dumps(settings), kind, *map(str, index)]
     return subprocess.Popen(
         command,
-        env={**os.environ, "KERAS_BACKEND": backend, **quick},
+        env={**os.environ, "KERAS_BACKEND": backend},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

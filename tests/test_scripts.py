@@ -425,7 +425,6 @@ def test_an_interrupted_training_goes_on():
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
 def test_from_nothing_to_a_report_on_jax(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")  # to compile quickly
     args = ("--filters", "2", "--size", "32", "32", "--loss", "focal+dice", "--epochs")
     assert "Computing in float32" in shell("train.py", *args, "1").stderr
     trained = shell("train.py", *args, "2")
