@@ -76,8 +76,8 @@ def isbi(args):
     def elastic():
         for number in numbers:
             image, mask = pairs[number % len(pairs)]
-            image, mask = augment.elastic(*augment.orient(image, mask, rng), rng)
-            augment.crop_window(image, mask, rng, dataset.crop)
+            window = augment.window(mask.shape, rng, dataset.crop)
+            augment.elastic(*augment.orient(image, mask, rng), rng, window)
 
     def remap():
         for number in numbers:

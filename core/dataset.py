@@ -60,6 +60,7 @@ class Dataset(keras.utils.PyDataset):
     class_weights = None  # a weight for each class; with them, batches have pixels' weights, too
     part = (0, 1)  # of several processes that share each batch: which one this is, and how many
     multiple = 1  # batches are filled up to one of this, so that devices can share them
+    elastic = False  # whether `aug` deforms half of the samples, after `augment`
     border_weight = False  # whether background between objects weighs more, see core/borders.py
     stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
@@ -131,9 +132,10 @@ class Dataset(keras.utils.PyDataset):
         if self.aug:
             image, mask = self.augment(image, mask, rng)
         image, mask = letterbox(image, self.target_size), letterbox_mask(mask, self.target_size)
-        if self.crop:
-            image, mask = augment.crop_window(image, mask, rng, self.crop)
-        return image, mask
+        window = augment.window(mask.shape, rng, self.crop or self.target_size)
+        if self.aug and self.elastic and rng.random() < 0.5:
+            return augment.elastic(image, mask, rng, window)
+        return image[window], mask[window]
 
     def augment(self, image, mask, rng):
         """Changes a sample at random; the default suits photographs.
@@ -174,10 +176,6 @@ class Dataset(keras.utils.PyDataset):
         Raises:
             UserError: if they do not.
         """
-        return self.load_counted(index)[:2]
-
-    def load_counted(self, index):
-        """The same, with the pixels of each value in the mask, int64 `[256]`."""
         image, mask = self.read_image(index), self.read_mask(index)
         path = self.image_info[index]["mask_path"]
         if max(image.shape) > LONGEST_SIDE:
@@ -190,10 +188,14 @@ class Dataset(keras.utils.PyDataset):
                 f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, its picture "
                 f"{image.shape[1]}x{image.shape[0]} (width x height). Make them equal."
             )
-        pixels = histogram(mask)
-        if pixels[self.num_classes : IGNORE].any():
+        if (mask + np.uint8(1)).max() > self.num_classes:  # 255 becomes 0
             raise WrongValues(path, count_values(mask), self.num_classes)
-        return image, mask, pixels
+        return image, mask
+
+    def load_counted(self, index):
+        """The same, with the pixels of each value in the mask, int64 `[256]`."""
+        image, mask = self.load(index)
+        return image, mask, histogram(mask)
 
     @property
     def where(self):
