@@ -33,7 +33,7 @@ def start(group=None):
     import cv2
 
     cv2.setNumThreads(1)
-    _keep_memory()
+    keep_memory()
     with _stderr_kept_back(), _interrupts_kept_back():
         try:
             import keras
@@ -58,11 +58,14 @@ def import_tensorflow():
         import tensorflow  # noqa: F401
 
 
-def _keep_memory():
+def keep_memory():
     """Tells glibc, where that is the C library, to keep some memory that is free.
 
-    For threads other than the first, it gives the memory of every picture back to the system and
-    gets it again, zeroed page by page, for the next one, and that takes as long as the work.
+    Else it gives that of every picture, and of every layer's output, back to the system and gets it
+    again, zeroed page by page, for the next one. That can take as long as the work on a picture.
+
+    On Python 3.11, TensorFlow changes these settings whenever `fit` begins with a data set of ours,
+    so that this is to be called again; it takes microseconds.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -70,7 +73,7 @@ def _keep_memory():
         return
     top_pad, mmap_threshold, trim_threshold = -2, -3, -1  # as in malloc.h
     mallopt(top_pad, 2**24)
-    # To set one of them stops glibc from adapting the others; these are what it would come to.
+    # The values that glibc would arrive at by itself if nothing were set.
     mallopt(mmap_threshold, 2**25)
     mallopt(trim_threshold, 2**26)
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from core import augment, borders
+from core import augment, backend, borders
 from core.config import IGNORE
 from core.errors import UserError
 from core.image import read_image, read_mask
@@ -95,6 +95,7 @@ class Dataset(keras.utils.PyDataset):
 
     def __getitem__(self, batch):
         """Returns `(images, masks)`, or `(images, masks, weights)`, of a batch of this epoch."""
+        backend.keep_memory()  # `fit` has begun meanwhile
         rows = self.order()[batch * self.batch_size : (batch + 1) * self.batch_size]
         index, count = self.part
         places = np.arange(-(-len(rows) // self.multiple) * self.multiple)[index::count]
