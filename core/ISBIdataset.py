@@ -36,6 +36,8 @@ class ISBIDataset(Dataset):
         UserError: if slices or labels are missing, or too few for the split.
     """
 
+    elastic = True
+
     def __init__(
         self,
         annotation_path,

@@ -1,6 +1,7 @@
 """Starting Keras. The one place that knows which library computes underneath."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ def start(group=None):
     """Imports Keras with settings that suit the scripts; to be called before anything else does.
 
     OpenCV is told to use one thread a call: what calls it are threads already, one for each core.
+    The memory that these threads free is kept for the next picture.
     On the TensorFlow backend, oneDNN is switched on also for processors where TensorFlow leaves it
     off (it makes a training step there up to three times as fast), and the messages that
     TensorFlow's libraries print while they look for a GPU are kept back.
@@ -31,6 +33,7 @@ def start(group=None):
     import cv2
 
     cv2.setNumThreads(1)
+    keep_memory()
     with _stderr_kept_back(), _interrupts_kept_back():
         try:
             import keras
@@ -54,6 +57,26 @@ def import_tensorflow():
     """Does now, and quietly, what `fit` does later also where another backend computes."""
     with _stderr_kept_back(), _interrupts_kept_back(), contextlib.suppress(ImportError):
         import tensorflow  # noqa: F401
+
+
+def keep_memory():
+    """Tells glibc, where that is the C library, to keep some memory that is free.
+
+    Else it gives that of every picture, and of every layer's output, back to the system and gets it
+    again, zeroed page by page, for the next one. That can take as long as the work on a picture.
+
+    On Python 3.11, TensorFlow changes these settings whenever `fit` begins with a data set of ours,
+    so that this is to be called again; it takes microseconds.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    top_pad, mmap_threshold, trim_threshold = -2, -3, -1  # as in malloc.h
+    mallopt(top_pad, 2**24)
+    # The values that glibc would arrive at by itself if nothing were set.
+    mallopt(mmap_threshold, 2**25)
+    mallopt(trim_threshold, 2**26)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from core import augment, borders
+from core import augment, backend, borders
 from core.config import IGNORE
 from core.errors import UserError
 from core.image import read_image, read_mask
@@ -63,6 +63,7 @@ class Dataset(keras.utils.PyDataset):
     part = (0, 1)  # of several processes that share each batch: which one this is, and how many
     multiple = 1  # batches are filled up to one of this, so that devices can share them
     geometry = None  # of a network that answers for less than it sees, see core/tiles.py
+    elastic = False  # whether `aug` deforms half of the samples, after `augment`
     border_weight = False  # whether background between objects weighs more, see core/borders.py
     stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
@@ -97,6 +98,7 @@ class Dataset(keras.utils.PyDataset):
 
     def __getitem__(self, batch):
         """Returns `(images, masks)`, or `(images, masks, weights)`, of a batch of this epoch."""
+        backend.keep_memory()  # `fit` has begun meanwhile
         rows = self.order()[batch * self.batch_size : (batch + 1) * self.batch_size]
         index, count = self.part
         places = np.arange(-(-len(rows) // self.multiple) * self.multiple)[index::count]
@@ -135,6 +137,10 @@ class Dataset(keras.utils.PyDataset):
             image, mask = self.augment(image, mask, rng)
         image, mask = letterbox(image, self.target_size), letterbox_mask(mask, self.target_size)
         window = augment.window(mask.shape, rng, self.crop or self.target_size)
+        if self.aug and self.elastic and rng.random() < 0.5:
+            if not self.geometry:
+                return augment.elastic(image, mask, rng, window)
+            image, mask = augment.elastic(image, mask, rng)
         if self.geometry:
             return surround(image, self.geometry, window), surrounded(mask, self.geometry, window)
         return image[window], mask[window]
@@ -178,10 +184,6 @@ class Dataset(keras.utils.PyDataset):
         Raises:
             UserError: if they do not.
         """
-        return self.load_counted(index)[:2]
-
-    def load_counted(self, index):
-        """The same, with the pixels of each value in the mask, int64 `[256]`."""
         image, mask = self.read_image(index), self.read_mask(index)
         path = self.image_info[index]["mask_path"]
         if max(image.shape) > LONGEST_SIDE:
@@ -194,10 +196,14 @@ class Dataset(keras.utils.PyDataset):
                 f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, its picture "
                 f"{image.shape[1]}x{image.shape[0]} (width x height). Make them equal."
             )
-        pixels = histogram(mask)
-        if pixels[self.num_classes : IGNORE].any():
+        if (mask + np.uint8(1)).max() > self.num_classes:  # 255 becomes 0
             raise WrongValues(path, count_values(mask), self.num_classes)
-        return image, mask, pixels
+        return image, mask
+
+    def load_counted(self, index):
+        """The same, with the pixels of each value in the mask, int64 `[256]`."""
+        image, mask = self.load(index)
+        return image, mask, histogram(mask)
 
     @property
     def where(self):

@@ -22,6 +22,8 @@ class SampleDataset(VOCDataset):
 class PaperISBIDataset(ISBIDataset):
     """Slices with the U-Net paper's augmentation."""
 
+    elastic = False
+
     def augment(self, image, mask, rng):
         """Turns, flips and deforms at random."""
         return augment.paper(image, mask, rng)

@@ -32,7 +32,8 @@ def read_image(path, channels=3, page=0):
         UserError: if the file cannot be read.
     """
     with _opened(path, page, "picture") as picture:
-        return to_channels(ImageOps.exif_transpose(picture), channels)
+        ImageOps.exif_transpose(picture, in_place=True)
+        return to_channels(picture, channels)
 
 
 def to_channels(picture, channels):
@@ -62,7 +63,8 @@ def to_channels(picture, channels):
         if top is None:
             raise ValueError(f"it has values up to {highest:g}, more than {ranges[-1]}")
         picture = Image.fromarray(np.rint(values.clip(0) * (255 / top)).astype(np.uint8))
-    image = np.asarray(picture.convert("RGB" if channels == 3 else "L"))
+    mode = "RGB" if channels == 3 else "L"
+    image = np.asarray(picture if picture.mode == mode else picture.convert(mode))
     return image if image.ndim == 3 else image[..., None]
 
 

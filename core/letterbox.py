@@ -32,7 +32,7 @@ def letterbox(image, size):
     Returns:
         uint8 `[height, width, C]`.
     """
-    return _fit(image, size, PADDING, cv2.INTER_AREA, cv2.INTER_LINEAR)
+    return _fit(image, size, PADDING, _resized)
 
 
 def letterbox_mask(mask, size):
@@ -45,20 +45,40 @@ def letterbox_mask(mask, size):
     Returns:
         The same type, `[height, width]`.
     """
-    return _fit(mask, size, IGNORE, cv2.INTER_NEAREST_EXACT, cv2.INTER_NEAREST_EXACT)
+    return _fit(mask, size, IGNORE, _nearest)
 
 
-def _fit(pixels, size, padding, shrinking, growing):
+def _fit(pixels, size, padding, resize):
     top, left, height, width = placement(pixels.shape, size)
     if (height, width) != pixels.shape[:2]:
-        how = shrinking if height < pixels.shape[0] else growing
-        resized = cv2.resize(pixels, (width, height), interpolation=how)
+        resized = resize(pixels, (width, height))
         pixels = resized.reshape(height, width, *pixels.shape[2:])  # OpenCV drops a single channel
     if (height, width) == tuple(size):
         return pixels
     canvas = np.full((*size, *pixels.shape[2:]), padding, pixels.dtype)
     canvas[top : top + height, left : left + width] = pixels
     return canvas
+
+
+def _resized(image, size):
+    """Resizes a picture: bilinearly, and averaged where it shrinks, so that little aliases.
+
+    Down to half the size, the average over areas is taken by a blur before the interpolation, in a
+    third of the time. The area's variance is `(ratio**2 - 1) / 12` above that of the interpolation,
+    the variance of a mean over 3x3 pixels is 2/3; that is how much of the mean is mixed in.
+    """
+    ratio = max(image.shape[0] / size[1], image.shape[1] / size[0])
+    if ratio >= 2:
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    part = (ratio**2 - 1) / 8
+    if part > 0.05:  # less is not worth the time
+        mean = cv2.blur(image, (3, 3))
+        image = cv2.addWeighted(image, 1 - part, mean, part, 0, mean)
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _nearest(mask, size):
+    return cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def undo_letterbox(scores, shape):

@@ -67,6 +67,31 @@ def test_flip_and_turns_by_hand():
     assert len(seen) == 8
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_turns_are_numpy_s(channels):
+    image, mask = pair(channels)
+    seen = set()
+    for seed in range(20):
+        turns = int(np.random.default_rng(seed).integers(4))
+        turned, ids = augment.quarter_turn(image, mask, np.random.default_rng(seed))
+        np.testing.assert_array_equal(turned, np.rot90(image, turns))
+        np.testing.assert_array_equal(ids, np.rot90(mask, turns))
+        seen.add(turns)
+    assert seen == {0, 1, 2, 3}
+
+
+def test_translations_reach_every_shift():
+    image, _ = pair()
+    mask = np.arange(80 * 96, dtype=np.uint16).reshape(80, 96)
+    shifts = set()
+    for seed in range(1500):
+        _, ids = augment.translate(image, mask, np.random.default_rng(seed))
+        row, column = divmod(int(ids[40, 48]), 96)  # always covered
+        shifts.add((40 - row, 48 - column))
+    down, right = zip(*shifts, strict=True)
+    assert set(down) == set(range(-8, 9)) and set(right) == set(range(-9, 10))
+
+
 def test_crop_keeps_at_least_four_fifths():
     image, mask = pair()
     shapes = np.array(
@@ -113,6 +138,37 @@ def test_hue_is_shifted_by_a_share_of_the_circle(monkeypatch):
         degrees = cv2.cvtColor((jittered / 255).astype(np.float32), cv2.COLOR_RGB2HSV)[0, 0, 0]
         shifts.append((degrees + 180) % 360 - 180)
     assert -123 < min(shifts) < -100 and 100 < max(shifts) < 123
+
+
+def test_photograph_goes_through_hsv_once(monkeypatch):
+    """With the colours of both changes, each half the time."""
+    calls = []
+
+    def spy(image, **colours):
+        calls.append(set(colours))
+        return image
+
+    monkeypatch.setattr(augment, "_through_hsv", spy)
+    image, mask = pair()
+    for seed in range(800):
+        augment.photograph(image, mask, np.random.default_rng(seed))
+    jittered = sum("shift" in names for names in calls)
+    brightened = sum("brighter" in names for names in calls)
+    both = jittered + brightened - len(calls)
+    assert jittered == pytest.approx(400, abs=60) and brightened == pytest.approx(400, abs=60)
+    assert both == pytest.approx(200, abs=50)
+
+
+def test_colours_are_those_of_tables(rng):
+    """One pass of both changes against hue, saturation and value changed level by level."""
+    image = rng.integers(0, 256, (30, 40, 3), np.uint8)
+    ours = augment._through_hsv(image, shift=-20, saturation=0.8, value=1.3, brighter=-30.0)
+    levels = np.arange(256)
+    tables = np.stack([(levels - 20) % 256, levels * 0.8, levels * 1.3 - 30], -1)
+    tables = np.clip(np.rint(tables), 0, 255).astype(np.uint8)
+    hsv = cv2.LUT(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL), tables[None])
+    theirs = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL)
+    assert np.abs(ours.astype(int) - theirs).max() <= 2
 
 
 def test_brightness_adds_to_the_value():
@@ -222,6 +278,21 @@ def test_elastic_transform_is_the_identity_at_strength_0(rng):
     same, ids = elastic_transform(image, mask, 0, 8, 0, random_state=0)
     np.testing.assert_array_equal(same, image)
     np.testing.assert_array_equal(ids, mask)
+
+
+def test_elastic_transform_of_a_window(rng):
+    image = rng.integers(0, 256, (60, 70, 1), np.uint8)
+    mask = rng.integers(0, 3, (60, 70), np.uint8)
+    window = np.s_[10:42, 25:65]
+    same, ids = elastic_transform(image, mask, 0, 8, 0, 0, window=window)
+    np.testing.assert_array_equal(same, image[window])
+    np.testing.assert_array_equal(ids, mask[window])
+    for part, whole in zip(
+        elastic_transform(image, mask, 0, 8, 5, 0, window=window),
+        elastic_transform(image, mask, 0, 8, 5, 0),
+        strict=True,
+    ):
+        assert (part == whole[window]).mean() > 0.98  # the affine map is the same but for rounding
 
 
 def test_elastic_transform_is_importable_from_its_data_set_and_takes_random_states():

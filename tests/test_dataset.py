@@ -1,17 +1,20 @@
 import dataclasses
+import platform
 import re
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
-from conftest import write_voc
+from conftest import grey_model, write_voc
 from PIL import Image
 
 from core.config import PRESETS
 from core.dataset import Dataset
 from core.errors import UserError
 from core.image import read_mask
+from core.losses import SegmentationLoss
 from core.tiles import Geometry
 from core.VOCdataset import VOCDataset
 
@@ -68,6 +71,25 @@ def test_randomness_depends_on_seed_epoch_and_picture_alone(voc):
     resumed.epoch = 1
     assert (everything(later)[0] != first[0]).any()
     np.testing.assert_array_equal(everything(later)[0], everything(resumed)[0])
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc")
+def test_fit_gets_no_new_memory_for_each_picture(voc):
+    """TensorFlow, where it runs on Python 3.11, would let the system zero each page of each one."""
+    resource = pytest.importorskip("resource")
+    model = grey_model()
+    model.compile("sgd", SegmentationLoss("crossentropy"))
+    faults = []
+
+    class Reading(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+            for _ in range(5):
+                [np.ones(2**20, np.uint8) for _ in range(40)]
+            faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+
+    model.fit(dataset(voc, workers=1), epochs=2, shuffle=False, verbose=0, callbacks=[Reading()])
+    assert len(faults) == 4 and faults[-1] < 40 * 2**20 / 4096
 
 
 def test_the_order_is_new_in_every_epoch_and_whole(voc):

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -29,6 +30,19 @@ def test_letterbox_fills_with_grey_and_255():
 
 def test_letterbox_keeps_a_single_channel():
     assert letterbox(np.zeros((10, 20, 1), np.uint8), (32, 48)).shape == (32, 48, 1)
+
+
+@pytest.mark.parametrize("side", [40, 44, 50, 60, 70, 76, 80, 100])
+def test_what_shrinks_is_averaged(rng, side):
+    """Against the average over areas: hardly more of what is too fine for the canvas is left."""
+    smooth = cv2.GaussianBlur(rng.integers(0, 256, (side, side, 3), np.uint8), (0, 0), 3)
+    noise = rng.integers(0, 256, (side, side, 3), np.uint8)
+    for image in (smooth, noise):
+        ours = letterbox(image, (40, 40)).astype(float)
+        area = cv2.resize(image, (40, 40), interpolation=cv2.INTER_AREA).astype(float)
+        if image is smooth:
+            assert np.abs(ours - area).max() <= 3
+        assert 0.95 * area.std() < ours.std() < 1.2 * area.std()
 
 
 def test_masks_get_no_new_ids(rng):

@@ -1,0 +1,107 @@
+"""What the programs of this folder share: timing in turns, and one short table."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+
+@dataclasses.dataclass
+class Row:
+    """A line of the table.
+
+    Attributes:
+        what: what was measured.
+        figures: of each round.
+        limits: what they are held against, round by round.
+        wanted: what the ratio of the two must be.
+        unit: of both.
+    """
+
+    what: str
+    figures: list
+    limits: list
+    wanted: str
+    unit: str = "ms"
+
+    @property
+    def ratios(self):
+        """Figure by limit, of each round."""
+        return [a / b for a, b in zip(self.figures, self.limits, strict=True)]
+
+
+def in_turns(jobs, rounds, clock=time.perf_counter):
+    """Times functions in turns, so that whatever else the machine does slows down all of them.
+
+    Args:
+        jobs: functions without arguments, by name; each runs once more before.
+        rounds: how often each runs.
+        clock: for work of one thread time.thread_time, which other programs disturb less.
+
+    Returns:
+        The seconds of each round, a list by name. What a job returns, if anything, is taken for its
+        seconds in place of the clock's.
+    """
+    for job in jobs.values():
+        job()
+    seconds = {name: [] for name in jobs}
+    for number in range(rounds):
+        # Whoever is first is not always first.
+        for name in sorted(jobs, key=list(jobs).index, reverse=number % 2):
+            start = clock()
+            told = jobs[name]()
+            seconds[name].append(clock() - start if told is None else told)
+    return seconds
+
+
+def scaled(seconds, factor):
+    """Returns a list of seconds in another unit."""
+    return [factor * s for s in seconds]
+
+
+def sized(model, shape):
+    """Returns a model for batches `(B, H, W, C)` alone, so that its layers' outputs have sizes."""
+    import keras
+
+    return keras.models.clone_model(model, input_tensors=keras.Input(batch_shape=shape))
+
+
+def machine(*packages):
+    """Returns the machine and the versions in a line."""
+    lines = (
+        Path("/proc/cpuinfo").read_text().splitlines() if os.path.exists("/proc/cpuinfo") else []
+    )
+    model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), "")
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in packages]
+    first = f"{platform.machine()} {model}".strip()
+    return ", ".join(
+        [f"{first}: {os.cpu_count()} cores", f"Python {platform.python_version()}", *versions]
+    )
+
+
+def show(rows, *packages):
+    """Prints the table: medians, the ratio's median, and its smallest and largest value.
+
+    Args:
+        rows: of `Row`.
+        *packages: whose versions matter.
+    """
+    print(machine(*packages))
+    width = max(len(row.what) for row in rows)
+    print(f"{'':{width}}       here      limit  ratio  (of all rounds)  wanted")
+    for row in rows:
+        here, limit = (statistics.median(numbers) for numbers in (row.figures, row.limits))
+        ratios = row.ratios
+        print(
+            f"{row.what:{width}} {_three(here)} {_three(limit)} {statistics.median(ratios):6.2f}  "
+            f"({min(ratios):6.2f}.. {max(ratios):5.2f})  {row.wanted}  [{row.unit}]"
+        )
+
+
+def _three(number):
+    """A number with about three digits that say something."""
+    digits = 0 if number >= 100 else 1 if number >= 10 else 2 if number >= 1 else 3
+    return f"{number:10,.{digits}f}"
