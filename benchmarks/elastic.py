@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from benchmarks.common import Row, in_turns, show
-from core import augment, errors
+from core import elastic, errors
 from core.flags import Parser, whole_number
 
 
@@ -42,7 +42,7 @@ def displacements(args, rng, count=12):
     shape = (args.size, args.size)
     still = np.stack(np.meshgrid(*map(np.arange, shape)), -1)
     ours = [
-        np.moveaxis(augment._positions(shape, args.alpha, args.sigma, identity, rng) - still, -1, 0)
+        np.moveaxis(elastic._positions(shape, args.alpha, args.sigma, identity, rng) - still, -1, 0)
         for _ in range(count)
     ]
     edge = 4 * args.sigma  # SciPy mirrors the noise at its border, which changes it there
@@ -81,7 +81,7 @@ def main():
             transform(image, mask, args.alpha, args.sigma, *affine, rng)
 
     jobs = {
-        "ours": lambda: several(augment.elastic_transform, (0,)),
+        "ours": lambda: several(elastic.elastic_transform, (0,)),
         "scipy": lambda: several(simard, ()),
     }
     seconds = in_turns(jobs, args.rounds, time.thread_time)

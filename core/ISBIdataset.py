@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from core import augment
-from core.augment import elastic_transform
 from core.config import ISBI_STACKS
 from core.dataset import Dataset
+from core.elastic import elastic_transform
 from core.errors import UserError
 from core.image import count_pages
 

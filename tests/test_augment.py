@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from core import augment
-from core.augment import elastic_transform
+from core import augment, elastic
+from core.elastic import elastic_transform
 
 GEOMETRY = [
     augment.flip,
@@ -200,7 +200,7 @@ def test_displacement_promises_what_simard_s_has(alpha, sigma):
     ours = np.concatenate(
         [
             np.moveaxis(
-                augment._positions(shape, alpha, sigma, identity, rng) - np.stack([x, y], -1), -1, 0
+                elastic._positions(shape, alpha, sigma, identity, rng) - np.stack([x, y], -1), -1, 0
             )
             for _ in range(8)
         ]
@@ -221,7 +221,7 @@ def test_displacement_promises_what_simard_s_has(alpha, sigma):
 
 def displacements(shape, seed):
     y, x = np.indices(shape)
-    return augment._bent(shape, 10.0, np.random.default_rng(seed)) - np.stack([x, y], -1)
+    return elastic._bent(shape, 10.0, np.random.default_rng(seed)) - np.stack([x, y], -1)
 
 
 def test_the_paper_s_displacements_at_the_nodes():
