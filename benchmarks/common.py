@@ -62,13 +62,6 @@ def scaled(seconds, factor):
     return [factor * s for s in seconds]
 
 
-def sized(model, shape):
-    """Returns a model for batches `(B, H, W, C)` alone, so that its layers' outputs have sizes."""
-    import keras
-
-    return keras.models.clone_model(model, input_tensors=keras.Input(batch_shape=shape))
-
-
 def machine(*packages):
     """Returns the machine and the versions in a line."""
     lines = (

@@ -3,14 +3,12 @@
 import argparse
 import dataclasses
 import os
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+from benchmarks.common import Row, in_turns, show
 from core import backend, errors
 from core.config import PRESETS, VOC_HOME, Config
 from core.flags import Parser, whole_number
@@ -76,22 +74,13 @@ def speed(args, weights, listing):
 
     jobs = {"bare": bare, "evaluate": evaluate, "predict": predict}
     pictures = dict.fromkeys(jobs, count) | {"bare": count // args.batch_size * args.batch_size}
-    ratios = {"evaluate": [], "predict": []}
-    bare()  # the first call compiles
-    print("round    bare/s  evaluate/s   predict/s  evaluate/bare  predict/bare")
-    for number in range(args.rounds):
-        rates = {}
-        for name in sorted(jobs, reverse=number % 2):  # whoever is first is not always first
-            start = time.perf_counter()
-            jobs[name]()
-            rates[name] = pictures[name] / (time.perf_counter() - start)
-        for name, found in ratios.items():
-            found.append(rates[name] / rates["bare"])
-        shown = "".join(f"{rates[name]:12.2f}" for name in jobs)
-        ratio = "".join(f"{found[-1]:15.3f}" for found in ratios.values())
-        print(f"{number + 1:3}{shown}{ratio}", flush=True)
-    for name, found in ratios.items():
-        print(f"{name}: median {statistics.median(found):.3f} of the bare network")
+    seconds = in_turns(jobs, args.rounds)
+    rates = {name: [pictures[name] / s for s in seconds[name]] for name in jobs}
+    rows = [
+        Row(f"{name}.py / the bare network", rates[name], rates["bare"], "at least 0.85", "1/s")
+        for name in ("evaluate", "predict")
+    ]
+    show(rows, "keras", "tensorflow", "numpy")
 
 
 def memory(args, weights, lists):
@@ -116,8 +105,6 @@ def main():
     """Measures."""
     args = get_args()
     backend.start()
-    import keras
-
     from core.inference import save_model
     from core.training import build
     from core.visualize import voc_palette
@@ -125,8 +112,7 @@ def main():
     config = dataclasses.replace(
         PRESETS["voc"], data=args.data, filters=args.filters, palette=voc_palette()[:21].tolist()
     )
-    print(f"{platform.machine()}, {os.cpu_count()} cores; Keras {keras.__version__} on", end=" ")
-    print(f"{keras.config.backend()}; VOC preset, {args.filters} filters, batch {args.batch_size}")
+    print(f"VOC preset, {args.filters} filters, batch {args.batch_size}")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         weights = folder / "model.keras"

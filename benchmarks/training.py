@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import Row, in_turns, show, sized
+from benchmarks.common import Row, in_turns, show
 from core import backend, errors
 from core.config import PRESETS, VOC_HOME
 from core.flags import Parser, whole_number
@@ -42,46 +42,44 @@ def get_args():
 
 def prepared(config):
     """Returns the settings with the precision of this machine, and a network ready to train."""
-    import keras
-
     from core import devices
-    from core.config import IGNORE
-    from core.losses import SegmentationLoss
-    from core.training import build
+    from core.training import build, prepare
 
-    config = dataclasses.replace(config, policy=devices.choose_policy("auto"))
+    config = dataclasses.replace(config, policy=devices.choose_policy(config.precision))
     model = build(config)
-    miou = keras.metrics.MeanIoU(
-        config.num_classes, ignore_class=IGNORE, sparse_y_pred=False, name="miou"
-    )
-    model.compile(keras.optimizers.Adam(1e-4), SegmentationLoss(config.loss), metrics=[miou])
+    prepare(model, config, steps=10_000)
     return config, model
 
 
-def feeding(args):
-    """Returns the row of `fit` from files against `fit` on one batch."""
+def constant(batch, steps):
+    """Returns a data set that gives out one batch again and again."""
     import keras
-
-    from core.datasets import open_dataset
 
     class Constant(keras.utils.PyDataset):
         def __len__(self):
-            return args.steps
+            return steps
 
         def __getitem__(self, index):
             backend.keep_memory()  # as `Dataset` does
             return batch
 
+    return Constant()
+
+
+def feeding(args):
+    """Returns the row of `fit` from files against `fit` on one batch."""
+    from core.datasets import open_dataset
+
     config = dataclasses.replace(PRESETS["voc"], data=args.data, filters=32, size=(256, 256))
     config, model = prepared(config)
     dataset = open_dataset(config, "train", training=True)
     dataset.image_info = dataset.image_info[: args.steps * config.batch_size]
-    batch = dataset[0]
+    memory = constant(dataset[0], args.steps)
 
     def fit(data):
         model.fit(data, shuffle=False, verbose=0)
 
-    jobs = {"files": lambda: fit(dataset), "memory": lambda: fit(Constant(workers=1))}
+    jobs = {"files": lambda: fit(dataset), "memory": lambda: fit(memory)}
     seconds = in_turns(jobs, args.rounds)
     rates = ([len(dataset.image_info) / s for s in seconds[name]] for name in jobs)
     return Row("pictures/s in fit, files / memory", *rates, "at least 0.95", "1/s")
@@ -132,14 +130,17 @@ def step(args):
 def memory(filters):
     """Trains for three steps and returns the row of the peak memory, Keras itself left out."""
     backend.start()
+    from core.summary import at_size
+
     before = _most()
     config, model = prepared(dataclasses.replace(PRESETS["voc"], filters=filters))
     for _ in range(3):
         model.train_on_batch(*batch_of(config))
     taken = _most() - before
     kept = 4 * 4 * model.count_params()  # weights, gradients and two moments, in float32
-    for layer in sized(model, (config.batch_size, *config.size, config.channels)).layers:
-        kept += math.prod(layer.output.shape) * (2 if "16" in layer.compute_dtype else 4)
+    for layer in at_size(model, config.size).layers:
+        numbers = config.batch_size * math.prod(layer.output.shape[1:])
+        kept += numbers * (2 if "16" in layer.compute_dtype else 4)
     return Row("memory of U-Net training / counted", [taken], [kept / 2**20], "at most 1.5", "MiB")
 
 
