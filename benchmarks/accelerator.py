@@ -1,13 +1,12 @@
 """How much of a GPU's matrix units training uses: python -m benchmarks.accelerator --help."""
 
 import argparse
-import dataclasses
 import statistics
 
 from benchmarks.common import in_turns, machine
 from benchmarks.training import constant, prepared
 from core import backend, errors
-from core.config import PRECISIONS, PRESETS, VOC_HOME
+from core.config import PRECISIONS, VOC_HOME, Config
 from core.flags import Parser, whole_number
 
 
@@ -39,8 +38,7 @@ def measure(args, batch_size):
     from core.summary import at_size, operations
 
     config, model = prepared(
-        dataclasses.replace(
-            PRESETS["voc"],
+        Config(
             data=args.data,
             filters=args.filters,
             size=(args.side, args.side),

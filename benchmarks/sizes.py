@@ -1,7 +1,6 @@
 """What a picture costs by its size and the network's width: python -m benchmarks.sizes --help."""
 
 import argparse
-import dataclasses
 import math
 import statistics
 
@@ -10,7 +9,7 @@ import numpy as np
 from benchmarks.common import in_turns, machine
 from benchmarks.training import batch_of, prepared
 from core import backend, errors
-from core.config import PRESETS
+from core.config import Config
 from core.flags import Parser, whole_number
 
 PIXELS = 2**19  # of a batch, as far as one picture of it is not larger
@@ -35,9 +34,7 @@ def get_args():
 def measure(side, filters, rounds):
     """Returns the seconds of a picture in training and in prediction."""
     batch = max(1, min(16, PIXELS // side**2))
-    config, model = prepared(
-        dataclasses.replace(PRESETS["voc"], size=(side, side), filters=filters, batch_size=batch)
-    )
+    config, model = prepared(Config(size=(side, side), filters=filters, batch_size=batch))
     images, masks = batch_of(config)
 
     def training():

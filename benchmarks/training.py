@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.common import Row, in_turns, show
 from core import backend, errors
-from core.config import PRESETS, VOC_HOME
+from core.config import PRESETS, VOC_HOME, Config
 from core.flags import Parser, whole_number
 
 ROWS = ("feeding", "step", "memory")
@@ -96,7 +96,7 @@ def step(args):
     """Returns the row of a step here against one in PyTorch."""
     from core.devices import cpu_has_bfloat16
 
-    config, model = prepared(dataclasses.replace(PRESETS["voc"], filters=args.filters))
+    config, model = prepared(Config(filters=args.filters))
     numbers = config.filters, config.num_classes, config.batch_size, *config.size
     half = int(cpu_has_bfloat16())
     command = [args.torch, Path(__file__).with_name("torch_step.py"), *numbers, half]
@@ -133,7 +133,7 @@ def memory(filters):
     from core.summary import at_size
 
     before = _most()
-    config, model = prepared(dataclasses.replace(PRESETS["voc"], filters=filters))
+    config, model = prepared(Config(filters=filters))
     for _ in range(3):
         model.train_on_batch(*batch_of(config))
     taken = _most() - before
