@@ -142,7 +142,7 @@ def _tuples(value):
 
 
 PRESETS = {
-    "voc": Config(),
+    "voc": Config(normalization="batch", lr=1e-3),
     "isbi": Config(
         dataset="isbi",
         data=ISBI_HOME,

@@ -20,7 +20,7 @@ def add_network_flags(parser):
     group.add_argument(
         "--normalization",
         choices=NORMALIZATIONS,
-        help="between convolutions and their ReLU (default: batch; voc: none)",
+        help="between convolutions and their ReLU (default: batch)",
     )
     group.add_argument(
         "--upsampling",

@@ -206,7 +206,9 @@ def test_a_pretrained_encoder(call, voc, small_encoder):
 
 def test_the_summary(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    status, out, err = call("train", "--dataset", "voc", "--summary", "--size", 64, 96)
+    status, out, err = call(
+        "train", "--dataset", "voc", "--normalization", "none", "--summary", "--size", 64, 96
+    )
     assert (status, err) == (0, "")
     assert "Total params: 31,033,045 " in out and "│ down1_conv1" in out
     assert out.splitlines()[-2] == " Receptive radius: 110 pixels, around blocks of 16"
