@@ -61,6 +61,7 @@ class Config:
     class_weights: str = "none"  # none, or balanced: a class's pixels weigh more if it is rare
     weights: tuple = ()  # what that comes to for each class; train.py fills it in
     border_weight: bool = False  # whether background between objects weighs more, see borders.py
+    ignored_as_background: bool = False  # whether 255 is learnt as background, padding among it
     precision: str = "auto"  # float32; bfloat16 or float16 for mixed precision; auto
     policy: str = ""  # the Keras dtype policy that this comes to; train.py fills it in
     epochs: int = 100

@@ -65,6 +65,7 @@ class Dataset(keras.utils.PyDataset):
     geometry = None  # of a network that answers for less than it sees, see core/tiles.py
     elastic = False  # whether `aug` deforms half of the samples, after `augment`
     border_weight = False  # whether background between objects weighs more, see core/borders.py
+    ignored_as_background = False  # whether 255, padding among it, is learnt as background
     stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
     reading = "ids"  # what the values of masks mean, see core/masks.py
@@ -103,15 +104,20 @@ class Dataset(keras.utils.PyDataset):
         index, count = self.part
         places = np.arange(-(-len(rows) // self.multiple) * self.multiple)[index::count]
         images, masks = map(np.stack, zip(*map(self.sample, rows[places % len(rows)]), strict=True))
-        masks[places >= len(rows)] = IGNORE  # what only fills up
+        fills = places >= len(rows)
+        border = 0
+        if self.border_weight:
+            masks, border = borders.unpack(masks)
+        if self.ignored_as_background:
+            masks[masks == IGNORE] = 0
+        masks[fills] = IGNORE
         if self.class_weights is None and not self.border_weight:
             return images, masks
         table = np.zeros(256, np.float32)
         table[: self.num_classes] = 1 if self.class_weights is None else self.class_weights
-        if not self.border_weight:
-            return images, masks, table[masks]
-        masks, border = borders.unpack(masks)
-        return images, masks, table[masks] + border
+        weights = table[masks] + border
+        weights[fills] = 0
+        return images, masks, weights
 
     def on_epoch_end(self):
         """Keras calls this after each epoch, when no worker is reading."""

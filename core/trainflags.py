@@ -70,6 +70,13 @@ def add_training_flags(parser):
         help="let the background between objects that almost touch weigh more",
     )
     parser.add_argument(
+        "--ignored-as-background",
+        action="store_true",
+        default=None,
+        help="learn what masks leave open, and the padding, as background, as the original project "
+        "did; to compare",
+    )
+    parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         help="of the computation: bfloat16 and float16 stand for mixed precision, auto for the "

@@ -111,6 +111,7 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
     """
     process = processes.process()
     dataset.class_weights, dataset.border_weight = config.weights or None, config.border_weight
+    dataset.ignored_as_background = config.ignored_as_background
     run = RunFolder(folder, config, history, write=process[0] == 0)
     if history and finished(history, config):
         return run.history

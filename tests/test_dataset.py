@@ -292,6 +292,30 @@ def test_processes_share_each_batch(voc):
     assert [len(part[1][0]) for part in parts] == [1, 1]  # of the last batch of one picture
 
 
+def test_what_is_ignored_may_be_learnt_as_background(voc):
+    """Void, padding and other classes; but not what only fills up a batch."""
+    usual, reference = dataset(voc, num_classes=3), dataset(voc, num_classes=3)
+    for data in (usual, reference):
+        data.multiple = 4
+    reference.ignored_as_background = True
+    images, masks = usual[0]
+    assert (masks[:3] == 255).any()
+    wanted = np.where(masks == 255, 0, masks)
+    wanted[3] = 255
+    for given, expected in zip(reference[0], (images, wanted), strict=True):
+        np.testing.assert_array_equal(given, expected)
+
+    reference.class_weights = (2.0, 3.0, 5.0)
+    reference.border_weight = True
+    usual.border_weight = True
+    _, ids, weights = reference[0]
+    border = usual[0][2] - (usual[0][1] != 255)
+    np.testing.assert_array_equal(ids, wanted)
+    expected = np.array([2, 3, 5], np.float32)[wanted[:3]] + border[:3]
+    np.testing.assert_allclose(weights[:3], expected, atol=1e-6)
+    assert not weights[3].any()
+
+
 def test_samples_of_a_network_that_answers_for_less_than_it_sees(voc):
     """The same windows; inside its surroundings the picture is what it was without them."""
     plain = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20)
