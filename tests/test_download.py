@@ -415,7 +415,7 @@ def test_a_server_that_tells_no_size(server, get):
     assert get("isbi", "--url", server.url("isbi.zip"))[0] == 0 and isbi_is_right()
 
 
-@pytest.mark.parametrize(("size", "modified"), [(10**5, 1.3e9), (300, time.time() + 1e6)])
+@pytest.mark.parametrize(("size", "modified"), [(10**5, 1.3e9), (300, 4e9)])
 def test_a_partial_file_of_another_archive(server, get, size, modified):
     """One that is longer (416), and one that is older than the server's file (412)."""
     server.modified = modified
