@@ -40,10 +40,12 @@ def watched(several):
     try:
         yield
     except SystemExit as left:
-        if left.code == 130:  # what TensorFlow's threads say of an interrupt is not worth hearing
-            sys.stderr.flush()
+        if left.code in (2, 130):  # our line is the last: TensorFlow's threads would go on talking
+            with contextlib.suppress(OSError):
+                for stream in filter(None, (sys.stdout, sys.stderr)):
+                    stream.flush()
             os.write(alive, b".")
-            os._exit(130)
+            os._exit(left.code)
         raise
     finally:
         with contextlib.suppress(OSError):
