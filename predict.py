@@ -30,7 +30,7 @@ def get_args():
         "inputs",
         nargs="*",
         metavar="IMAGE | FOLDER | STACK.tif",
-        help="default: a picture of the sample data",
+        help="default: a picture that the model can know",
     )
     parser.add_argument(
         "--weights",
@@ -61,12 +61,11 @@ def main():
     args = get_args()
     from core.inference import find_weights, load_model, read_config
     from core.pictures import collect
-    from core.sample import sample_folder
+    from core.sample import known_picture
 
     weights = find_weights(args.weights)
-    read_config(weights)  # refuses what is no model of ours before Keras is started
-    inputs = args.inputs or [sample_folder() / "JPEGImages" / "val_000.jpg"]
-    sources = collect(inputs, args.output)
+    config = read_config(weights)  # refuses what is no model of ours before Keras is started
+    sources = collect(args.inputs or [known_picture(config)], args.output)
     output = check_folder(args.output)
 
     backend.start()

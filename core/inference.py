@@ -17,6 +17,7 @@ from core.letterbox import class_map, letterbox, undo_letterbox
 from core.tiles import core_of, cut, geometry, places, surround, unpadded
 
 CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
+SHIPPED = Path(__file__).parents[1] / "weights" / "voc-animals.keras"
 TILE_BUDGET = 2**25  # pixels of a batch of tiles, times the filters of the first level
 
 
@@ -24,19 +25,20 @@ def find_weights(path=None):
     """Returns the .keras file that is meant.
 
     Args:
-        path: a .keras file, a run's folder, or None for the newest run below `runs/`.
+        path: a .keras file, a run's folder, or None for the newest run below `runs/`, or the model
+            for photographs that ships with the project where there is no run.
 
     Raises:
         UserError: if there is none.
     """
     if path is None:
         runs = sorted(Path("runs").glob("*/best.keras"), key=lambda file: file.stat().st_mtime)
-        if not runs:
+        if not runs and not SHIPPED.is_file():
             raise UserError(
-                "There is no trained model in runs/. Run train.py first, or name one with "
-                "--weights."
+                f"There is no trained model in runs/, nor {SHIPPED}. Run train.py first, or name "
+                "one with --weights."
             )
-        return runs[-1]
+        return runs[-1] if runs else SHIPPED
     path = Path(path)
     file = path / "best.keras" if path.is_dir() else path
     if not file.is_file():

@@ -24,6 +24,8 @@ PICTURES = {"train": 240, "val": 60}
 SEED = 2012
 VERSION = 1  # raise it when the drawing changes: the cached folder carries it in its name
 
+CAT = Path(__file__).parents[1] / "docs" / "cat.jpg"
+
 _JPEG_QUALITY = 95
 _SUPERSAMPLING = 4
 
@@ -43,6 +45,30 @@ def sample_folder():
                 "in the environment variable KERAS_HOME."
             ) from error
     return folder
+
+
+def known_picture(config):
+    """Returns a picture that a model can know something of, for a user who names none.
+
+    Args:
+        config: the model's `Config`.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if config.dataset == "sample":
+        return sample_folder() / "JPEGImages" / "val_000.jpg"
+    if config.dataset == "isbi":
+        path = cache_folder(f"unet-cells-v{VERSION}.png")
+        if not path.exists():
+            write_image(path, draw_cells(np.random.default_rng(SEED))[0][..., 0])
+        return path
+    if "cat" in config.names and CAT.is_file():
+        return CAT
+    raise UserError(
+        f"Name a picture to predict: the model knows {', '.join(config.names)}, and no picture of "
+        "these comes with the project."
+    )
 
 
 def write_sample(folder):
@@ -101,6 +127,34 @@ def draw_picture(rng, size=SIZE):
     image *= _light(rng, size)
     image += rng.normal(0, rng.uniform(3, 8), image.shape)
     return image.clip(0, 255).round().astype(np.uint8), mask
+
+
+def draw_cells(rng, size=512, cells=90):
+    """Draws cells that fill the picture, somewhat as a slice under an electron microscope shows.
+
+    Args:
+        rng: a `np.random.Generator`.
+        size: height and width in pixels.
+        cells: how many, about.
+
+    Returns:
+        The picture, uint8 `[size, size, 1]`, and its mask, uint8 `[size, size]`: 0 for the dark
+        membranes between cells, 1 inside, in the order of `ISBI_CLASSES`.
+    """
+    bends = rng.normal(0, size / 70, (9, 9, 2))
+    places = np.indices((size, size)).transpose(1, 2, 0)
+    places = places + cv2.resize(bends, (size, size), interpolation=cv2.INTER_CUBIC)
+    near = far = np.full((size, size), np.inf)
+    for centre in rng.uniform(-0.05 * size, 1.05 * size, (cells, 2)):
+        distance = np.linalg.norm(places - centre, axis=-1)
+        near, far = np.minimum(near, distance), np.minimum(far, np.maximum(near, distance))
+    inside = far - near > rng.uniform(4, 6)  # it is 0 halfway between two centres
+    image = np.where(inside, rng.uniform(120, 150), rng.uniform(45, 70)).astype(np.float32)
+    for grain, strength in ((size // 32, 8), (size // 4, 14), (size, 30)):
+        noise = rng.normal(0, strength, (grain, grain)).astype(np.float32)
+        image += cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
+    image = cv2.GaussianBlur(image, (0, 0), 0.8)
+    return image.clip(0, 255).round().astype(np.uint8)[..., None], inside.astype(np.uint8)
 
 
 def _clutter(rng, size, colour):

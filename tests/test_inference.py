@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from core import inference
 from core.config import PRESETS, Config
 from core.errors import UserError
 from core.inference import find_weights, load_model, predict, read_config, save_model
@@ -87,7 +88,20 @@ def test_the_newest_run_is_found(tmp_path):
     assert find_weights("runs/old") == find_weights("runs/old/best.keras")
 
 
-@pytest.mark.parametrize("path", [None, "nowhere.keras", "."])
+def test_without_a_run_the_shipped_model_is_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(inference, "SHIPPED", tmp_path / "weights" / "voc-animals.keras")
+    with pytest.raises(UserError, match="voc-animals.keras. Run train.py first"):
+        find_weights()
+    inference.SHIPPED.parent.mkdir()
+    inference.SHIPPED.touch()
+    assert find_weights() == inference.SHIPPED
+    (tmp_path / "runs/own").mkdir(parents=True)
+    (tmp_path / "runs/own/best.keras").touch()
+    assert find_weights().parent.name == "own"
+
+
+@pytest.mark.parametrize("path", ["nowhere.keras", "."])
 def test_weights_that_are_not_there(path):
     with pytest.raises(UserError, match="train.py|there is no such file"):
         find_weights(path)

@@ -1,10 +1,13 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, label
 
 from core import sample
-from core.config import SAMPLE_CLASSES
+from core.config import PRESETS, SAMPLE_CLASSES
+from core.errors import UserError
 from core.metrics import ConfusionMatrix
 
 
@@ -79,3 +82,25 @@ def test_nothing_half_drawn_is_left(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         sample.write_sample(tmp_path / "sample")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_cells_are_parted_by_membranes(rng):
+    image, mask = sample.draw_cells(rng, 256, cells=30)
+    assert image.shape == (256, 256, 1) and image.dtype == mask.dtype == np.uint8
+    assert set(np.unique(mask)) == {0, 1} and 0.6 < mask.mean() < 0.9
+    assert image[mask == 0].mean() + 40 < image[mask == 1].mean()
+    cells = label(mask)[1]
+    assert 15 <= cells <= 60
+
+
+def test_a_picture_that_the_model_knows(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    cells = sample.known_picture(PRESETS["isbi"])
+    assert Image.open(cells).size == (512, 512) and Image.open(cells).mode == "L"
+    before = cells.stat().st_mtime_ns
+    assert sample.known_picture(PRESETS["isbi"]).stat().st_mtime_ns == before
+    assert sample.known_picture(PRESETS["sample"]).name == "val_000.jpg"
+    assert Image.open(sample.known_picture(PRESETS["voc"])).mode == "RGB"
+    horses = dataclasses.replace(PRESETS["voc"], classes=("horse",))
+    with pytest.raises(UserError, match="Name a picture .*: the model knows background, horse"):
+        sample.known_picture(horses)

@@ -1,0 +1,88 @@
+"""Makes a small file of a trained model, to pass on: python -m core.ship RUN FILE.keras."""
+
+import dataclasses
+import io
+import zipfile
+from pathlib import Path
+
+from core import backend, errors
+from core.config import PRESETS
+from core.files import check_folder, replacing
+from core.flags import Parser
+
+MODEL, WEIGHTS = "config.json", "model.weights.h5"  # the names of Keras inside a .keras file
+
+
+def get_args():
+    """Parses the command line."""
+    parser = Parser(
+        prog="python -m core.ship",
+        description="Writes a model with kernels in half precision, half as large. Keras loads it "
+        "like any other. Paths of the machine that it was trained on are left out.",
+    )
+    parser.add_argument("weights", metavar="RUN", help="a run's folder or a .keras file")
+    parser.add_argument("target", metavar="FILE", help="the file to write, NAME.keras")
+    return parser.parse_args()
+
+
+def ship(source, target):
+    """Writes the model in `source` to `target`, kernels as float16.
+
+    Vectors (biases, normalization) stay in float32: they are few, and variances may be tiny.
+
+    Args:
+        source: a .keras file of this project.
+        target: the file, a Path.
+    """
+    from core.inference import CONFIG_NAME, read_config
+
+    config = read_config(source)
+    home = PRESETS[config.dataset].data
+    config = dataclasses.replace(config, data=home, train_list=None, val_list=None)
+    with replacing(target) as partial:
+        with zipfile.ZipFile(source) as old, zipfile.ZipFile(partial, "w") as new:
+            for name in ("metadata.json", MODEL):
+                new.writestr(name, old.read(name))
+            new.writestr(WEIGHTS, halved(old.read(WEIGHTS)))
+            new.writestr(CONFIG_NAME, config.to_json())
+
+
+def halved(content):
+    """Returns an HDF5 file, as bytes, with what has more than one dimension in float16."""
+    import h5py
+    import numpy as np
+
+    result = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as old, h5py.File(result, "w") as new:
+
+        def add(name, item):
+            if isinstance(item, h5py.Group):
+                copy = new.require_group(name)
+            else:
+                values = item[()]
+                values = values.astype(np.float16) if values.ndim > 1 else values
+                if not np.isfinite(values).all():
+                    raise ValueError(f"{name} has values that float16 cannot hold")
+                copy = new.create_dataset(name, data=values)
+            copy.attrs.update(item.attrs)
+
+        old.visititems(add)
+        new.attrs.update(old.attrs)
+    return result.getvalue()
+
+
+def main():
+    """Ships."""
+    args = get_args()
+    from core.inference import find_weights, load_model
+
+    source = find_weights(args.weights)
+    check_folder(Path(args.target).parent)
+    ship(source, args.target)
+    backend.start()
+    load_model(args.target)  # or complain
+    print(args.target)
+
+
+if __name__ == "__main__":
+    errors.run(main)

@@ -1,0 +1,54 @@
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from core.config import PRESETS, Config
+from core.inference import load_model, read_config, save_model
+from core.ship import ship
+from nets.unet import UNet
+
+CONFIG = Config(
+    data="/home/me/voc",
+    class_names=("background", "cat"),
+    palette=((0, 0, 0), (9, 9, 9)),
+    size=(32, 32),
+)
+
+
+@pytest.fixture
+def model(tmp_path):
+    model = UNet((None, None, 3), 2, 8, normalization="batch")
+    save_model(model, tmp_path / "best.keras", CONFIG)
+    return model
+
+
+def test_half_as_large_and_nearly_the_same(model, tmp_path, rng):
+    source, target = tmp_path / "best.keras", tmp_path / "weights" / "small.keras"
+    ship(source, target)
+    alone = keras.saving.load_model(target)
+    for before, after in zip(model.weights, alone.weights, strict=True):
+        assert after.dtype == "float32"
+        exact = len(before.shape) == 1
+        np.testing.assert_allclose(
+            after, before, rtol=0 if exact else 5e-4, atol=0 if exact else 1e-7
+        )
+    pictures = rng.integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(alone(pictures), model(pictures), atol=2e-2)
+    assert os.path.getsize(target) < 0.6 * os.path.getsize(source)
+
+
+def test_nothing_of_the_machine_goes_along(model, tmp_path):
+    ship(tmp_path / "best.keras", tmp_path / "small.keras")
+    assert load_model(tmp_path / "small.keras")[1] == read_config(tmp_path / "small.keras")
+    assert read_config(tmp_path / "small.keras").data == PRESETS["voc"].data
+    assert b"/home/me" not in (tmp_path / "small.keras").read_bytes()
+
+
+def test_weights_beyond_half_precision(model, tmp_path):
+    model.get_layer("logits").kernel.assign_add([[[[7e4]]]])
+    save_model(model, tmp_path / "best.keras", CONFIG)
+    with pytest.raises(ValueError, match="float16 cannot hold"):
+        ship(tmp_path / "best.keras", tmp_path / "small.keras")
+    assert sorted(os.listdir(tmp_path)) == ["best.keras"]
