@@ -4,6 +4,7 @@ With backend.py and processes.py the place that knows TensorFlow and JAX by name
 """
 
 import contextlib
+import functools
 from pathlib import Path
 
 import keras
@@ -110,6 +111,38 @@ def synchronize(model, on=True):
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = on and replicas() > 1
+
+
+def fuse(model):
+    """Lets batch normalization learn by the one operation that TensorFlow has for it.
+
+    Keras puts it together from a dozen, each of which goes through all features in float32: on a
+    CPU that is a third of a training step. The results are the same but for rounding, and layers
+    and files stay Keras' own. Where several devices have to agree on the statistics, Keras' way
+    stays.
+    """
+    if keras.backend.backend() != "tensorflow" or replicas() > 1:
+        return
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center:
+            layer.call = functools.partial(_fused_call, layer)
+
+
+def _fused_call(layer, inputs, training=None, mask=None):
+    """What `BatchNormalization.call` does, for `[B, H, W, C]`."""
+    if not (training and layer.trainable):
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    import tensorflow as tf
+
+    outputs, mean, variance, *_ = tf.compat.v1.nn.fused_batch_norm(
+        inputs, layer.gamma.value, layer.beta.value, epsilon=layer.epsilon
+    )
+    # TensorFlow tells the variance of a population of which these are a sample; Keras keeps theirs.
+    count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
+    new = layer.moving_mean, mean, layer.moving_variance, variance * (count - 1) / count
+    for moving, value in (new[:2], new[2:]):
+        moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+    return outputs
 
 
 @contextlib.contextmanager

@@ -172,6 +172,7 @@ def prepare(model, config, steps, frozen=False):
         steps: optimizer steps of the stage.
         frozen: whether the encoder keeps its weights and batch statistics.
     """
+    devices.fuse(model)
     if config.freeze_encoder:
         set_frozen(model, frozen)
     model.compile(

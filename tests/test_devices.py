@@ -81,6 +81,41 @@ def test_mixed_precision_learns_as_well_as_float32():
     assert min(found) > 0.95 and abs(found[0] - found[1]) < 0.02
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="is TensorFlow's")
+def test_fused_batch_normalization_learns_what_keras_does(monkeypatch, rng):
+    """Three steps, float32: weights and statistics; what is frozen stays as it is."""
+    images = rng.integers(0, 256, (2, 32, 48, 3), np.uint8)
+    masks = rng.integers(0, 3, (2, 32, 48), np.uint8)
+    config = Config(
+        filters=2,
+        class_names=("background", "a", "b"),
+        normalization="batch",
+        precision="float32",
+        policy="float32",
+        dropout=0,
+        optimizer="sgd",
+        lr=1e-3,
+        lr_floor=1e-3,
+    )
+    found = {}
+    for fused in (True, False):
+        if not fused:
+            monkeypatch.setattr(devices, "fuse", lambda model: None)
+        model = build(config)
+        model.get_layer("up1_conv2_norm").trainable = False
+        prepare(model, config, steps=10)
+        assert ("call" in vars(model.get_layer("bottom_conv1_norm"))) == fused
+        for _ in range(3):
+            model.train_on_batch(images, masks)
+        found[fused] = {v.path: keras.ops.convert_to_numpy(v) for v in model.variables}
+        found[fused]["answer"] = model.predict_on_batch(images)
+    for name, value in found[False].items():
+        np.testing.assert_allclose(found[True][name], value, rtol=1e-4, atol=1e-4, err_msg=name)
+    assert (found[True]["up1_conv2_norm/moving_mean"] == 0).all()
+    assert np.abs(found[True]["bottom_conv1_norm/moving_mean"]).max() > 1e-2
+    assert np.abs(found[True]["bottom_conv1_norm/moving_variance"] - 1).max() > 1e-2
+
+
 @pytest.mark.parametrize("lost", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 bytes")])
 def test_memory_that_runs_out_is_explained(lost):
     config = Config(size=(320, 480), batch_size=4)
