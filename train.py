@@ -55,10 +55,13 @@ def main():
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
     if args.summary:
         backend.start()
+        backend.import_tensorflow()
+        from core.devices import explained
         from core.summary import summary
         from core.training import build
 
-        print(summary(build(config, pretrained=False), config.size))
+        with explained(config):
+            print(summary(build(config, pretrained=False), config.size))
         return
     from core.checkpoint import epochs_behind, finished
 

@@ -97,11 +97,15 @@ def best_of(history):
 def finished(history, config):
     """Says whether a run has come to its end: all epochs, or `patience` of them without a better.
 
+    Patience begins when all of the network learns: what it can do with a frozen encoder is not yet
+    what it will do.
+
     Args:
         history: the figures of its epochs, a dictionary each.
         config: its `Config`.
     """
-    waited = history[-1]["epoch"] - best_of(history)["epoch"] if history else 0
+    best = best_of(history)["epoch"] if history else 0
+    waited = len(history) - max(best, config.freeze_encoder)
     return len(history) >= config.epochs or bool(config.patience and waited >= config.patience)
 
 

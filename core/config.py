@@ -122,6 +122,11 @@ class Config:
         return cls(**{name: _tuples(value) for name, value in values.items()})
 
 
+# What --architecture paper changes of a preset: the paper's width, and no normalization, without
+# which the presets' learning rates are too large.
+PAPER = {"filters": 64, "normalization": "none", "lr": 1e-4}
+
+
 def loss_terms(text):
     """Returns the names in a loss such as `crossentropy+dice`.
 

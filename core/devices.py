@@ -114,14 +114,14 @@ def synchronize(model, on=True):
 
 
 def fuse(model):
-    """Lets batch normalization learn by the one operation that TensorFlow has for it.
+    """Lets batch normalization learn on a CPU by the one operation that TensorFlow has for it.
 
     Keras puts it together from a dozen, each of which goes through all features in float32: on a
     CPU that is a third of a training step. The results are the same but for rounding, and layers
-    and files stay Keras' own. Where several devices have to agree on the statistics, Keras' way
-    stays.
+    and files stay Keras' own. Keras' way stays where XLA joins operations anyway, on GPUs, and
+    where several devices have to agree on the statistics.
     """
-    if keras.backend.backend() != "tensorflow" or replicas() > 1:
+    if keras.backend.backend() != "tensorflow" or replicas() > 1 or _gpu_generation():
         return
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center:

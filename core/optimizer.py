@@ -1,8 +1,6 @@
-"""The optimizer and its learning rate."""
+"""What learns, and how fast: frozen layers, the optimizer and its learning rate."""
 
 import keras
-
-from nets.encoders import encoder_layers
 
 
 def make_optimizer(config, model, steps):
@@ -24,6 +22,25 @@ def make_optimizer(config, model, steps):
     # With its variables in place, TensorFlow traces the training step once and not twice.
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def encoder_layers(model):
+    """Returns the layers of a U-Net's way down, also of a model that was loaded from a file.
+
+    Keras lists layers by how far they are from the output, so these are the ones that come before
+    the bottom's dropout.
+    """
+    names = [layer.name for layer in model.layers]
+    return model.layers[: names.index("bottom_dropout")]
+
+
+def set_frozen(model, frozen):
+    """Freezes a U-Net's way down, batch statistics included, or lets it learn again.
+
+    As Keras has it, a model that is compiled has to be compiled again for it to take effect.
+    """
+    for layer in encoder_layers(model):
+        layer.trainable = not frozen
 
 
 def _slowed(kind, factor, model):

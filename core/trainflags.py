@@ -1,10 +1,20 @@
 """The flags of train.py, and from them to the settings."""
 
 import argparse
+import dataclasses
 import re
 from pathlib import Path
 
-from core.config import IGNORE, LOSSES, OPTIMIZERS, PIXEL_LOSSES, PRECISIONS, PRESETS, loss_terms
+from core.config import (
+    IGNORE,
+    LOSSES,
+    OPTIMIZERS,
+    PAPER,
+    PIXEL_LOSSES,
+    PRECISIONS,
+    PRESETS,
+    loss_terms,
+)
 from core.errors import UserError
 from core.flags import choose_dataset, names, whole_number, with_flags
 from core.netflags import add_network_flags, check_network
@@ -163,7 +173,8 @@ def training_config(args):
         )
     if dataset == "folder" and not args.data:
         raise UserError("--dataset folder needs --data, the folder with images/ and masks/.")
-    config = with_flags(PRESETS[dataset], args)
+    paper = PAPER if args.architecture == "paper" else {}
+    config = with_flags(dataclasses.replace(PRESETS[dataset], **paper), args)
     check_network(config, args)
     weighs = config.border_weight or config.class_weights != "none"
     if weighs and not set(loss_terms(config.loss)) & set(PIXEL_LOSSES):

@@ -15,10 +15,9 @@ from core.errors import UserError
 from core.files import alone_in
 from core.inference import load_model, predict
 from core.losses import SegmentationLoss
-from core.optimizer import make_optimizer
+from core.optimizer import make_optimizer, set_frozen
 from core.tiles import geometry, unpadded
 from core.visualize import contact_sheet, voc_palette
-from nets.encoders import set_frozen
 from nets.unet import UNet
 
 

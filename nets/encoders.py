@@ -86,25 +86,6 @@ def encode(inputs, name, weights=None):
     return [None] * (halvings(name) - len(skips)) + skips, bottom
 
 
-def encoder_layers(model):
-    """Returns the layers of a U-Net's way down, also of a model that was loaded from a file.
-
-    Keras lists layers by how far they are from the output, so these are the ones that come before
-    the bottom's dropout.
-    """
-    names = [layer.name for layer in model.layers]
-    return model.layers[: names.index("bottom_dropout")]
-
-
-def set_frozen(model, frozen):
-    """Freezes a U-Net's way down, batch statistics included, or lets it learn again.
-
-    As Keras has it, a model that is compiled has to be compiled again for it to take effect.
-    """
-    for layer in encoder_layers(model):
-        layer.trainable = not frozen
-
-
 def models_folder():
     """Returns the folder that Keras keeps the weights of networks in."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"

@@ -100,6 +100,7 @@ def UNet(
     logits = layers.Conv2D(
         num_classes,
         1,
+        kernel_initializer="he_normal" if unpadded else "glorot_uniform",
         kernel_regularizer=blocks.penalty(),
         dtype="float32",  # the loss wants float32 also where the layers before compute in less
         name="logits",

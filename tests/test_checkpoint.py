@@ -193,6 +193,9 @@ def test_patience():
     assert [finished(rows[:count], patient) for count in range(5)] == [False] * 4 + [True]
     assert not finished(rows, dataclasses.replace(patient, patience=None))
     assert finished(rows, dataclasses.replace(patient, patience=None, epochs=4))
+    frozen = dataclasses.replace(patient, freeze_encoder=3)
+    assert not finished(rows, frozen)
+    assert finished([*rows, {"epoch": 5, "val_miou": 0.1}], frozen)
 
 
 def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):

@@ -116,6 +116,14 @@ def test_fused_batch_normalization_learns_what_keras_does(monkeypatch, rng):
     assert np.abs(found[True]["bottom_conv1_norm/moving_variance"] - 1).max() > 1e-2
 
 
+def test_on_a_gpu_batch_normalization_is_left_to_keras(monkeypatch):
+    """There XLA would compute the variance as the difference of two large numbers."""
+    model = build(Config(filters=2, normalization="batch"))
+    monkeypatch.setattr(devices, "_gpu_generation", lambda: (8, 0))
+    devices.fuse(model)
+    assert not any("call" in vars(layer) for layer in model.layers)
+
+
 @pytest.mark.parametrize("lost", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 bytes")])
 def test_memory_that_runs_out_is_explained(lost):
     config = Config(size=(320, 480), batch_size=4)

@@ -10,10 +10,10 @@ import pytest
 from keras import applications
 
 from core.convert_lite0 import convert, published
+from core.optimizer import encoder_layers, set_frozen
 from core.tiles import geometry
 from nets import encoders
 from nets.efficientnet_lite import EfficientNetLite0
-from nets.encoders import encoder_layers, set_frozen
 from nets.sizes import ENCODERS, halvings
 from nets.unet import UNet
 

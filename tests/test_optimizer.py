@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from core.config import Config
-from core.optimizer import learning_rate, make_optimizer
+from core.optimizer import encoder_layers, learning_rate, make_optimizer, set_frozen
 from core.training import build
-from nets.encoders import encoder_layers, set_frozen
 
 
 @pytest.mark.parametrize(

@@ -183,6 +183,14 @@ def test_the_paper_s_architecture(call, isbi):
     assert read_mask("predictions/other_mask.png").shape == (37, 50)
 
 
+def test_the_paper_s_network_is_one_flag(call):
+    """Parameters as counted by hand in test_unet.py; other flags still replace what it sets."""
+    paper = ("--dataset", "isbi", "--architecture", "paper", "--summary")
+    status, out, err = call("train", *paper)
+    assert (status, err) == (0, "") and "Total params: 31,030,658" in out
+    assert "_norm" not in out and "_norm" in call("train", *paper, "--normalization", "batch")[1]
+
+
 def test_a_pretrained_encoder(call, voc, small_encoder):
     data = ("--data", voc, "--class-names", "background,a,b", "--size", 32, 32, "--filters", 2)
     encoder = ("--encoder", "vgg16", "--freeze-encoder", 1, "--encoder-weights", small_encoder)

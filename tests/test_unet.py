@@ -189,7 +189,18 @@ def test_parameters_of_the_paper_s_network():
     by_hand = sum(9 * a * b + b for a, b in down + up) + sum(4 * a * b + b for a, b in doubling)
     by_hand += 64 * 2 + 2
     assert by_hand == 31_030_658
-    assert UNet((None, None, 1), 2, architecture="paper").count_params() == by_hand
+    model = UNet((None, None, 1), 2, architecture="paper")
+    assert model.count_params() == by_hand
+
+
+def test_the_paper_s_initial_weights():
+    """Normally distributed with a variance of 2 / (kernel's places * features that come in)."""
+    for layer in UNet((None, None, 1), 2, 16, architecture="paper").layers:
+        if isinstance(layer, keras.layers.Conv2D) and np.prod(layer.kernel.shape) > 1000:
+            wanted = np.sqrt(2 / np.prod(layer.kernel.shape[:-1]))
+            assert np.std(layer.kernel) == pytest.approx(wanted, rel=0.1), layer.name
+        elif isinstance(layer, keras.layers.Conv2D):
+            assert isinstance(layer.kernel_initializer, keras.initializers.HeNormal)
 
 
 @pytest.mark.parametrize("options", [{"encoder": name} for name in ENCODERS] + [{}])
