@@ -19,7 +19,7 @@ def get_args():
         "sizes. The network is that of the isbi preset, untrained.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--side", type=whole_number(64), metavar="N", default=1536)
+    parser.add_argument("--side", type=whole_number(64), metavar="N", default=4096)
     parser.add_argument("--filters", type=whole_number(1), metavar="N", default=32)
     parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=2)
     return parser.parse_args()
@@ -31,6 +31,7 @@ def main():
     backend.start()
     import keras
 
+    from core import devices
     from core.inference import TILE_BUDGET, predict
     from core.tiles import geometry
     from core.training import build
@@ -39,6 +40,7 @@ def main():
         PRESETS["isbi"], filters=args.filters, palette=((0, 0, 0), (255, 255, 255))
     )
     model = build(config)
+    devices.fuse(model)
     model = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))
     image = np.random.default_rng(0).integers(0, 256, (args.side, args.side, 1), np.uint8)
 

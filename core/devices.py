@@ -114,10 +114,10 @@ def synchronize(model, on=True):
 
 
 def fuse(model):
-    """Lets batch normalization learn on a CPU by the one operation that TensorFlow has for it.
+    """Lets batch normalization compute on a CPU by the one operation that TensorFlow has for it.
 
-    Keras puts it together from a dozen, each of which goes through all features in float32: on a
-    CPU that is a third of a training step. The results are the same but for rounding, and layers
+    Keras puts it together from several, each of which goes through all features in float32: of a
+    training step on a CPU that is a third. The results are the same but for rounding, and layers
     and files stay Keras' own. Keras' way stays where XLA joins operations anyway, on GPUs, and
     where several devices have to agree on the statistics.
     """
@@ -130,18 +130,27 @@ def fuse(model):
 
 def _fused_call(layer, inputs, training=None, mask=None):
     """What `BatchNormalization.call` does, for `[B, H, W, C]`."""
-    if not (training and layer.trainable):
-        return type(layer).call(layer, inputs, training=training, mask=mask)
     import tensorflow as tf
 
+    learns = bool(training and layer.trainable)
     outputs, mean, variance, *_ = tf.compat.v1.nn.fused_batch_norm(
-        inputs, layer.gamma.value, layer.beta.value, epsilon=layer.epsilon
+        inputs,
+        layer.gamma.value,
+        layer.beta.value,
+        None if learns else layer.moving_mean.value,
+        None if learns else layer.moving_variance.value,
+        epsilon=layer.epsilon,
+        is_training=learns,
     )
-    # TensorFlow tells the variance of a population of which these are a sample; Keras keeps theirs.
-    count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
-    new = layer.moving_mean, mean, layer.moving_variance, variance * (count - 1) / count
-    for moving, value in (new[:2], new[2:]):
-        moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+    if learns:
+        # TensorFlow tells the variance of a population of which these are a sample; Keras keeps
+        # theirs.
+        count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
+        for moving, value in (
+            (layer.moving_mean, mean),
+            (layer.moving_variance, variance * (count - 1) / count),
+        ):
+            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
     return outputs
 
 

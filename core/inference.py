@@ -18,7 +18,7 @@ from core.tiles import core_of, cut, geometry, places, surround, unpadded
 
 CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
 SHIPPED = Path(__file__).parents[1] / "weights" / "voc-animals.keras"
-TILE_BUDGET = 2**25  # pixels of a batch of tiles, times the filters of the first level
+TILE_BUDGET = 3 * 2**24  # pixels of a batch of tiles, times the filters of the first level
 
 
 def find_weights(path=None):
@@ -114,6 +114,8 @@ def load_model(path):
     config = read_config(path)
     import keras
 
+    from core.devices import fuse
+
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged file makes Keras stumble in many ways
@@ -131,6 +133,7 @@ def load_model(path):
             f"{path}: the model has {model.output_shape[-1]} classes, its settings "
             f"{config.num_classes}."
         )
+    fuse(model)
     return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config
 
 
