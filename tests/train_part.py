@@ -55,6 +55,8 @@ def main():
         # It makes some gradients so small that rounding decides on their sign. Adam's first steps
         # are as large for these as for others.
         keras.optimizers.Adam = keras.optimizers.SGD
+        # For the same reason all kinds compute it in Keras' way, as several devices always do.
+        devices.fuse = lambda model: None
     options = {"batch_size": config.batch_size, "target_size": config.size, "num_classes": 3}
     lists = Path(data) / "ImageSets/Segmentation"
     dataset, validation = (
