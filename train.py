@@ -56,12 +56,9 @@ def main():
     if args.summary:
         backend.start()
         backend.import_tensorflow()
-        from core.devices import explained
-        from core.summary import summary
-        from core.training import build
+        from core.summary import describe
 
-        with explained(config):
-            print(summary(build(config, pretrained=False), config.size))
+        print(describe(config))
         return
     from core.checkpoint import epochs_behind, finished
 

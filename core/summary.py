@@ -4,7 +4,19 @@ import math
 
 import keras
 
+from core.devices import explained
 from core.tiles import geometry
+from core.training import build
+
+
+def describe(config):
+    """Builds the network that a `Config` describes, untrained, and returns its `summary`.
+
+    Raises:
+        UserError: if memory runs out.
+    """
+    with explained(config):
+        return summary(build(config, pretrained=False), config.size)
 
 
 def summary(model, size):
