@@ -196,6 +196,7 @@ def explained(config):
             raise UserError(
                 f"Out of memory. Less is used with a smaller --batch-size (now "
                 f"{config.batch_size}), --size ({config.size[0]} {config.size[1]}) or --filters "
-                f"({config.filters}), and with --precision bfloat16 (now {config.policy or config.precision})."
+                f"({config.filters}), and with --precision bfloat16 (now "
+                f"{config.policy or config.precision})."
             ) from error
         raise
