@@ -118,6 +118,9 @@ def joined():
         if process()[1] > 1:
             status = 130 if isinstance(error, KeyboardInterrupt) else 2
             atexit.register(os._exit, status)  # what is registered last is called first
-            if type(error).__name__ == "JaxRuntimeError":
+            # Mostly JAX's own error, but a ValueError from where it compares what processes have.
+            if type(error).__name__ == "JaxRuntimeError" or any(
+                library in str(error) for library in ("Gloo", "NCCL")
+            ):
                 raise UserError(DEAD) from error
         raise

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from conftest import write_voc
 
-from core import devices
+from core import devices, processes
 from core.config import Config
 from core.errors import UserError
 from core.training import build, prepare
@@ -257,6 +257,18 @@ def test_two_processes_are_as_one(voc, tmp_path):
         start("one", voc, tmp_path / "one", settings), *start_two(voc, tmp_path / "two", settings)
     )
     assert_close(tmp_path / "one", tmp_path / "two")
+
+
+def test_the_words_of_a_lost_process(monkeypatch):
+    """What JAX raises depends on where in a step the other process is lost."""
+    registered = []
+    monkeypatch.setattr(processes, "process", lambda: (0, 2))
+    monkeypatch.setattr(processes.atexit, "register", lambda *call: registered.append(call))
+    with pytest.raises(UserError, match="Another process"), processes.joined():
+        raise ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
+    with pytest.raises(ValueError, match="a defect"), processes.joined():
+        raise ValueError("a defect")
+    assert registered == [(os._exit, 2)] * 2
 
 
 @needs_jax
