@@ -105,7 +105,7 @@ def workers(args):
             return {"loss": keras.ops.zeros(())}
 
     datasets = {count: opened("voc", args.data, workers=count) for count in (1, 2)}
-    batches = -(-3 * args.pictures // datasets[1].batch_size)
+    batches = -(-12 * args.pictures // datasets[1].batch_size)  # so that the start counts little
 
     def job(dataset):
         first = dataset.image_info[: batches * dataset.batch_size]
