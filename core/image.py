@@ -3,11 +3,9 @@
 import contextlib
 import warnings
 import zlib
-from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
 from core.errors import UserError
 from core.files import replacing
@@ -33,29 +31,9 @@ def read_image(path, channels=3, page=0):
     Raises:
         UserError: if the file cannot be read.
     """
-    with _opened(path, page, "picture", load=False) as picture:
-        image = _read_jpeg(path, picture) if channels == 3 else None
-        if image is not None:
-            return image
+    with _opened(path, page, "picture") as picture:
         ImageOps.exif_transpose(picture, in_place=True)
         return to_channels(picture, channels)
-
-
-def _read_jpeg(path, picture):
-    """Lets OpenCV decode an upright, whole JPEG file in colours, to the same values but quicker.
-
-    Returns:
-        uint8 `[H, W, 3]`, or None where Pillow should read the file or say what is wrong with it.
-    """
-    if (picture.format, picture.mode) != ("JPEG", "RGB"):
-        return None
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        return None
-    data = Path(path).read_bytes()
-    if not data.endswith(b"\xff\xd9"):  # of a file that is cut off, OpenCV takes what there is
-        return None
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
 
 
 def to_channels(picture, channels):
@@ -122,7 +100,7 @@ def count_pages(path):
 
 
 @contextlib.contextmanager
-def _opened(path, page, kind, load=True):
+def _opened(path, page, kind):
     """Opens and decodes one page; whatever goes wrong is a UserError that names the file."""
     warnings.filterwarnings("ignore", module="PIL")  # what matters is refused below
     try:
@@ -131,8 +109,7 @@ def _opened(path, page, kind, load=True):
             if picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
             raw = picture.tile[0][3] if picture.tile else None
-            if load:
-                picture.load()
+            picture.load()
             picture.info["factor"] = _SCALED.get(raw, 1) if isinstance(raw, str) else 1
             yield picture
     except UserError:

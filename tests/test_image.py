@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image
 
 from core.errors import UserError
 from core.image import (
@@ -31,16 +31,6 @@ def test_read_image_turns_a_picture_upright(tmp_path):
     exif[0x0112] = 6  # turn by 90 degrees to view
     picture.save(tmp_path / "turned.jpg", exif=exif)
     assert read_image(tmp_path / "turned.jpg").shape == (4, 2, 3)
-
-
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0, "quality": 95}])
-def test_opencv_reads_a_jpeg_as_pillow_does(tmp_path, monkeypatch, options):
-    noise = np.random.default_rng(0).integers(0, 256, (37, 53, 3), np.uint8)
-    Image.fromarray(noise).resize((333, 251)).save(tmp_path / "a.jpg", **options)
-    with Image.open(tmp_path / "a.jpg") as picture:
-        wanted = np.asarray(picture)
-    monkeypatch.setattr(ImageFile.ImageFile, "load", None)  # it is OpenCV that decodes
-    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg"), wanted)
 
 
 def test_read_mask_gives_the_values_not_the_colours(tmp_path):
