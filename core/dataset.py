@@ -68,7 +68,6 @@ class Dataset(keras.utils.PyDataset):
     ignored_as_background = False  # whether 255, padding among it, is learnt as background
     stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
-    _order = (None, None)  # the last one drawn, and what for
     reading = "ids"  # what the values of masks mean, see core/masks.py
 
     def __init__(
@@ -128,11 +127,7 @@ class Dataset(keras.utils.PyDataset):
         """Returns the numbers of the samples in the order of this epoch."""
         count = len(self.image_info) * self.repeats
         if self.aug if self.shuffle is None else self.shuffle:
-            drawn_for = self.seed, self.epoch, count
-            if self._order[0] != drawn_for:  # not for every batch: it takes as long as a picture
-                rng = np.random.default_rng(drawn_for[:2])
-                self._order = drawn_for, rng.permutation(count)
-            return self._order[1]
+            return np.random.default_rng((self.seed, self.epoch)).permutation(count)
         return np.arange(count)
 
     def sample(self, number):
