@@ -11,14 +11,22 @@ import numpy as np
 
 from core.config import IGNORE
 from core.elastic import deform, elastic_transform
-from core.letterbox import PADDING
+from core.letterbox import PADDING, shrink
 
 
-def photograph(image, mask, rng):
-    """The reference's augmentation for VOC: each change with probability 1/2."""
-    for change in (crop, flip, sharpness, translate):
+def photograph(image, mask, rng, size=None):
+    """The reference's augmentation for VOC: each change with probability 1/2.
+
+    Colours take the most time, so they come last, and with the `size = (height, width)` of the
+    canvas on a picture that is already as small as there.
+    """
+    for change in (crop, flip, translate):
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
+    if size:
+        image, mask = shrink(image, mask, size)
+    if rng.random() < 0.5:
+        image, mask = sharpness(image, mask, rng)
     # One way through HSV for both, as that takes longer than everything else here.
     colours = {}
     for drawn in (_jitter, _brighter):

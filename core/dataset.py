@@ -164,7 +164,7 @@ class Dataset(keras.utils.PyDataset):
         Returns:
             The changed picture and mask, of the same types.
         """
-        return augment.photograph(image, mask, rng)
+        return augment.photograph(image, mask, rng, self.target_size)
 
     def read_image(self, index):
         """Reads a picture, uint8 `[H, W, C]`."""

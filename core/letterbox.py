@@ -48,11 +48,35 @@ def letterbox_mask(mask, size):
     return _fit(mask, size, IGNORE, _nearest)
 
 
+def shrink(image, mask, size):
+    """Scales a picture and its mask as the letterbox will, if that makes them smaller.
+
+    The letterbox then has no more to do than to fill what they leave free.
+
+    Args:
+        image: uint8 `[H, W, C]`.
+        mask: uint8 or uint16 `[H, W]`.
+        size: the canvas, `(height, width)`.
+
+    Returns:
+        Image and mask, of the same types.
+    """
+    if size[0] >= mask.shape[0] and size[1] >= mask.shape[1]:
+        return image, mask
+    return _scaled(image, size, _resized), _scaled(mask, size, _nearest)
+
+
+def _scaled(pixels, size, resize):
+    _, _, height, width = placement(pixels.shape, size)
+    if (height, width) == pixels.shape[:2]:
+        return pixels
+    resized = resize(pixels, (width, height))
+    return resized.reshape(height, width, *pixels.shape[2:])  # OpenCV drops a single channel
+
+
 def _fit(pixels, size, padding, resize):
     top, left, height, width = placement(pixels.shape, size)
-    if (height, width) != pixels.shape[:2]:
-        resized = resize(pixels, (width, height))
-        pixels = resized.reshape(height, width, *pixels.shape[2:])  # OpenCV drops a single channel
+    pixels = _scaled(pixels, size, resize)
     if (height, width) == tuple(size):
         return pixels
     canvas = np.full((*size, *pixels.shape[2:]), padding, pixels.dtype)

@@ -5,6 +5,7 @@ from scipy.ndimage import gaussian_filter
 
 from core import augment, elastic
 from core.elastic import elastic_transform
+from core.letterbox import letterbox, letterbox_mask, placement
 
 GEOMETRY = [
     augment.flip,
@@ -157,6 +158,24 @@ def test_photograph_goes_through_hsv_once(monkeypatch):
     both = jittered + brightened - len(calls)
     assert jittered == pytest.approx(400, abs=60) and brightened == pytest.approx(400, abs=60)
     assert both == pytest.approx(200, abs=50)
+
+
+def test_photograph_colours_as_few_pixels_as_the_canvas_has(monkeypatch):
+    """What moves stays the same; a picture that is smaller than the canvas stays small."""
+    image, mask = pair()
+    canvas = (40, 60)
+    monkeypatch.setattr(augment, "sharpness", lambda image, mask, rng: (image, mask))
+    monkeypatch.setattr(augment, "_through_hsv", lambda image, **colours: image)
+    for seed in range(20):
+        large, ids = augment.photograph(image, mask, np.random.default_rng(seed))
+        small, small_ids = augment.photograph(image, mask, np.random.default_rng(seed), canvas)
+        assert small.shape[:2] == small_ids.shape == placement(ids.shape, canvas)[2:]
+        np.testing.assert_array_equal(letterbox(small, canvas), letterbox(large, canvas))
+        np.testing.assert_array_equal(
+            letterbox_mask(small_ids, canvas), letterbox_mask(ids, canvas)
+        )
+        same, _ = augment.photograph(image, mask, np.random.default_rng(seed), (200, 100))
+        np.testing.assert_array_equal(same, large)
 
 
 def test_colours_are_those_of_tables(rng):

@@ -2,7 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from core.letterbox import class_map, letterbox, letterbox_mask, placement, undo_letterbox
+from core.letterbox import (
+    class_map,
+    letterbox,
+    letterbox_mask,
+    placement,
+    shrink,
+    undo_letterbox,
+)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +50,20 @@ def test_what_shrinks_is_averaged(rng, side):
         if image is smooth:
             assert np.abs(ours - area).max() <= 3
         assert 0.95 * area.std() < ours.std() < 1.2 * area.std()
+
+
+@pytest.mark.parametrize(
+    "shape", [(375, 500, 3), (333, 500, 1), (97, 31, 3), (33, 20, 3), (9, 8, 1)]
+)
+@pytest.mark.parametrize("size", [(32, 32), (64, 96)])
+def test_the_letterbox_of_what_shrank_is_the_same(rng, shape, size):
+    image = rng.integers(0, 256, shape, np.uint8)
+    mask = rng.integers(0, 4, shape[:2]).astype(np.uint16)
+    small, ids = shrink(image, mask, size)
+    assert small.shape == (*ids.shape, shape[2]) and ids.dtype == np.uint16
+    assert ids.shape == tuple(map(min, shape[:2], placement(shape, size)[2:]))
+    np.testing.assert_array_equal(letterbox(small, size), letterbox(image, size))
+    np.testing.assert_array_equal(letterbox_mask(ids, size), letterbox_mask(mask, size))
 
 
 def test_masks_get_no_new_ids(rng):
