@@ -93,6 +93,11 @@ class Config:
         """Whether the model was trained at the pictures' own resolution, and so looks at tiles."""
         return self.crop is not None
 
+    @property
+    def upright(self):
+        """Whether training shows pictures one way up only, as photographs are; else in all ways."""
+        return self.dataset in ("voc", "folder")
+
     def check(self):
         """Makes sure that a model can be used with these settings, wherever they come from.
 

@@ -60,7 +60,7 @@ def add_inference_flags(parser):
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="average over flips and, where height and width are equal, quarter turns",
+        help="average over the mirror image, too, and on isbi and the sample over all turns",
     )
 
 

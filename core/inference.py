@@ -195,7 +195,8 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
         config: the model's `Config`.
         tile: whether to cut pictures into overlapping tiles at their own resolution, instead of
             fitting them into the canvas.
-        tta: whether to average over flips and, where height and width are equal, quarter turns.
+        tta: whether to average over a picture and its mirror image, and unless the model knows
+            pictures upright only, over all turns that keep height and width.
         batch_size: canvases in a batch, or tiles, as far as memory goes.
         keep: with tiles, the dtype to keep probabilities in; None keeps only the classes.
 
@@ -217,7 +218,7 @@ def _on_canvas(model, images, config, tta, batch_size):
         rows = [letterbox(image, config.size) for image in part]
         if needs:
             rows = [surround(row, needs) for row in rows]
-        scores = _run(model, np.stack(rows + rows[-1:] * (batch_size - len(rows))), tta)
+        scores = _run(model, np.stack(rows + rows[-1:] * (batch_size - len(rows))), config, tta)
         scores = scores[:, :height, :width]  # an unpadded network's may reach beyond the canvas
         for image, scores_of_image in zip(part, scores, strict=False):
             yield OnCanvas(scores_of_image, image.shape[:2])
@@ -238,7 +239,7 @@ def _on_tiles(model, images, config, tta, batch_size, keep):
     for shape, group in itertools.groupby(tiles(), key=lambda entry: entry[-1].shape):
         fitting = TILE_BUDGET // (config.filters * shape[0] * shape[1])
         while part := list(itertools.islice(group, max(1, min(batch_size, fitting)))):
-            scores = _run(model, np.stack([tile for *_, tile in part]), tta)
+            scores = _run(model, np.stack([tile for *_, tile in part]), config, tta)
             for (answer, place, last, _), scores_of_tile in zip(part, scores, strict=True):
                 mask = answer.class_map()
                 answer.put(place, core_of(scores_of_tile, needs, place, mask.shape))
@@ -246,11 +247,12 @@ def _on_tiles(model, images, config, tta, batch_size, keep):
                     yield answer
 
 
-def _run(model, batch, tta):
+def _run(model, batch, config, tta):
     """Class probabilities of a batch `[B, H, W, C]`, float32 `[B, H, W, K]`."""
     if not tta:
         return model.predict_on_batch(batch)
-    turns = range(4) if batch.shape[1] == batch.shape[2] else (0, 2)
+    square = batch.shape[1] == batch.shape[2]
+    turns = (0,) if config.upright else range(4) if square else (0, 2)
     total = 0
     for turn, mirror in itertools.product(turns, (1, -1)):
         view = np.rot90(batch[:, :, ::mirror], turn, (1, 2))

@@ -155,7 +155,7 @@ def test_averaging_by_hand(rng, monkeypatch, tile, size):
     """Half of the views are upside down, so that class 1 has a half of the votes everywhere; in a
     square a quarter of the views has it above, below, left and right: again a half."""
     monkeypatch.setattr("core.inference.geometry", lambda model: Geometry(16, 0))
-    config = dataclasses.replace(CONFIG, size=size)
+    config = dataclasses.replace(CONFIG, dataset="isbi", size=size)
     image = rng.integers(0, 256, (*size, 3), np.uint8)
     options = {"tile": tile, "keep": np.float32}
     (plain,) = predict(Upper(), [image], config, **options)
@@ -164,13 +164,18 @@ def test_averaging_by_hand(rng, monkeypatch, tile, size):
     np.testing.assert_array_equal(mean.probabilities(), np.full((*size, 2), 0.5))
 
 
-def test_averaging_is_the_mean_of_the_views_and_deterministic(tmp_path, rng):
+@pytest.mark.parametrize(
+    ("dataset", "ways"), [("isbi", (1, -1)), ("sample", (1, -1)), ("voc", (1,)), ("folder", (1,))]
+)
+def test_averaging_is_the_mean_of_the_views_and_deterministic(tmp_path, rng, dataset, ways):
+    """Photographs are looked at one way up only: a network has never seen them upside down."""
     saved(tmp_path / "model.keras")
     model, config = load_model(tmp_path / "model.keras")
+    config = dataclasses.replace(config, dataset=dataset)
     image = rng.integers(0, 256, (32, 48, 3), np.uint8)
     views = [
         model.predict_on_batch(np.ascontiguousarray(image[None, ::y, ::x]))[0, ::y, ::x]
-        for y in (1, -1)
+        for y in ways
         for x in (1, -1)
     ]
     for _ in range(2):
