@@ -17,16 +17,16 @@ from core.letterbox import PADDING, shrink
 def photograph(image, mask, rng, size=None):
     """The reference's augmentation for VOC: each change with probability 1/2.
 
-    Colours take the most time, so they come last, and with the `size = (height, width)` of the
-    canvas on a picture that is already as small as there.
+    With the `size = (height, width)` of the canvas, all but the first is done on a picture that is
+    already as small as there.
     """
-    for change in (crop, flip, translate):
-        if rng.random() < 0.5:
-            image, mask = change(image, mask, rng)
+    if rng.random() < 0.5:
+        image, mask = crop(image, mask, rng)
     if size:
         image, mask = shrink(image, mask, size)
-    if rng.random() < 0.5:
-        image, mask = sharpness(image, mask, rng)
+    for change in (flip, translate, sharpness):
+        if rng.random() < 0.5:
+            image, mask = change(image, mask, rng)
     # One way through HSV for both, as that takes longer than everything else here.
     colours = {}
     for drawn in (_jitter, _brighter):

@@ -71,7 +71,7 @@ def _scaled(pixels, size, resize):
     if (height, width) == pixels.shape[:2]:
         return pixels
     resized = resize(pixels, (width, height))
-    return resized.reshape(height, width, *pixels.shape[2:])  # OpenCV drops a single channel
+    return resized.reshape(height, width, *pixels.shape[2:])
 
 
 def _fit(pixels, size, padding, resize):
@@ -79,9 +79,9 @@ def _fit(pixels, size, padding, resize):
     pixels = _scaled(pixels, size, resize)
     if (height, width) == tuple(size):
         return pixels
-    canvas = np.full((*size, *pixels.shape[2:]), padding, pixels.dtype)
-    canvas[top : top + height, left : left + width] = pixels
-    return canvas
+    around = top, size[0] - top - height, left, size[1] - left - width
+    canvas = cv2.copyMakeBorder(pixels, *around, cv2.BORDER_CONSTANT, value=(padding,) * 4)
+    return canvas.reshape(*size, *pixels.shape[2:])  # OpenCV drops a single channel
 
 
 def _resized(image, size):

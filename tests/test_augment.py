@@ -160,22 +160,29 @@ def test_photograph_goes_through_hsv_once(monkeypatch):
     assert both == pytest.approx(200, abs=50)
 
 
-def test_photograph_colours_as_few_pixels_as_the_canvas_has(monkeypatch):
-    """What moves stays the same; a picture that is smaller than the canvas stays small."""
+def test_photograph_changes_as_few_pixels_as_the_canvas_has(monkeypatch):
+    """A picture that is smaller than the canvas stays so."""
     image, mask = pair()
     canvas = (40, 60)
-    monkeypatch.setattr(augment, "sharpness", lambda image, mask, rng: (image, mask))
+    seen = []
+    for name in ("flip", "translate", "sharpness"):
+        monkeypatch.setattr(augment, name, lambda *pair: seen.append(pair[1].shape) or pair[:2])
     monkeypatch.setattr(augment, "_through_hsv", lambda image, **colours: image)
     for seed in range(20):
         large, ids = augment.photograph(image, mask, np.random.default_rng(seed))
+        assert {ids.shape} >= set(seen)
+        seen.clear()
         small, small_ids = augment.photograph(image, mask, np.random.default_rng(seed), canvas)
         assert small.shape[:2] == small_ids.shape == placement(ids.shape, canvas)[2:]
+        assert {small_ids.shape} >= set(seen)
+        seen.clear()
         np.testing.assert_array_equal(letterbox(small, canvas), letterbox(large, canvas))
         np.testing.assert_array_equal(
             letterbox_mask(small_ids, canvas), letterbox_mask(ids, canvas)
         )
         same, _ = augment.photograph(image, mask, np.random.default_rng(seed), (200, 100))
         np.testing.assert_array_equal(same, large)
+        seen.clear()
 
 
 def test_colours_are_those_of_tables(rng):
