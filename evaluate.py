@@ -18,7 +18,8 @@ def get_args():
     parser.add_argument(
         "--weights",
         metavar="PATH",
-        help="a .keras file or a run's folder (default: the newest run's best.keras)",
+        help="a .keras file or a run's folder (default: the newest run's best.keras, without "
+        "any run the model for photographs that comes with the project)",
     )
     add_data_flags(parser, "what the model was trained on, as for all of these")
     parser.add_argument(

@@ -35,7 +35,8 @@ def get_args():
     parser.add_argument(
         "--weights",
         metavar="PATH",
-        help="a .keras file or a run's folder (default: the newest run's best.keras)",
+        help="a .keras file or a run's folder (default: the newest run's best.keras, without "
+        "any run the model for photographs that comes with the project)",
     )
     parser.add_argument(
         "--output", metavar="DIR", default="predictions", help="default: %(default)s"

@@ -127,9 +127,9 @@ class Config:
         return cls(**{name: _tuples(value) for name, value in values.items()})
 
 
-# What --architecture paper changes of a preset: the paper's width, and no normalization, without
-# which the presets' learning rates are too large.
-PAPER = {"filters": 64, "normalization": "none", "lr": 1e-4}
+# What --architecture paper changes of a preset: the paper's width and dropout, and no
+# normalization, without which the presets' learning rates are too large.
+PAPER = {"filters": 64, "normalization": "none", "dropout": 0.5, "lr": 1e-4}
 
 
 def loss_terms(text):
@@ -162,10 +162,12 @@ PRESETS = {
         size=(512, 512),
         crop=(256, 256),
         repeats=8,
-        filters=32,
+        filters=16,
         normalization="batch",
-        epochs=30,
-        lr=1e-3,
+        dropout=0.0,
+        l2=1e-5,
+        epochs=120,
+        lr=2e-3,
     ),
     "folder": Config(
         dataset="folder",

@@ -1,0 +1,88 @@
+"""The models in weights/, as they ship."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from core.config import ISBI_CLASSES, VOC_CLASSES
+from core.datasets import open_dataset
+from core.evaluation import score
+from core.image import read_image
+from core.inference import SHIPPED, load_model, predict
+from core.sample import CAT, draw_cells
+from core.segments import best_scores
+
+ISBI = SHIPPED.with_name("isbi.keras")
+DATA = Path(__file__).parents[2] / "shared" / "data"
+NAMES = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
+
+
+@pytest.fixture(scope="module")
+def animals():
+    return load_model(SHIPPED)
+
+
+@pytest.fixture(scope="module")
+def membranes():
+    return load_model(ISBI)
+
+
+@pytest.mark.parametrize(("path", "channels", "classes"), [(SHIPPED, 3, 7), (ISBI, 1, 2)])
+def test_keras_alone_loads_it(path, channels, classes):
+    model = keras.saving.load_model(path)
+    assert model.input_shape == (None, None, None, channels)
+    assert model.output_shape == (None, None, None, classes)
+    assert model.optimizer is None
+
+
+def test_they_are_small_and_know_no_path_of_ours(animals, membranes):
+    assert sum(path.stat().st_size for path in SHIPPED.parent.iterdir()) <= 40e6
+    for _, config in (animals, membranes):
+        assert not Path(config.data).is_absolute()
+        assert (config.train_list, config.val_list) == (None, None)
+
+
+def test_a_cat_is_found(animals):
+    """In the photograph that `predict.py` takes where none is named."""
+    model, config = animals
+    assert config.names == NAMES and set(NAMES) <= set(VOC_CLASSES)
+    (answer,) = predict(model, [read_image(CAT)], config)
+    shares = np.bincount(answer.class_map().ravel(), minlength=7) / answer.class_map().size
+    assert shares[NAMES.index("cat")] > 0.25 and shares[2:].sum() < 0.1
+
+
+def test_drawn_cells_are_told_apart(membranes):
+    """A network that has seen real slices only."""
+    model, config = membranes
+    assert config.names == ISBI_CLASSES
+    image, mask = draw_cells(np.random.default_rng(7))
+    (answer,) = predict(model, [image], config, tile=True)
+    assert (answer.class_map() == mask).mean() > 0.8
+
+
+def validation(config, name):
+    """The pictures of the real data for validation, none of which was learnt from."""
+    folder = DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there: real pictures to score on")
+    return open_dataset(dataclasses.replace(config, data=str(folder)), "val")
+
+
+def test_real_animals(animals):
+    model, config = animals
+    dataset = validation(config, "voc-animals")
+    dataset.image_info = dataset.image_info[::10]
+    found = score(model, dataset, config, "voc")
+    assert found.matrix.mean_iou > 0.5
+
+
+def test_real_membranes(membranes):
+    model, config = membranes
+    dataset = validation(config, "isbi/train")
+    dataset.image_info = dataset.image_info[-2:]
+    found = score(model, dataset, config, "voc", tile=True)
+    assert found.matrix.pixel_accuracy > 0.92
+    assert best_scores(found.segments)["v_rand"][0] > 0.95
