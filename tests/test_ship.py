@@ -39,6 +39,18 @@ def test_half_as_large_and_nearly_the_same(model, tmp_path, rng):
     assert os.path.getsize(target) < 0.6 * os.path.getsize(source)
 
 
+def test_an_optimizer_stays_at_home(model, tmp_path):
+    """As in last.keras: two moments, three times as large."""
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    save_model(model, tmp_path / "last.keras", CONFIG, optimizer=optimizer)
+    ship(tmp_path / "best.keras", tmp_path / "of_best.keras")
+    ship(tmp_path / "last.keras", tmp_path / "of_last.keras")
+    sizes = [os.path.getsize(tmp_path / name) for name in ("of_best.keras", "of_last.keras")]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.02)
+    assert not keras.saving.load_model(tmp_path / "of_last.keras").compiled
+
+
 def test_nothing_of_the_machine_goes_along(model, tmp_path):
     ship(tmp_path / "best.keras", tmp_path / "small.keras")
     assert load_model(tmp_path / "small.keras")[1] == read_config(tmp_path / "small.keras")
