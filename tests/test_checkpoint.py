@@ -147,7 +147,10 @@ def test_an_encoder_that_is_frozen_for_two_epochs(run, tmp_path, monkeypatch, sm
         small_encoder.unlink(missing_ok=True)
         found = encoder_of(tmp_path / "parts/last.keras")
         same = [np.array_equal(a, b) for a, b in zip(found, began, strict=True)]
-        assert all(same) if epoch <= 2 else not any(same)
+        if epoch > 2:  # but for the second of each six, biases, which batch normalization undoes
+            assert not any(equal for place, equal in enumerate(same) if place % 6 != 1)
+        else:
+            assert all(same)
     run(tmp_path / "parts", **settings)  # has nothing left to do but history.csv
     assert_equal(tmp_path / "whole", tmp_path / "parts")
     rates = [row["learning_rate"] for row in json.loads(state(tmp_path / "whole"))["history"]]

@@ -354,9 +354,17 @@ def test_settings_that_cannot_work(call, args, parts):
 
 
 @pytest.mark.parametrize("script", ["predict", "evaluate"])
-def test_no_weights(call, script):
+def test_no_weights(call, script, monkeypatch, tmp_path):
+    monkeypatch.setattr("core.inference.SHIPPED", tmp_path / "weights.keras")
     assert_refused(call(script), "train.py")
     assert_refused(call(script, "--weights", "nowhere"), "nowhere: there is no such file")
+
+
+def test_without_a_run_there_is_a_model_for_photographs(call):
+    status, out, _ = call("predict")
+    assert status == 0 and "cat.jpg: cat " in out
+    assert names("predictions") == {"cat_mask.png", "cat_overlay.png"}
+    assert_refused(call("evaluate"), "data/VOCdevkit/VOC2012", "--data")
 
 
 def test_weights_of_other_classes(call, voc):
