@@ -195,8 +195,7 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
         config: the model's `Config`.
         tile: whether to cut pictures into overlapping tiles at their own resolution, instead of
             fitting them into the canvas.
-        tta: whether to average over a picture and its mirror image, and unless the model knows
-            pictures upright only, over all turns that keep height and width.
+        tta: whether to average over the ways up that training has shown, see `_run`.
         batch_size: canvases in a batch, or tiles, as far as memory goes.
         keep: with tiles, the dtype to keep probabilities in; None keeps only the classes.
 
@@ -248,7 +247,7 @@ def _on_tiles(model, images, config, tta, batch_size, keep):
 
 
 def _run(model, batch, config, tta):
-    """Class probabilities of a batch `[B, H, W, C]`, float32 `[B, H, W, K]`."""
+    """Class probabilities of a batch `[B, H, W, C]`, float32 `[B, H, W, K]`; see `Config.upright`."""
     if not tta:
         return model.predict_on_batch(batch)
     square = batch.shape[1] == batch.shape[2]
