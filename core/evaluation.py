@@ -45,7 +45,7 @@ def score(model, dataset, config, protocol, *, tile=False, tta=False, batch_size
         config: the model's `Config`.
         protocol: "voc" or "letterbox", see `core.metrics.judge`.
         tile: whether to cut pictures into tiles, see `core.inference.predict`.
-        tta: whether to average over mirror images and turns, see `predict`.
+        tta: whether to average over mirror images and turns, see `inference.predict`.
         batch_size: pictures in a batch.
         worst: how many of the pictures with the lowest own MIoU to keep.
 

@@ -195,7 +195,7 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
         config: the model's `Config`.
         tile: whether to cut pictures into overlapping tiles at their own resolution, instead of
             fitting them into the canvas.
-        tta: whether to average over the ways up that training has shown, see `_run`.
+        tta: whether to average over the ways up that training has shown: all, or upright.
         batch_size: canvases in a batch, or tiles, as far as memory goes.
         keep: with tiles, the dtype to keep probabilities in; None keeps only the classes.
 
@@ -247,7 +247,7 @@ def _on_tiles(model, images, config, tta, batch_size, keep):
 
 
 def _run(model, batch, config, tta):
-    """Class probabilities of a batch `[B, H, W, C]`, float32 `[B, H, W, K]`; see `Config.upright`."""
+    """Class probabilities of a batch `[B, H, W, C]`, float32 `[B, H, W, K]`."""
     if not tta:
         return model.predict_on_batch(batch)
     square = batch.shape[1] == batch.shape[2]

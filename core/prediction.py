@@ -57,7 +57,7 @@ def predict_files(
         sources: list of `core.pictures.Source`.
         output: the folder for the predictions, a Path.
         tile: whether to cut pictures into tiles, see `core.inference.predict`.
-        tta: whether to average over mirror images and turns, see `predict`.
+        tta: whether to average over mirror images and turns, see `inference.predict`.
         batch_size: pictures in a batch.
         alpha: opacity of the overlay.
         probabilities: whether to write class probabilities, too.
