@@ -17,22 +17,30 @@ def get_args():
     """Parses the command line."""
     parser = Parser(
         prog="python -m core.ship",
-        description="Writes a model with kernels in half precision, half as large. Keras loads it "
-        "like any other. Paths of the machine that it was trained on are left out.",
+        description="Writes a model without what only training needs, and with kernels in half "
+        "precision, half as large. Keras loads it like any other. Paths of the machine that it "
+        "was trained on are left out.",
     )
     parser.add_argument("weights", metavar="RUN", help="a run's folder or a .keras file")
     parser.add_argument("target", metavar="FILE", help="the file to write, NAME.keras")
+    parser.add_argument(
+        "--precision",
+        choices=("float16", "float32"),
+        default="float16",
+        help="float32 leaves every weight as it is, where float16 costs too much",
+    )
     return parser.parse_args()
 
 
-def ship(source, target):
-    """Writes the model in `source` to `target`, kernels as float16.
+def ship(source, target, precision="float16"):
+    """Writes the model in `source` to `target`.
 
     Vectors (biases, normalization) stay in float32: they are few, and variances may be tiny.
 
     Args:
         source: a .keras file of this project.
         target: the file, a Path.
+        precision: "float16" or "float32", in which kernels are kept.
     """
     from core.inference import CONFIG_NAME, read_config
 
@@ -43,12 +51,12 @@ def ship(source, target):
         with zipfile.ZipFile(source) as old, zipfile.ZipFile(partial, "w") as new:
             for name in ("metadata.json", MODEL):
                 new.writestr(name, old.read(name))
-            new.writestr(WEIGHTS, halved(old.read(WEIGHTS)))
+            new.writestr(WEIGHTS, converted(old.read(WEIGHTS), precision, source))
             new.writestr(CONFIG_NAME, config.to_json())
 
 
-def halved(content):
-    """Returns an HDF5 file, as bytes, with what has more than one dimension in float16.
+def converted(content, precision, source):
+    """Returns an HDF5 file, as bytes, with what has more than one dimension in a precision.
 
     The state of an optimizer is left out.
     """
@@ -65,9 +73,12 @@ def halved(content):
                 copy = new.require_group(name)
             else:
                 values = item[()]
-                values = values.astype(np.float16) if values.ndim > 1 else values
+                values = values.astype(precision) if values.ndim > 1 else values
                 if not np.isfinite(values).all():
-                    raise ValueError(f"{name} has values that float16 cannot hold")
+                    raise errors.UserError(
+                        f"{name} in {source} has values that {precision} cannot hold. "
+                        "Keep them with --precision float32"
+                    )
                 copy = new.create_dataset(name, data=values)
             copy.attrs.update(item.attrs)
 
@@ -83,7 +94,7 @@ def main():
 
     source = find_weights(args.weights)
     check_folder(Path(args.target).parent)
-    ship(source, args.target)
+    ship(source, args.target, args.precision)
     backend.start()
     load_model(args.target)  # or complain
     print(args.target)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from core.config import PRESETS, Config
+from core.errors import UserError
 from core.inference import load_model, read_config, save_model
 from core.ship import ship
 from nets.unet import UNet
@@ -61,6 +62,13 @@ def test_nothing_of_the_machine_goes_along(model, tmp_path):
 def test_weights_beyond_half_precision(model, tmp_path):
     model.get_layer("logits").kernel.assign_add([[[[7e4]]]])
     save_model(model, tmp_path / "best.keras", CONFIG)
-    with pytest.raises(ValueError, match="float16 cannot hold"):
+    with pytest.raises(UserError, match="float16 cannot hold.* --precision float32"):
         ship(tmp_path / "best.keras", tmp_path / "small.keras")
     assert sorted(os.listdir(tmp_path)) == ["best.keras"]
+
+
+def test_every_weight_as_it_is(model, tmp_path):
+    ship(tmp_path / "best.keras", tmp_path / "exact.keras", "float32")
+    alone = keras.saving.load_model(tmp_path / "exact.keras")
+    for before, after in zip(model.weights, alone.weights, strict=True):
+        np.testing.assert_array_equal(after, before)
