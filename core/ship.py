@@ -56,9 +56,9 @@ def ship(source, target, precision="float16"):
 
 
 def converted(content, precision, source):
-    """Returns an HDF5 file, as bytes, with what has more than one dimension in a precision.
+    """Returns an HDF5 file of weights, as bytes, with its kernels in another precision.
 
-    The state of an optimizer is left out.
+    The state of an optimizer is left out. `source`, where it is from, is named in errors.
     """
     import h5py
     import numpy as np
@@ -73,13 +73,13 @@ def converted(content, precision, source):
                 copy = new.require_group(name)
             else:
                 values = item[()]
-                values = values.astype(precision) if values.ndim > 1 else values
-                if not np.isfinite(values).all():
+                kept = values.astype(precision) if values.ndim > 1 else values
+                if not np.array_equal(np.isfinite(kept), np.isfinite(values)):
                     raise errors.UserError(
                         f"{name} in {source} has values that {precision} cannot hold. "
                         "Keep them with --precision float32"
                     )
-                copy = new.create_dataset(name, data=values)
+                copy = new.create_dataset(name, data=kept)
             copy.attrs.update(item.attrs)
 
         old.visititems(add)
