@@ -1,9 +1,11 @@
 """Scores a trained U-Net on a data set: python evaluate.py --help."""
 
 import dataclasses
+import sys
+from pathlib import Path
 
 from core import backend, errors
-from core.config import PRESETS, PROTOCOLS
+from core.config import PRESETS, PROTOCOLS, REPORT_FILES
 from core.errors import UserError
 from core.files import check_folder
 from core.flags import Parser, add_data_flags, add_inference_flags, whole_number, with_flags
@@ -37,7 +39,10 @@ def get_args():
         "--batch-size", type=whole_number(1), metavar="N", default=8, help="default: %(default)s"
     )
     parser.add_argument(
-        "--output", metavar="DIR", help="where to write (default: next to the weights)"
+        "--output",
+        metavar="DIR",
+        help="where to write (default: next to the weights, "
+        "of a model that comes with the project a folder of its name in reports/)",
     )
     return parser.parse_args()
 
@@ -67,6 +72,15 @@ def get_tile(args, config):
     return tile and args.protocol != "letterbox"
 
 
+def report_folder(weights):
+    """Returns the folder of a model's report: that of its run, where it has one."""
+    from core.inference import SHIPPED
+
+    if weights.absolute().parent == SHIPPED.parent:
+        return Path("reports", weights.stem)
+    return weights.parent
+
+
 def main():
     """Evaluates."""
     args = get_args()
@@ -76,7 +90,7 @@ def main():
     trained = read_config(weights)
     config = get_config(args, trained)
     tile = get_tile(args, config)
-    output = check_folder(args.output or weights.parent)
+    output = check_folder(args.output or report_folder(weights))
 
     backend.start()
     from core.datasets import open_dataset
@@ -106,6 +120,7 @@ def main():
     print("\n".join(part for part in parts if part is not None))
     which = f"{facts['pictures']} pictures ({config.dataset}, {facts['split']})"
     print(f"{args.protocol} protocol, {which}, {weights}")
+    print(f"{output}: {', '.join(REPORT_FILES)}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,12 @@ except ImportError:  # on Windows
     fcntl = None
 
 
-def check_folder(folder):
+def check_folder(folder, advice="Name another folder with --output."):
     """Makes sure, before long work, that a folder can be written to; does not make it yet.
+
+    Args:
+        folder: its path.
+        advice: what to do if not.
 
     Returns:
         The folder, a Path.
@@ -32,9 +36,7 @@ def check_folder(folder):
         with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be written to ({error.strerror}). Name another folder with --output."
-        ) from error
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}). {advice}") from error
     return folder
 
 
@@ -94,7 +96,7 @@ def replacing(path):
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}). Free some space or name "
-            "another folder with --output."
+            "another folder."
         ) from error
     finally:
         with contextlib.suppress(OSError):  # the folder may be what cannot be used

@@ -42,9 +42,7 @@ def find_weights(path=None):
     path = Path(path)
     file = path / "best.keras" if path.is_dir() else path
     if not file.is_file():
-        raise UserError(
-            f"{file}: there is no such file. --weights takes a .keras file or a run's folder."
-        )
+        raise UserError(f"{file}: there is no such file. Name a .keras file or a run's folder.")
     return file
 
 

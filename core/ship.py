@@ -41,18 +41,29 @@ def ship(source, target, precision="float16"):
         source: a .keras file of this project.
         target: the file, a Path.
         precision: "float16" or "float32", in which kernels are kept.
-    """
-    from core.inference import CONFIG_NAME, read_config
 
-    config = read_config(source)
+    Raises:
+        UserError: if the source is damaged, or the target is not to be written.
+    """
+    from core.inference import CONFIG_NAME, load_model
+
+    target = Path(target)
+    if target.suffix != ".keras" or target.is_dir():
+        raise errors.UserError(f"{target}: is no name for a model. Name a file, NAME.keras.")
+    if target.exists() and target.samefile(source):
+        raise errors.UserError(
+            f"{target}: is the model itself, which training may need. Name another file."
+        )
+    _, config = load_model(source)  # or complain
     home = PRESETS[config.dataset].data
     config = dataclasses.replace(config, data=home, train_list=None, val_list=None)
-    with replacing(target) as partial:
-        with zipfile.ZipFile(source) as old, zipfile.ZipFile(partial, "w") as new:
-            for name in ("metadata.json", MODEL):
-                new.writestr(name, old.read(name))
-            new.writestr(WEIGHTS, converted(old.read(WEIGHTS), precision, source))
-            new.writestr(CONFIG_NAME, config.to_json())
+    with zipfile.ZipFile(source) as old:
+        members = {name: old.read(name) for name in ("metadata.json", MODEL, WEIGHTS)}
+    members[WEIGHTS] = converted(members[WEIGHTS], precision, source)
+    members[CONFIG_NAME] = config.to_json()
+    with replacing(target) as partial, zipfile.ZipFile(partial, "w") as new:
+        for name, content in members.items():
+            new.writestr(name, content)
 
 
 def converted(content, precision, source):
@@ -73,7 +84,8 @@ def converted(content, precision, source):
                 copy = new.require_group(name)
             else:
                 values = item[()]
-                kept = values.astype(precision) if values.ndim > 1 else values
+                with np.errstate(over="ignore"):  # it is an error below
+                    kept = values.astype(precision) if values.ndim > 1 else values
                 if not np.array_equal(np.isfinite(kept), np.isfinite(values)):
                     raise errors.UserError(
                         f"{name} in {source} has values that {precision} cannot hold. "
@@ -90,13 +102,12 @@ def converted(content, precision, source):
 def main():
     """Ships."""
     args = get_args()
-    from core.inference import find_weights, load_model
+    from core.inference import find_weights
 
     source = find_weights(args.weights)
-    check_folder(Path(args.target).parent)
-    ship(source, args.target, args.precision)
+    check_folder(Path(args.target).parent, "Name another file.")
     backend.start()
-    load_model(args.target)  # or complain
+    ship(source, args.target, args.precision)
     print(args.target)
 
 

@@ -367,6 +367,16 @@ def test_without_a_run_there_is_a_model_for_photographs(call):
     assert_refused(call("evaluate"), "data/VOCdevkit/VOC2012", "--data")
 
 
+def test_reports_of_shipped_models_lie_elsewhere(call, isbi):
+    """They share a folder, which is the project's."""
+    before = names(ROOT / "weights")
+    weights = ("--weights", ROOT / "weights/isbi.keras")
+    status, out, err = call("evaluate", *weights, "--data", isbi)
+    assert status == 0 and "V_rand" in out and err.splitlines()[-1].startswith("reports/isbi: ")
+    assert names("reports/isbi") == REPORT_FILES
+    assert names(ROOT / "weights") == before
+
+
 def test_weights_of_other_classes(call, voc):
     data = ("--data", voc, "--class-names", "background,a,b", "--classes", "b,a")
     assert call("train", *data, "--size", 32, 32, *TINY)[0] == 0

@@ -1,4 +1,5 @@
 import os
+import zipfile
 
 import keras
 import numpy as np
@@ -72,3 +73,33 @@ def test_every_weight_as_it_is(model, tmp_path):
     alone = keras.saving.load_model(tmp_path / "exact.keras")
     for before, after in zip(model.weights, alone.weights, strict=True):
         np.testing.assert_array_equal(after, before)
+
+
+def cut(path, target, **members):
+    """Copies a .keras file with members of other content, or (None) without them."""
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = members.get(name.split(".")[0], old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+
+
+@pytest.mark.parametrize("members", [{"model": None}, {"model": b"x"}, {"config": b"{}"}])
+def test_a_damaged_source_is_named_and_the_target_stays(model, tmp_path, members):
+    cut(tmp_path / "best.keras", tmp_path / "damaged.keras", **members)
+    target = tmp_path / "new" / "small.keras"
+    with pytest.raises(UserError, match="damaged.keras: Keras cannot load this model"):
+        ship(tmp_path / "damaged.keras", target)
+    assert not target.parent.exists()
+
+
+@pytest.mark.parametrize("name", ["cat.jpg", "folder", ".", "best.keras", "folder.keras"])
+def test_what_is_no_target_stays(model, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat.jpg").write_bytes(b"a picture")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.keras").mkdir()
+    before = {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
+    with pytest.raises(UserError, match="Name a"):
+        ship(tmp_path / "best.keras", name)
+    assert before == {path: path.is_file() and path.read_bytes() for path in tmp_path.rglob("*")}
