@@ -4,11 +4,11 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from core import backend, errors
 from core.config import PRESETS, PROTOCOLS, REPORT_FILES
-from core.errors import UserError
-from core.files import check_folder
-from core.flags import Parser, add_data_flags, add_inference_flags, whole_number, with_flags
+from core.support import backend, errors
+from core.support.errors import UserError
+from core.support.files import check_folder
+from core.support.flags import Parser, add_data_flags, add_inference_flags, whole_number, with_flags
 
 
 def get_args():
@@ -74,7 +74,7 @@ def get_tile(args, config):
 
 def report_folder(weights):
     """Returns the folder of a model's report: that of its run, where it has one."""
-    from core.inference import SHIPPED
+    from core.prediction.model_file import SHIPPED
 
     if weights.absolute().parent == SHIPPED.parent:
         return Path("reports", weights.stem)
@@ -84,7 +84,7 @@ def report_folder(weights):
 def main():
     """Evaluates."""
     args = get_args()
-    from core.inference import find_weights, read_config
+    from core.prediction.model_file import find_weights, read_config
 
     weights = find_weights(args.weights)
     trained = read_config(weights)
@@ -93,10 +93,10 @@ def main():
     output = check_folder(args.output or report_folder(weights))
 
     backend.start()
-    from core.datasets import open_dataset
-    from core.evaluation import score
-    from core.inference import load_model
-    from core.report import block, membranes, table, write_report
+    from core.evaluation.report import block, membranes, table, write_report
+    from core.evaluation.score import score
+    from core.prediction.model_file import load_model
+    from core.sources.choose import open_dataset
 
     model, _ = load_model(weights)
     # Another folder than the one that was split for training is scored as a whole.

@@ -3,9 +3,9 @@
 import argparse
 import sys
 
-from core import backend, errors
-from core.files import check_folder
-from core.flags import Parser, add_inference_flags
+from core.support import backend, errors
+from core.support.files import check_folder
+from core.support.flags import Parser, add_inference_flags
 
 
 def opacity(text):
@@ -60,9 +60,9 @@ def get_args():
 def main():
     """Predicts; returns the exit status."""
     args = get_args()
-    from core.inference import find_weights, load_model, read_config
-    from core.pictures import collect
-    from core.sample import known_picture
+    from core.prediction.inputs import collect
+    from core.prediction.model_file import find_weights, load_model, read_config
+    from core.sources.sample import known_picture
 
     weights = find_weights(args.weights)
     config = read_config(weights)  # refuses what is no model of ours before Keras is started
@@ -72,7 +72,7 @@ def main():
     backend.start()
     from tqdm import tqdm
 
-    from core.prediction import predict_files
+    from core.prediction.predict import predict_files
 
     model, config = load_model(weights)
     failures = {}

@@ -3,13 +3,13 @@
 import importlib.util
 import sys
 
-from core import backend, errors
 from core.config import PRESETS, VOC_HOME
-from core.errors import UserError
-from core.files import check_folder
-from core.flags import Parser, add_data_flags
-from core.trainflags import add_training_flags, parse_group, training_config
-from core.watch import watched
+from core.support import backend, errors
+from core.support.errors import UserError
+from core.support.files import check_folder
+from core.support.flags import Parser, add_data_flags
+from core.support.trainflags import add_training_flags, parse_group, training_config
+from core.support.watch import watched
 
 
 def get_args():
@@ -56,11 +56,14 @@ def main():
     if args.summary:
         backend.start()
         backend.import_tensorflow()
-        from core.summary import describe
+        from core.support.devices import explained
+        from core.training.fit import build
+        from nets.summary import summary
 
-        print(describe(config))
+        with explained(config):
+            print(summary(build(config, pretrained=False), config.size))
         return
-    from core.checkpoint import epochs_behind, finished
+    from core.training.checkpoint import epochs_behind, finished
 
     history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)
     if finished(history, config) and (folder / "samples.png").exists():
@@ -75,7 +78,7 @@ def main():
         say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
     backend.start(group)
     backend.import_tensorflow()
-    from core.processes import joined
+    from core.support.processes import joined
 
     with joined():
         run(args, config, folder, history)
@@ -83,10 +86,10 @@ def main():
 
 def run(args, config, folder, history):
     """Checks the data and trains on it, or goes on after the epochs in `history`."""
-    from core.check import check_data
-    from core.checkpoint import policy_behind
-    from core.datasets import open_both
-    from core.training import complete, draw_samples, train
+    from core.sources.check import check_data
+    from core.sources.choose import open_both
+    from core.training.checkpoint import policy_behind
+    from core.training.fit import complete, draw_samples, train
 
     dataset, validation = open_both(config, strict=not args.check_data)
     if args.check_data:
@@ -127,7 +130,7 @@ def run(args, config, folder, history):
 
 def describe_best(history, folder):
     """Names the best epoch and its file."""
-    from core.checkpoint import best_of
+    from core.training.checkpoint import best_of
 
     best = best_of(history)
     figure = f"{best['val_miou']:.4f} in epoch {best['epoch']}"

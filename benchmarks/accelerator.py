@@ -5,9 +5,9 @@ import statistics
 
 from benchmarks.common import in_turns, machine
 from benchmarks.training import constant, prepared
-from core import backend, errors
 from core.config import PRECISIONS, VOC_HOME, Config
-from core.flags import Parser, whole_number
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 
 def get_args():
@@ -34,8 +34,8 @@ def get_args():
 
 def measure(args, batch_size):
     """Returns pictures per second from files and from memory, and the operations of a picture."""
-    from core.datasets import open_dataset
-    from core.summary import at_size, operations
+    from core.sources.choose import open_dataset
+    from nets.summary import at_size, operations
 
     config, model = prepared(
         Config(

@@ -6,11 +6,11 @@ import time
 import cv2
 import numpy as np
 
-from core import backend, errors
-from core.borders import W0, border_weights
 from core.config import ISBI_HOME
-from core.flags import Parser, whole_number
-from core.image import write_image
+from core.imaging.borders import W0, border_weights
+from core.imaging.image import write_image
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 
 def get_args():

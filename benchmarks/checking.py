@@ -4,9 +4,9 @@ import argparse
 import statistics
 import time
 
-from core import backend, errors
 from core.config import VOC_HOME, Config
-from core.flags import Parser, whole_number
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 
 def get_args():
@@ -26,10 +26,10 @@ def main():
     """Measures."""
     args = get_args()
     backend.start()
-    from core.check import survey
-    from core.datasets import open_dataset
-    from core.image import read_image, read_mask
-    from core.parallel import mapped
+    from core.imaging.image import read_image, read_mask
+    from core.sources.check import survey
+    from core.sources.choose import open_dataset
+    from core.support.threads import mapped
 
     config = Config(data=args.data, workers=args.workers)
     datasets = [open_dataset(config, split) for split in ("train", "val")]

@@ -8,8 +8,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from benchmarks.common import Row, in_turns, show
-from core import elastic, errors
-from core.flags import Parser, whole_number
+from core.imaging import elastic
+from core.support import errors
+from core.support.flags import Parser, whole_number
 
 
 def get_args():

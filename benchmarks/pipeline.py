@@ -10,9 +10,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.common import Row, in_turns, scaled, show
-from core import augment, backend, errors
 from core.config import ISBI_HOME, PRESETS, VOC_HOME
-from core.flags import Parser, whole_number
+from core.imaging import augment
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 
 def get_args():
@@ -32,7 +33,7 @@ def get_args():
 
 def opened(preset, data, **settings):
     """Opens the training pictures of a preset."""
-    from core.datasets import open_dataset
+    from core.sources.choose import open_dataset
 
     config = dataclasses.replace(PRESETS[preset], data=data, **settings)
     return open_dataset(config, "train", training=True)

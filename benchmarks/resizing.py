@@ -9,12 +9,12 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from core import backend, errors
 from core.config import IGNORE, VOC_CLASSES, VOC_HOME, Config
-from core.flags import Parser, whole_number
-from core.letterbox import class_map, letterbox_mask
-from core.metrics import ConfusionMatrix
-from core.report import block
+from core.evaluation.metrics import ConfusionMatrix
+from core.evaluation.report import block
+from core.imaging.letterbox import class_map, letterbox_mask
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 
 def get_args():
@@ -34,7 +34,7 @@ def main():
     """Measures."""
     args = get_args()
     backend.start()
-    from core.datasets import open_dataset
+    from core.sources.choose import open_dataset
 
     dataset = open_dataset(Config(data=args.data, val_list=args.val_list), "val")
     classes = len(VOC_CLASSES)

@@ -8,9 +8,9 @@ import numpy as np
 
 from benchmarks.common import in_turns, machine
 from benchmarks.training import batch_of, prepared
-from core import backend, errors
 from core.config import Config
-from core.flags import Parser, whole_number
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 PIXELS = 2**19  # of a batch, as far as one picture of it is not larger
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import in_turns, machine
-from core import backend, errors
 from core.config import PRESETS
-from core.flags import Parser, whole_number
-from core.image import write_image
+from core.imaging.image import write_image
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 IMPORT = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow, keras"
 
@@ -44,9 +44,9 @@ def started(*command):
 
 def write_model(folder):
     """Writes a model and a picture, and returns the flags of predict.py that name them."""
-    from core.inference import save_model
-    from core.training import build
-    from core.visualize import voc_palette
+    from core.imaging.draw import voc_palette
+    from core.prediction.model_file import save_model
+    from core.training.fit import build
 
     config = dataclasses.replace(PRESETS["sample"], palette=voc_palette()[:5].tolist())
     save_model(build(config), folder / "model.keras", config)

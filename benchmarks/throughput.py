@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import Row, in_turns, show
-from core import backend, errors
 from core.config import PRESETS, VOC_HOME, Config
-from core.flags import Parser, whole_number
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 
 def get_args():
@@ -35,7 +35,7 @@ def get_args():
 
 def write_list(args, folder, count):
     """Writes a list of `count` pictures; a shorter one is gone through again."""
-    from core.datasets import open_dataset
+    from core.sources.choose import open_dataset
 
     ids = open_dataset(Config(data=args.data, val_list=args.val_list), "val").annotation
     path = folder / f"{count}.txt"
@@ -47,11 +47,11 @@ def speed(args, weights, listing):
     """Prints pictures per second, bare and of the scripts, round by round."""
     import numpy as np
 
-    from core.evaluation import score
-    from core.inference import load_model
-    from core.letterbox import letterbox
-    from core.pictures import Source
-    from core.prediction import predict_files
+    from core.evaluation.score import score
+    from core.imaging.letterbox import letterbox
+    from core.prediction.inputs import Source
+    from core.prediction.model_file import load_model
+    from core.prediction.predict import predict_files
     from core.VOCdataset import VOCDataset
 
     model, config = load_model(weights)
@@ -105,9 +105,9 @@ def main():
     """Measures."""
     args = get_args()
     backend.start()
-    from core.inference import save_model
-    from core.training import build
-    from core.visualize import voc_palette
+    from core.imaging.draw import voc_palette
+    from core.prediction.model_file import save_model
+    from core.training.fit import build
 
     config = dataclasses.replace(
         PRESETS["voc"], data=args.data, filters=args.filters, palette=voc_palette()[:21].tolist()

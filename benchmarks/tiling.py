@@ -6,9 +6,9 @@ import dataclasses
 import numpy as np
 
 from benchmarks.common import Row, in_turns, show
-from core import backend, errors
 from core.config import PRESETS
-from core.flags import Parser, whole_number
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 
 def get_args():
@@ -31,10 +31,10 @@ def main():
     backend.start()
     import keras
 
-    from core import devices
-    from core.inference import TILE_BUDGET, predict
-    from core.tiles import geometry
-    from core.training import build
+    from core.prediction.predict import TILE_BUDGET, predict
+    from core.support import devices
+    from core.training.fit import build
+    from nets.reach import geometry
 
     config = dataclasses.replace(
         PRESETS["isbi"], filters=args.filters, palette=((0, 0, 0), (255, 255, 255))

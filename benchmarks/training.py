@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import Row, in_turns, show
-from core import backend, errors
 from core.config import PRESETS, VOC_HOME, Config
-from core.flags import Parser, whole_number
+from core.support import backend, errors
+from core.support.flags import Parser, whole_number
 
 ROWS = ("feeding", "step", "memory")
 
@@ -42,8 +42,8 @@ def get_args():
 
 def prepared(config):
     """Returns the settings with the precision of this machine, and a network ready to train."""
-    from core import devices
-    from core.training import build, prepare
+    from core.support import devices
+    from core.training.fit import build, prepare
 
     config = dataclasses.replace(config, policy=devices.choose_policy(config.precision))
     model = build(config)
@@ -68,7 +68,7 @@ def constant(batch, steps):
 
 def feeding(args):
     """Returns the row of `fit` from files against `fit` on one batch."""
-    from core.datasets import open_dataset
+    from core.sources.choose import open_dataset
 
     config = dataclasses.replace(PRESETS["voc"], data=args.data, filters=32, size=(256, 256))
     config, model = prepared(config)
@@ -94,7 +94,7 @@ def batch_of(config):
 
 def step(args):
     """Returns the row of a step here against one in PyTorch."""
-    from core.devices import cpu_has_bfloat16
+    from core.support.devices import cpu_has_bfloat16
 
     config, model = prepared(Config(filters=args.filters))
     numbers = config.filters, config.num_classes, config.batch_size, *config.size
@@ -130,7 +130,7 @@ def step(args):
 def memory(filters):
     """Trains for three steps and returns the row of the peak memory, Keras itself left out."""
     backend.start()
-    from core.summary import at_size
+    from nets.summary import at_size
 
     before = _most()
     config, model = prepared(Config(filters=filters))

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from core import augment
 from core.config import ISBI_STACKS
 from core.dataset import Dataset
-from core.elastic import elastic_transform
-from core.errors import UserError
-from core.image import count_pages
+from core.imaging import augment
+from core.imaging.elastic import elastic_transform
+from core.imaging.image import count_pages
+from core.support.errors import UserError
 
 __all__ = ["ISBIDataset", "elastic_transform"]
 

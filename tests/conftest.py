@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core import backend, errors
 from core.config import Config
-from core.inference import save_model
-from core.visualize import voc_palette
+from core.imaging.draw import voc_palette
+from core.prediction.model_file import save_model
+from core.support import backend, errors
 from nets import encoders
 
 backend.start()

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from core import augment, elastic
-from core.elastic import elastic_transform
-from core.letterbox import letterbox, letterbox_mask, placement
+from core.imaging import augment, elastic
+from core.imaging.elastic import elastic_transform
+from core.imaging.letterbox import letterbox, letterbox_mask, placement
 
 GEOMETRY = [
     augment.flip,

@@ -5,14 +5,14 @@ import pytest
 from conftest import write_isbi, write_voc
 from PIL import Image
 
-from core import augment, borders
-from core.borders import border_weights, cached_border_weights
 from core.dataset import Dataset
-from core.datasets import SampleDataset
-from core.errors import UserError
-from core.files import cache_folder
+from core.imaging import augment, borders
+from core.imaging.borders import border_weights, cached_border_weights
 from core.ISBIdataset import ISBIDataset
-from core.parallel import mapped
+from core.sources.choose import SampleDataset
+from core.support.errors import UserError
+from core.support.files import cache_folder
+from core.support.threads import mapped
 
 
 def objects(mask):

@@ -18,13 +18,13 @@ import numpy as np
 import pytest
 from conftest import small_network
 
-import core.callbacks
-import core.training
-from core.checkpoint import epochs_behind, finished
+import core.training.fit
+import core.training.run_folder
 from core.config import Config
-from core.errors import UserError
-from core.training import prepare, train
-from core.visualize import voc_palette
+from core.imaging.draw import voc_palette
+from core.support.errors import UserError
+from core.training.checkpoint import epochs_behind, finished
+from core.training.fit import prepare, train
 from core.VOCdataset import VOCDataset
 
 ROOT = Path(__file__).parent.parent
@@ -93,14 +93,14 @@ def assert_equal(one, other):
 def test_a_run_goes_on_to_the_same_result(run, tmp_path, monkeypatch):
     """Stopped in the third epoch of four, after best.keras was written and before last.keras."""
     run(tmp_path / "whole")
-    save = core.callbacks.save_checkpoint
+    save = core.training.run_folder.save_checkpoint
 
     def stop(model, path, config, history):
         if len(history) == 3:
             raise KeyboardInterrupt
         save(model, path, config, history)
 
-    monkeypatch.setattr(core.callbacks, "save_checkpoint", stop)
+    monkeypatch.setattr(core.training.run_folder, "save_checkpoint", stop)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts")
     monkeypatch.undo()
@@ -131,16 +131,16 @@ def test_an_encoder_that_is_frozen_for_two_epochs(run, tmp_path, monkeypatch, sm
         prepare(model, *args)
         model.run_eagerly = True
 
-    monkeypatch.setattr(core.training, "prepare", without_a_graph)
+    monkeypatch.setattr(core.training.fit, "prepare", without_a_graph)
     run(tmp_path / "whole", **settings)
-    save = core.callbacks.save_checkpoint
+    save = core.training.run_folder.save_checkpoint
     began = [value for layer in network.layers for value in layer.get_weights()]
 
     def stop(*args):
         save(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(core.callbacks, "save_checkpoint", stop)
+    monkeypatch.setattr(core.training.run_folder, "save_checkpoint", stop)
     for epoch in range(1, 5):
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "parts", **settings)

@@ -12,11 +12,11 @@ from PIL import Image
 
 from core.config import PRESETS
 from core.dataset import Dataset
-from core.errors import UserError
-from core.image import read_mask
-from core.losses import SegmentationLoss
-from core.tiles import Geometry
+from core.imaging.image import read_mask
+from core.support.errors import UserError
+from core.training.losses import SegmentationLoss
 from core.VOCdataset import VOCDataset
+from nets.reach import Geometry
 
 
 def dataset(voc, split="train", **options):

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from conftest import write_voc
 
-from core import devices, processes
 from core.config import Config
-from core.errors import UserError
-from core.training import build, prepare
+from core.support import devices, processes
+from core.support.errors import UserError
+from core.training.fit import build, prepare
 
 ROOT = Path(__file__).parent.parent
 needs_jax = pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")

@@ -21,11 +21,11 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from core import download, fetch
 from core.config import ISBI_HOME, PRESETS, VOC_HOME
-from core.datasets import open_dataset
-from core.image import read_mask
-from core.visualize import voc_palette
+from core.imaging.draw import voc_palette
+from core.imaging.image import read_mask
+from core.sources.choose import open_dataset
+from tools import download, fetch
 
 ROOT = Path(__file__).parent.parent
 VOC_MASKS = {name: np.full((16, 16), value, np.uint8) for value, name in enumerate("abcd", 1)}
@@ -211,7 +211,7 @@ def homes(server, monkeypatch):
 
 @pytest.fixture
 def get(call):
-    return lambda *args: call("core.download", *args)
+    return lambda *args: call("tools.download", *args)
 
 
 def files(folder="data"):
@@ -553,7 +553,7 @@ def process(*args, limit=None, **options):
     """Starts the downloader in a process that can write files of at most `limit` bytes."""
     full = limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "core.download", *args]
+    command = [sys.executable, "-m", "tools.download", *args]
     return subprocess.Popen(
         command, env=environment, preexec_fn=full, text=True, stdout=-1, stderr=-1, **options
     )
@@ -695,8 +695,8 @@ def test_settings_that_cannot_work(get, args, part):
 
 def test_help_is_quick():
     code = (
-        "import sys, core.download; sys.argv = ['x', '--help']\n"
-        "try: core.download.main()\n"
+        "import sys, tools.download; sys.argv = ['x', '--help']\n"
+        "try: tools.download.main()\n"
         "except SystemExit: assert not {'keras', 'cv2', 'PIL', 'scipy', 'numpy'} & set(sys.modules)"
     )
     done = subprocess.run(
@@ -704,9 +704,9 @@ def test_help_is_quick():
     )
     assert done.returncode == 0 and "--checksum" in done.stdout, done.stderr
     done = subprocess.run(
-        [sys.executable, "-m", "core.download", "--help"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "tools.download", "--help"], cwd=ROOT, capture_output=True, text=True
     )
-    assert done.returncode == 0 and "core.download" in done.stdout and done.stderr == ""
+    assert done.returncode == 0 and "tools.download" in done.stdout and done.stderr == ""
 
 
 def test_a_server_that_sends_more_than_it_announced(server, get, monkeypatch):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from keras import applications
 
-from core.convert_lite0 import convert, published
-from core.optimizer import encoder_layers, set_frozen
-from core.tiles import geometry
+from core.training.optimizer import encoder_layers, set_frozen
 from nets import encoders
 from nets.efficientnet_lite import EfficientNetLite0
+from nets.reach import geometry
 from nets.sizes import ENCODERS, halvings
 from nets.unet import UNet
+from tools.convert_lite0 import convert, published
 
 KERAS = {  # the functions of Keras, and how they want pictures
     "vgg16": (applications.VGG16, applications.vgg16),
@@ -205,7 +205,7 @@ def test_lite0_s_imagenet_weights_are_the_converted_file(tmp_path, monkeypatch, 
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     options = {"encoder": "efficientnet_lite0", "encoder_weights": "imagenet"}
     with pytest.raises(
-        FileNotFoundError, match="weights.h5: is not there.*python -m core.convert_lite0"
+        FileNotFoundError, match="weights.h5: is not there.*python -m tools.convert_lite0"
     ):
         UNet((64, 64, 3), 3, 2, **options)
     (tmp_path / "models").mkdir()

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from core.config import PRESETS
-from core.image import read_image, read_mask
-from core.inference import save_model
-from core.training import build
-from core.visualize import voc_palette
+from core.imaging.draw import voc_palette
+from core.imaging.image import read_image, read_mask
+from core.prediction.model_file import save_model
+from core.training.fit import build
 
 README = Path(__file__).parent.parent / "README.md"
 

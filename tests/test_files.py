@@ -1,7 +1,7 @@
 import pytest
 
-from core.errors import UserError
-from core.files import alone_in, check_folder, replacing, write_csv, write_json
+from core.support.errors import UserError
+from core.support.files import alone_in, check_folder, replacing, write_csv, write_json
 
 
 def test_replacing_is_all_or_nothing(tmp_path):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.errors import UserError
-from core.image import (
+from core.imaging.image import (
     count_pages,
     palette_image,
     read_image,
@@ -15,6 +14,7 @@ from core.image import (
     read_note,
     write_image,
 )
+from core.support.errors import UserError
 
 
 def test_read_image_makes_the_wanted_channels(tmp_path):

@@ -3,8 +3,8 @@ import pytest
 from conftest import write_isbi
 from PIL import Image
 
-from core.errors import UserError
 from core.ISBIdataset import ISBIDataset
+from core.support.errors import UserError
 
 
 def test_slices_in_natural_order(isbi):

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from core.letterbox import (
+from core.imaging.letterbox import (
     class_map,
     letterbox,
     letterbox_mask,

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from core import losses
 from core.config import LOSSES, loss_terms
-from core.losses import SegmentationLoss
-from core.trainflags import parse_loss
+from core.support.trainflags import parse_loss
+from core.training import losses
+from core.training.losses import SegmentationLoss
 
 # A picture of four pixels: classes 0, 1, 0 and one that is not known; class 2 does not occur.
 TRUTH = np.array([[[0, 1], [0, 255]]], np.uint8)

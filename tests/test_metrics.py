@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import sklearn.metrics as sklearn
 
-from core.inference import OnCanvas
-from core.letterbox import letterbox_mask
-from core.metrics import ConfusionMatrix, confusion_matrix, judge
+from core.evaluation.metrics import ConfusionMatrix, confusion_matrix, judge
+from core.imaging.letterbox import letterbox_mask
+from core.prediction.predict import OnCanvas
 
 FIGURES = (
     "iou",

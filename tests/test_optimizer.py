@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from core.config import Config
-from core.optimizer import encoder_layers, learning_rate, make_optimizer, set_frozen
-from core.training import build
+from core.training.fit import build
+from core.training.optimizer import encoder_layers, learning_rate, make_optimizer, set_frozen
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation, label
 
-from core import sample
 from core.config import PRESETS, SAMPLE_CLASSES
-from core.errors import UserError
-from core.metrics import ConfusionMatrix
+from core.evaluation.metrics import ConfusionMatrix
+from core.sources import sample
+from core.support.errors import UserError
 
 
 @pytest.fixture(scope="module")

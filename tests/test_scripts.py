@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
-from core import sample
-from core.image import read_mask
+from core.imaging.image import read_mask
+from core.sources import sample
 
 ROOT = Path(__file__).parent.parent
 RUN_FILES = {"best.keras", "last.keras", "config.json", "history.csv", "curves.png", "samples.png"}
@@ -355,7 +355,7 @@ def test_settings_that_cannot_work(call, args, parts):
 
 @pytest.mark.parametrize("script", ["predict", "evaluate"])
 def test_no_weights(call, script, monkeypatch, tmp_path):
-    monkeypatch.setattr("core.inference.SHIPPED", tmp_path / "weights.keras")
+    monkeypatch.setattr("core.prediction.model_file.SHIPPED", tmp_path / "weights.keras")
     assert_refused(call(script), "train.py")
     assert_refused(call(script, "--weights", "nowhere"), "nowhere: there is no such file")
 

@@ -6,7 +6,7 @@ from scipy.stats import entropy
 from skimage.metrics import adapted_rand_error, variation_of_information
 from sklearn.metrics import normalized_mutual_info_score
 
-from core.segments import (
+from core.evaluation.segments import (
     THRESHOLDS,
     best_scores,
     cells,

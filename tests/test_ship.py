@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from core.config import PRESETS, Config
-from core.errors import UserError
-from core.inference import load_model, read_config, save_model
-from core.ship import ship
+from core.prediction.model_file import load_model, read_config, save_model
+from core.support.errors import UserError
 from nets.unet import UNet
+from tools.ship import ship
 
 CONFIG = Config(
     data="/home/me/voc",

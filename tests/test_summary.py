@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from core.summary import at_size, operations, summary
+from nets.summary import at_size, operations, summary
 from nets.unet import UNet
 
 

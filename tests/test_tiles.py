@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from core.config import Config
-from core.inference import predict
-from core.letterbox import letterbox
-from core.tiles import Geometry, _mirrored, cut, geometry, places, surround, surrounded
+from core.imaging.letterbox import letterbox
+from core.imaging.tiles import _mirrored, cut, places, surround, surrounded
+from core.prediction.predict import predict
+from nets.reach import Geometry, geometry
 from nets.unet import UNet
 
 
@@ -130,10 +131,10 @@ def one_pass(model, image, needs):
 
 def on_tiles(model, image, monkeypatch, side, radius=None):
     """The same with tiles of at most `side` pixels, the overlap being as if of `radius`."""
-    monkeypatch.setattr("core.inference.TILE_BUDGET", 2 * side * side)
+    monkeypatch.setattr("core.prediction.predict.TILE_BUDGET", 2 * side * side)
     if radius is not None:
         less = dataclasses.replace(geometry(model), radius=radius)
-        monkeypatch.setattr("core.inference.geometry", lambda model: less)
+        monkeypatch.setattr("core.prediction.predict.geometry", lambda model: less)
     config = Config(class_names=("a", "b"), channels=1, filters=2)
     (answer,) = predict(model, [image], config, tile=True, keep=np.float32)
     monkeypatch.undo()

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from core.config import ISBI_CLASSES, VOC_CLASSES
-from core.datasets import open_dataset
-from core.evaluation import score
-from core.image import read_image
-from core.inference import SHIPPED, load_model, predict
-from core.sample import CAT, draw_cells
-from core.segments import best_scores
+from core.evaluation.score import score
+from core.evaluation.segments import best_scores
+from core.imaging.image import read_image
+from core.prediction.model_file import SHIPPED, load_model
+from core.prediction.predict import predict
+from core.sources.choose import open_dataset
+from core.sources.sample import CAT, draw_cells
 
 ISBI = SHIPPED.with_name("isbi.keras")
 DATA = Path(__file__).parents[2] / "shared" / "data"

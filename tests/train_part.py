@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from core import backend, errors
 from core.config import Config
-from core.watch import watched
+from core.support import backend, errors
+from core.support.watch import watched
 
 
 def main():
@@ -28,11 +28,11 @@ def main():
 
     import keras
 
-    from core import devices
-    from core.checkpoint import epochs_behind
-    from core.processes import joined
-    from core.training import train
-    from core.visualize import voc_palette
+    from core.imaging.draw import voc_palette
+    from core.support import devices
+    from core.support.processes import joined
+    from core.training.checkpoint import epochs_behind
+    from core.training.fit import train
     from core.VOCdataset import VOCDataset
 
     if not index:

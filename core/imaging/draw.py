@@ -1,0 +1,188 @@
+"""Pictures for people: palette, overlay, contact sheet and curves."""
+
+import math
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from core.imaging.image import write_image
+from core.imaging.letterbox import letterbox, letterbox_mask
+
+_INK, _PALE, _PAPER = (40, 40, 40), (215, 215, 215), (255, 255, 255)
+_COLOURS = {"training": (31, 119, 180), "validation": (214, 108, 14)}
+
+
+def voc_palette():
+    """Returns the colours of PASCAL VOC, uint8 `[256, 3]`: red, green, blue of every class id."""
+    ids = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(
+        8
+    ):  # the id's bits, three at a time, are the colours' bits from the highest down
+        for channel in range(3):
+            palette[:, channel] |= ((ids >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
+    return palette
+
+
+def colorize(mask, palette):
+    """Shows a mask in colours, uint8 `[H, W, 3]`; 255 has VOC's colour for it.
+
+    Args:
+        mask: uint8 `[H, W]`, class ids and 255.
+        palette: `[K, 3]`, the classes' colours.
+    """
+    table = voc_palette()
+    table[: len(palette)] = palette
+    return table.take(mask, axis=0)
+
+
+def overlay(image, mask, palette, alpha=0.5):
+    """Lays the classes' colours over a picture; the background stays as it is.
+
+    Args:
+        image: uint8 `[H, W, 3]` or `[H, W, 1]`.
+        mask: uint8 `[H, W]`, class ids.
+        palette: `[K, 3]`, the classes' colours.
+        alpha: opacity of the colours, 0 to 1.
+
+    Returns:
+        uint8 `[H, W, 3]`.
+    """
+    shown = np.empty((*mask.shape, 3), np.uint8)
+    for rows in _blocks(mask):  # so that what is needed in between does not grow with the picture
+        picture = np.ascontiguousarray(np.broadcast_to(image[rows], shown[rows].shape))
+        cv2.addWeighted(colorize(mask[rows], palette), alpha, picture, 1 - alpha, 0, shown[rows])
+        cv2.copyTo(picture, np.uint8(mask[rows] == 0), shown[rows])
+    return shown
+
+
+def _blocks(mask):
+    """Slices that divide a mask's rows into blocks of about a million pixels."""
+    step = max(1, 2**20 // mask.shape[1])
+    return [slice(first, first + step) for first in range(0, len(mask), step)]
+
+
+def summary(mask, names):
+    """Says which classes a mask has, the largest first, and their share of the pixels."""
+    counts = sum(np.bincount(mask[rows].ravel(), minlength=len(names)) for rows in _blocks(mask))
+    found = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
+    return ", ".join(f"{names[i]} {counts[i] / mask.size:.1%}" for i in found)
+
+
+def contact_sheet(path, rows, names, palette, cell=192):
+    """Writes a sheet with a picture, its truth and its prediction in every row.
+
+    Args:
+        path: the PNG.
+        rows: tuples of a uint8 picture `[H, W, C]`, two masks `[H, W]` and a caption.
+        names: the classes' names.
+        palette: `[K, 3]`, their colours.
+        cell: height and width that every picture is fitted into, in pixels.
+    """
+    font = ImageFont.load_default(13)
+    gap, line = 6, 20
+    width = 3 * cell + 4 * gap
+    names, palette = (*names, "ignored, padding"), (*map(tuple, palette), tuple(voc_palette()[255]))
+    legend = _legend_lines(names, font, width - 2 * gap)
+    top = gap + line * (len(legend) + 1)
+    sheet = Image.new("RGB", (width, top + len(rows) * (cell + line + gap)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, entries in enumerate(legend):
+        for x, class_id in entries:
+            y = gap + number * line
+            draw.rectangle((gap + x, y, gap + x + 12, y + 12), tuple(palette[class_id]), _INK)
+            draw.text((gap + x + 17, y - 1), names[class_id], _INK, font)
+    for column, title in enumerate(("picture", "truth", "prediction")):
+        draw.text((gap + column * (cell + gap), top - line), title, _INK, font)
+    for number, (image, truth, prediction, caption) in enumerate(rows):
+        y = top + number * (cell + line + gap)
+        shown = letterbox(image, (cell, cell))
+        masks = (
+            colorize(letterbox_mask(mask, (cell, cell)), palette) for mask in (truth, prediction)
+        )
+        for column, picture in enumerate((np.broadcast_to(shown, (cell, cell, 3)), *masks)):
+            sheet.paste(
+                Image.fromarray(np.ascontiguousarray(picture)), (gap + column * (cell + gap), y)
+            )
+        draw.text((gap, y + cell + 2), caption, _INK, font)
+    write_image(path, np.asarray(sheet))
+
+
+def _legend_lines(names, font, width):
+    """Breaks the legend into lines: for each one, pairs of an offset and a class id."""
+    lines, x = [[]], 0
+    for class_id, name in enumerate(names):
+        needed = font.getlength(name) + 32
+        if x + needed > width and lines[-1]:
+            lines.append([])
+            x = 0
+        lines[-1].append((x, class_id))
+        x += needed
+    return lines
+
+
+def draw_curves(path, history):
+    """Draws loss and MIoU of training and validation by epoch.
+
+    Args:
+        path: the PNG.
+        history: a dictionary for each epoch: "epoch", "loss", "val_loss", "miou", "val_miou".
+    """
+    sheet = Image.new("RGB", (1000, 380), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    epochs = [row["epoch"] for row in history]
+    for left, title, key in ((0, "loss", "loss"), (500, "mean IoU", "miou")):
+        curves = {"training": key, "validation": f"val_{key}"}
+        series = {name: [row[column] for row in history] for name, column in curves.items()}
+        _panel(draw, (left + 60, 50, left + 480, 330), title, epochs, series)
+    write_image(path, np.asarray(sheet))
+
+
+def _panel(draw, box, title, epochs, series):
+    """Draws one pair of axes with its curves into `box = (left, top, right, bottom)`."""
+    font = ImageFont.load_default(13)
+    left, top, right, bottom = box
+    values = [value for curve in series.values() for value in curve if math.isfinite(value)] or [
+        0.0
+    ]
+    x_ticks = [tick for tick in _ticks(epochs[0], max(epochs[-1], epochs[0] + 1)) if tick % 1 == 0]
+    y_ticks = _ticks(min(0.0, *values), max(values))
+
+    def x_of(epoch):
+        return left + (right - left) * (epoch - epochs[0]) / max(epochs[-1] - epochs[0], 1)
+
+    def y_of(value):
+        return bottom - (bottom - top) * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
+
+    for tick in y_ticks:
+        draw.line((left, y_of(tick), right, y_of(tick)), _PALE)
+        draw.text((left - 8, y_of(tick)), f"{tick:g}", _INK, font, anchor="rm")
+    for tick in x_ticks:
+        if epochs[0] <= tick <= epochs[-1]:
+            draw.line((x_of(tick), bottom, x_of(tick), bottom + 4), _INK)
+            draw.text((x_of(tick), bottom + 7), f"{tick:g}", _INK, font, anchor="mt")
+    draw.line((left, top, left, bottom, right, bottom), _INK)
+    draw.text((left, top - 32), title, _INK, ImageFont.load_default(16))
+    draw.text(((left + right) / 2, bottom + 26), "epoch", _INK, font, anchor="mt")
+    for number, (name, curve) in enumerate(series.items()):
+        points = [
+            (x_of(e), y_of(v)) for e, v in zip(epochs, curve, strict=True) if math.isfinite(v)
+        ]
+        draw.line(points, _COLOURS[name], 2)
+        for x, y in points if len(points) <= 40 else points[-1:]:
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), _COLOURS[name])
+        x = right - 190 + number * 95
+        draw.line((x, top - 22, x + 16, top - 22), _COLOURS[name], 3)
+        draw.text((x + 21, top - 22), name, _INK, font, anchor="lm")
+
+
+def _ticks(low, high):
+    """Four to eight round numbers from at most `low` to at least `high`."""
+    if high <= low:
+        high = low + 1.0
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(step * number, 10) for number in range(first, last + 1)]

@@ -1,0 +1,88 @@
+"""Which pictures a user means."""
+
+import dataclasses
+import glob
+import os
+from pathlib import Path
+
+from core.support.errors import UserError
+
+SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A file to predict.
+
+    Attributes:
+        path: the file.
+        folder: where it lies below the folder that the user named.
+    """
+
+    path: Path
+    folder: Path = Path()
+
+
+def collect(inputs, output):
+    """Returns the pictures that are meant, each once.
+
+    Args:
+        inputs: names of files, of folders (all pictures in and below them, in order; hidden ones
+            are left out), and patterns such as `*.jpg`.
+        output: the folder for the predictions, which is never gone into.
+
+    Raises:
+        UserError: if a name does not exist, a folder has no pictures, or predictions would be
+            written among the pictures.
+    """
+    output = Path(os.path.realpath(output))
+    found = {}
+    for name in map(str, inputs):
+        path = Path(name)
+        if name and os.path.lexists(path):
+            matches = [path]
+        else:
+            matches = map(Path, sorted(glob.glob(name, recursive=True)))
+            matches = [match for match in matches if output not in _real(match).parents]
+            if not matches:
+                raise UserError(f"{name or repr(name)}: there is no such file or folder.")
+        for match in matches:
+            for source in _walk(match, output) if match.is_dir() else [Source(match)]:
+                found.setdefault(os.path.abspath(source.path), source)
+    folders = {_real(source.path).parent: source.path for source in found.values()}
+    for target in {_real(output / source.folder) for source in found.values()}:
+        if target in folders:
+            raise UserError(
+                f"{target}: {folders[target]} lies there, and predictions would. Name another "
+                "folder with --output."
+            )
+    return list(found.values())
+
+
+def _real(path):
+    return Path(os.path.realpath(path))
+
+
+def _walk(top, output):
+    """The pictures in and below a folder."""
+    found = []
+    for folder, folders, files in os.walk(top, onerror=_refuse):
+        folder = Path(folder)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and _real(folder / name) != output
+        )
+        found += [
+            Source(folder / name, folder.relative_to(top))
+            for name in sorted(files)
+            if Path(name).suffix.lower() in SUFFIXES
+            and not name.startswith(".")
+            and (os.path.isfile(folder / name) or os.path.islink(folder / name))
+        ]
+    if not found:
+        raise UserError(f"{top}: this folder has no pictures ({', '.join(sorted(SUFFIXES))}).")
+    return found
+
+
+def _refuse(error):
+    """A folder that cannot be read would look like an empty one."""
+    raise error

@@ -1,0 +1,126 @@
+"""A trained model and its settings in one file: finding, saving, reading and loading it."""
+
+import os
+import zipfile
+from pathlib import Path
+
+from core.config import Config
+from core.support.errors import UserError
+from core.support.files import replacing
+
+CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
+SHIPPED = Path(__file__).parents[2] / "weights" / "voc-animals.keras"
+
+
+def find_weights(path=None):
+    """Returns the .keras file that is meant.
+
+    Args:
+        path: a .keras file, a run's folder, or None for the newest run below `runs/`, or the model
+            for photographs that ships with the project where there is no run.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if path is None:
+        runs = sorted(Path("runs").glob("*/best.keras"), key=lambda file: file.stat().st_mtime)
+        if not runs and not SHIPPED.is_file():
+            raise UserError(
+                f"There is no trained model in runs/, nor {SHIPPED}. Run train.py first, or name "
+                "one with --weights."
+            )
+        return runs[-1] if runs else SHIPPED
+    path = Path(path)
+    file = path / "best.keras" if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"{file}: there is no such file. Name a .keras file or a run's folder.")
+    return file
+
+
+def save_model(model, path, config, members=(), optimizer=None):
+    """Saves a model with the settings it was made by; the file is still an ordinary .keras file.
+
+    It is saved without its loss, so that Keras alone can load it, and computes in float32.
+
+    Args:
+        model: a `keras.Model`.
+        path: the file.
+        config: its `Config`.
+        members: a dictionary of more texts to put into the file, by name.
+        optimizer: one whose state is kept, too.
+    """
+    import keras
+
+    from core.support.devices import portable
+
+    bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    if optimizer:
+        bare.optimizer = optimizer
+    with replacing(path) as partial:
+        with portable(bare):
+            bare.save(partial)
+        with zipfile.ZipFile(partial, "a") as archive:
+            for name, text in {CONFIG_NAME: config.to_json(), **dict(members)}.items():
+                archive.writestr(name, text)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())  # so that a power cut, too, leaves the old file or the new one
+
+
+def read_config(path):
+    """Returns the settings that `save_model` has put into a .keras file.
+
+    Raises:
+        UserError: if the file is damaged or was not written by this project.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read(CONFIG_NAME) if CONFIG_NAME in archive.namelist() else b""
+    except Exception as error:  # a decoder raises whatever its parser runs into
+        raise UserError(
+            f"{path}: is not a whole .keras file ({error}). Train again or copy it again."
+        ) from error
+    try:
+        config = Config.from_json(text.decode())
+        config.check()
+        return config
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: does not hold the settings of this project's models. Use a file that "
+            "train.py wrote."
+        ) from error
+
+
+def load_model(path):
+    """Loads a model for inference and its settings.
+
+    Returns:
+        A `keras.Model` from pictures `[B, H, W, C]`, values 0..255, to class probabilities
+        `[B, H, W, K]`, and its `Config`.
+
+    Raises:
+        UserError: if the file cannot be used.
+    """
+    config = read_config(path)
+    import keras
+
+    from core.support.devices import fuse
+
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # a damaged file makes Keras stumble in many ways
+        reason = str(error).split("\n")[0]
+        raise UserError(
+            f"{path}: Keras cannot load this model ({reason}). Train again or copy it again."
+        ) from error
+    if len(model.inputs) != 1 or model.input_shape[-1] != config.channels:
+        raise UserError(
+            f"{path}: the model does not take pictures of {config.channels} channels, as its "
+            "settings say."
+        )
+    if model.output_shape[-1] != config.num_classes:
+        raise UserError(
+            f"{path}: the model has {model.output_shape[-1]} classes, its settings "
+            f"{config.num_classes}."
+        )
+    fuse(model)
+    return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config

@@ -1,0 +1,1 @@
+"""Other data than VOC and ISBI, and which data is meant."""

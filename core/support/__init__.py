@@ -1,0 +1,1 @@
+"""What every part needs: errors, files, flags, threads, devices."""

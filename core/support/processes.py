@@ -1,0 +1,126 @@
+"""Several processes that train together, on one machine or on several; a matter of JAX."""
+
+import atexit
+import contextlib
+import dataclasses
+import json
+import os
+import threading
+import time
+import zlib
+
+import numpy as np
+
+from core.support.errors import UserError
+
+PATIENCE = 300  # seconds in which the processes must come together
+_OWN = ("data", "train_list", "val_list", "workers")  # settings that may differ among them
+DEAD = (
+    "Another process of this training has ended or cannot be reached, so this one ends, too. Start "
+    "all of them again: they go on after the last whole epoch."
+)
+
+
+def join(coordinator, processes, index):
+    """Makes this process one of several that train together; to be called before anything else.
+
+    Args:
+        coordinator: `HOST:PORT` of process 0.
+        processes: how many there are.
+        index: the number of this one.
+
+    Raises:
+        UserError: if they do not find each other.
+    """
+    import keras
+
+    if keras.backend.backend() != "jax":
+        raise UserError(
+            "--coordinator: several machines train together on JAX alone. Set KERAS_BACKEND=jax."
+        )
+    import jax
+
+    failed = []
+
+    def connect():
+        try:
+            # JAX itself would abort at the end of its patience.
+            jax.distributed.initialize(
+                coordinator, processes, index, initialization_timeout=2 * PATIENCE
+            )
+        except Exception as error:  # gRPC's are of many kinds
+            failed.append(str(error).splitlines()[0])
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    limit = time.monotonic() + PATIENCE
+    try:
+        while thread.is_alive() and time.monotonic() < limit:
+            thread.join(0.2)  # so that Ctrl-C is heard
+    except KeyboardInterrupt:
+        atexit.register(os._exit, 130)
+        raise
+    if failed or thread.is_alive():
+        atexit.register(os._exit, 2)
+        reason = f" ({failed[0]})" if failed else f" within {PATIENCE} seconds"
+        raise UserError(
+            f"--coordinator {coordinator}: the {processes} processes did not come together"
+            f"{reason}. Start all of them, each with its own --process-id."
+        )
+
+
+def process():
+    """Returns the number of this process and how many there are."""
+    import keras
+
+    if keras.backend.backend() != "jax":
+        return 0, 1
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def agree(config, *counts):
+    """Makes sure that all processes are about to do the same.
+
+    Args:
+        config: the `Config` of the training.
+        *counts: what else must be the same: of pictures, of epochs behind.
+
+    Raises:
+        UserError: if they are not.
+    """
+    if process()[1] == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _OWN}
+    state = zlib.crc32(json.dumps([settings, counts]).encode())
+    if len(set(multihost_utils.process_allgather(np.array(state, np.uint32)).tolist())) > 1:
+        raise UserError(
+            "The processes differ in their flags, their pictures or the epochs behind them. Give "
+            "the same flags and data to all of them, and an --output that all see."
+        )
+
+
+@contextlib.contextmanager
+def joined():
+    """Lets this process end without the others if the block fails.
+
+    At its exit, JAX would wait for them for minutes.
+
+    Raises:
+        UserError: if another process is lost.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if process()[1] > 1:
+            status = 130 if isinstance(error, KeyboardInterrupt) else 2
+            atexit.register(os._exit, status)  # what is registered last is called first
+            # Mostly JAX's own error, but a ValueError from where it compares what processes have.
+            if type(error).__name__ == "JaxRuntimeError" or any(
+                library in str(error) for library in ("Gloo", "NCCL")
+            ):
+                raise UserError(DEAD) from error
+        raise

@@ -1,0 +1,183 @@
+import csv
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.config import PRESETS, Config
+from core.prediction.model_file import load_model
+from core.training.checkpoint import load_checkpoint
+from core.training.fit import (
+    balanced_weights,
+    build,
+    draw_samples,
+    prepare,
+    train,
+)
+from core.training.run_folder import RunFolder
+from core.VOCdataset import VOCDataset
+from nets.unet import UNet
+
+
+def test_presets_hold_the_reference_s_settings():
+    reference, voc, isbi = Config(), PRESETS["voc"], PRESETS["isbi"]
+    assert (reference.size, reference.filters, reference.batch_size) == ((320, 320), 64, 4)
+    assert (reference.lr, reference.lr_floor, reference.warmup) == (1e-4, 1e-6, 0.1)
+    assert (reference.epochs, reference.l2, reference.dropout) == (100, 5e-4, 0.5)
+    assert reference.normalization == "none" and reference.num_classes == 21
+    assert build(reference).count_params() == 31_033_045
+    # voc differs from it in what was measured to be better
+    assert voc == dataclasses.replace(reference, normalization="batch", lr=1e-3)
+    assert (isbi.size, isbi.crop) == ((512, 512), (256, 256))
+    assert (isbi.channels, isbi.num_classes) == (1, 2)
+
+
+def test_the_loss_does_not_look_at_255(rng):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255)
+    logits = rng.normal(size=(1, 2, 2, 3)).astype(np.float32)
+    truth = np.array([[[0, 255], [2, 255]]], np.uint8)
+    log_softmax = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    wanted = -(log_softmax[0, 0, 0, 0] + log_softmax[0, 1, 0, 2]) / 2
+    assert float(loss(truth, logits)) == pytest.approx(wanted, rel=1e-5)
+    logits[0, :, 1] += 100
+    assert float(loss(truth, logits)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_the_metric_does_not_look_at_255():
+    metric = keras.metrics.MeanIoU(3, ignore_class=255, sparse_y_pred=False)
+    truth = np.array([[[0, 1, 255, 255]]], np.uint8)
+    logits = np.eye(3, dtype=np.float32)[np.array([[[0, 0, 2, 1]]])]
+    metric.update_state(truth, logits)
+    assert float(metric.result()) == pytest.approx((1 / 2 + 0) / 2)
+
+
+@pytest.fixture
+def tiny(voc):
+    config = dataclasses.replace(
+        PRESETS["voc"],
+        class_names=("background", "a", "b"),
+        palette=((0, 0, 0), (9, 9, 9), (99, 0, 0)),
+        size=(32, 32),
+        filters=2,
+        epochs=2,
+        batch_size=3,
+    )
+    lists = voc / "ImageSets/Segmentation"
+    options = {"target_size": config.size, "num_classes": 3, "batch_size": 3}
+    return (
+        config,
+        VOCDataset(lists / "train.txt", **options),
+        VOCDataset(lists / "val.txt", **options),
+    )
+
+
+def test_a_run_s_folder(tiny, tmp_path):
+    config, data, validation = tiny
+    history = train(config, data, validation, tmp_path)
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert set(rows[0]) == {"epoch", "loss", "miou", "val_loss", "val_miou", "learning_rate"}
+    assert [row["val_miou"] for row in history] == [float(row["val_miou"]) for row in rows]
+    assert Image.open(tmp_path / "curves.png").size == (1000, 380)
+    last, _ = load_model(tmp_path / "last.keras")
+    draw_samples(tmp_path / "samples.png", tmp_path / "best.keras", validation)
+    assert Image.open(tmp_path / "samples.png").width > 500
+    continued = build(config)
+    prepare(continued, config, steps=4)
+    load_checkpoint(continued, tmp_path / "last.keras", 2)
+    assert int(continued.optimizer.iterations) == 4
+    assert last.count_params() == continued.count_params()
+
+
+def test_training_lowers_the_loss(tiny, tmp_path):
+    config, data, validation = tiny
+    data.repeats = 10
+    config = dataclasses.replace(config, epochs=4, lr=1e-2, normalization="batch", l2=0.0)
+    train(config, data, validation, tmp_path)
+    losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "history.csv").open())]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_best_is_the_epoch_of_the_highest_miou(tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        "core.training.run_folder.save_model", lambda model, path, config: saved.append(path.name)
+    )
+    monkeypatch.setattr(
+        "core.training.run_folder.save_checkpoint", lambda model, path, *_: saved.append(path.name)
+    )
+    run = RunFolder(tmp_path, Config())
+    run.set_model(keras.Sequential([keras.layers.Dense(1)]))
+    run.model.compile("adam", "mse")
+    for epoch, miou in enumerate((0.2, 0.5, 0.4)):
+        run.on_epoch_end(epoch, {"loss": 1, "miou": 0, "val_loss": 1, "val_miou": miou})
+    assert saved == ["best.keras", "last.keras"] * 2 + ["last.keras"]
+    assert run.best["epoch"] == 2
+
+
+def test_one_seed_gives_one_result_whatever_the_workers(tiny, tmp_path):
+    config, data, validation = tiny
+    data.aug = True
+    results = []
+    for name, workers in (("first", 1), ("second", 3)):
+        (tmp_path / name).mkdir()
+        data.epoch, data.workers = 0, workers
+        results.append(train(config, data, validation, tmp_path / name))
+    assert results[0] == results[1]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="needs TensorBoard")
+def test_logs_for_tensorboard(call, voc):
+    args = ("--class-names", "background,a,b", "--size", 32, 48, "--filters", 2, "--epochs", 1)
+    assert call("train", "--data", voc, *args, "--tensorboard")[0] == 0
+    assert list(Path("runs/voc/tensorboard").rglob("events.out.tfevents.*"))
+
+
+def test_tensorboard_that_is_not_there(call, voc, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    status, out, err = call("train", "--data", voc, "--tensorboard")
+    assert (status, out) == (2, "") and "tensorboard is missing. Install it" in err
+
+
+def test_weights_need_a_loss_of_pixels(call, voc):
+    for flags in (("--class-weights", "balanced"), ("--border-weight",)):
+        status, _, err = call("train", "--data", voc, "--loss", "dice+iou", *flags)
+        assert status == 2 and "go with crossentropy and focal" in err
+    status, _, err = call("train", "--data", voc, "--loss", "dice+dice")
+    assert status == 2 and "each once" in err
+
+
+def test_balanced_weights_by_hand():
+    assert balanced_weights(np.array([6, 2])) == (8 / (2 * 6), 8 / (2 * 2))
+    assert balanced_weights(np.array([6, 0, 2])) == (8 / (2 * 6), 0, 8 / (2 * 2))
+
+
+def test_the_loss_with_class_weights_by_hand(voc, rng):
+    """The mean over the known pixels of the weight of their class times minus their log share."""
+    dataset = VOCDataset(voc / "ImageSets/Segmentation/train.txt", 4, (32, 48), 3)
+    dataset.class_weights = (0.5, 2.0, 3.0)
+    images, masks, weights = dataset[0]
+    assert weights.dtype == np.float32 and weights.shape == masks.shape
+    known = masks != 255
+    np.testing.assert_array_equal(weights[known], np.array([0.5, 2, 3])[masks[known]])
+    assert not weights[~known].any()
+    model = UNet((None, None, 3), 3, 2, l2=0.0)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255))
+    logits = model.predict_on_batch(images).astype(np.float64)
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    right = np.take_along_axis(shares, np.where(known, masks, 0)[..., None], -1)[..., 0]
+    wanted = -(weights * np.log(right))[known].mean()
+    assert model.evaluate(dataset, verbose=0) == pytest.approx(wanted, rel=1e-4)
+
+
+def test_balanced_classes_are_shown_and_kept(call, voc):
+    args = ("--class-names", "background,a,b,c", "--class-weights", "balanced", "--size", 32, 48)
+    status, _, err = call("train", "--data", voc, *args, "--filters", 2, "--epochs", 1)
+    assert status == 0 and "Class weights: background 1, a 1, b 1, c 0 (no pixel)" in err
+    config = json.loads(Path("runs/voc/config.json").read_text())
+    assert config["class_weights"] == "balanced" and config["weights"] == [1, 1, 1, 0]

@@ -1,0 +1,87 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from core.prediction.inputs import collect
+from core.support.errors import UserError
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Folders with files whose names are all that counts."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "photos/b.jpg",
+        "photos/a.PNG",
+        "photos/notes.txt",
+        "photos/.hidden.jpg",
+        "photos/sub/deep er/c.tif",
+        "photos/.cache/d.jpg",
+        "photos/out/b_mask.png",
+        "Blätter 葉/e.jpg",
+        "empty/notes.txt",
+    ):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def paths(*inputs, output="predictions"):
+    return [str(source.path) for source in collect(inputs, output)]
+
+
+def test_folders_are_gone_through(photos):
+    wanted = ["photos/a.PNG", "photos/b.jpg", "photos/out/b_mask.png", "photos/sub/deep er/c.tif"]
+    assert paths("photos") == wanted
+    assert [str(source.folder) for source in collect(["photos"], "out")] == [
+        ".",
+        ".",
+        "out",
+        "sub/deep er",
+    ]
+
+
+def test_predictions_are_no_pictures(photos):
+    assert "photos/out/b_mask.png" not in paths("photos", output="photos/out")
+
+
+def test_patterns_do_not_go_into_the_output(photos):
+    assert paths("**/b*", output="photos/out") == ["photos/b.jpg"]
+
+
+def test_predictions_among_pictures_of_a_folder_below(photos):
+    """photos/photos/c.png would be predicted into photos/."""
+    Path("photos/photos").mkdir()
+    Path("photos/photos/c.png").touch()
+    with pytest.raises(UserError, match="photos: photos/.* lies there"):
+        collect(["photos"], ".")
+
+
+def test_what_is_no_file_is_left_out(photos):
+    os.mkfifo("photos/pipe.png")
+    os.symlink("loop.png", "photos/loop.png")
+    assert "photos/pipe.png" not in paths("photos")
+    assert "photos/loop.png" in paths("photos")  # to be named when it cannot be read
+
+
+def test_files_and_patterns(photos):
+    assert paths("photos/b.jpg", "photos/notes.txt") == ["photos/b.jpg", "photos/notes.txt"]
+    assert paths("photos/*.jpg", "Blätter */*.jpg") == ["photos/b.jpg", "Blätter 葉/e.jpg"]
+    assert paths("**/c.tif") == ["photos/sub/deep er/c.tif"]
+    assert paths("photos/b.jpg", "photos/*.jpg", "photos")[0:2] == ["photos/b.jpg", "photos/a.PNG"]
+    assert paths("photos/b.jpg", "empty/../photos/b.jpg") == ["photos/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "message"),
+    [
+        (["nowhere.jpg"], "out", "nowhere.jpg: there is no such file or folder"),
+        (["photos/*.webp"], "out", r"photos/\*.webp: there is no such file"),
+        (["empty"], "out", "empty: this folder has no pictures"),
+        ([""], "out", "'': there is no such file"),
+        (["photos/b.jpg"], "photos", "photos: photos/b.jpg lies there, and .*--output"),
+    ],
+)
+def test_inputs_that_cannot_be_meant(photos, inputs, output, message):
+    with pytest.raises(UserError, match=message):
+        collect(inputs, output)

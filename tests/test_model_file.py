@@ -1,0 +1,151 @@
+import contextlib
+import dataclasses
+import os
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from core.config import PRESETS, Config
+from core.prediction import model_file
+from core.prediction.model_file import find_weights, load_model, read_config, save_model
+from core.support.errors import UserError
+from nets.unet import UNet
+
+CONFIG = Config(class_names=("background", "cat"), palette=((0, 0, 0), (9, 9, 9)), size=(32, 48))
+
+
+def saved(path, config=CONFIG, num_classes=2):
+    model = UNet((None, None, 3), num_classes, 2)
+    save_model(model, path, config)
+    return model
+
+
+def test_a_model_carries_its_settings(tmp_path):
+    saved(tmp_path / "model.keras")
+    _, config = load_model(tmp_path / "model.keras")
+    assert config == CONFIG == read_config(tmp_path / "model.keras")
+    assert os.listdir(tmp_path) == ["model.keras"]
+
+
+def test_settings_survive_json():
+    for config in PRESETS.values():
+        assert Config.from_json(config.to_json()) == config
+    later = config.to_json().replace("{", '{"of_a_later_version": 1,', 1)
+    assert Config.from_json(later) == config
+
+
+def test_keras_alone_can_load_it(tmp_path, rng):
+    model = saved(tmp_path / "model.keras")
+    alone = keras.saving.load_model(tmp_path / "model.keras")
+    picture = rng.integers(0, 256, (1, 32, 48, 3), np.uint8)
+    np.testing.assert_array_equal(alone.predict_on_batch(picture), model.predict_on_batch(picture))
+
+
+def test_the_newest_run_is_found(tmp_path):
+    for name, age in (("old", 5), ("new", 9), ("older", 1)):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "best.keras").touch()
+        os.utime(folder / "best.keras", (0, age))
+    os.chdir(tmp_path)
+    assert find_weights().parent.name == "new"
+    assert find_weights("runs/old") == find_weights("runs/old/best.keras")
+
+
+def test_without_a_run_the_shipped_model_is_meant(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model_file, "SHIPPED", tmp_path / "weights" / "voc-animals.keras")
+    with pytest.raises(UserError, match="voc-animals.keras. Run train.py first"):
+        find_weights()
+    model_file.SHIPPED.parent.mkdir()
+    model_file.SHIPPED.touch()
+    assert find_weights() == model_file.SHIPPED
+    (tmp_path / "runs/own").mkdir(parents=True)
+    (tmp_path / "runs/own/best.keras").touch()
+    assert find_weights().parent.name == "own"
+
+
+@pytest.mark.parametrize("path", ["nowhere.keras", "."])
+def test_weights_that_are_not_there(path):
+    with pytest.raises(UserError, match="train.py|there is no such file"):
+        find_weights(path)
+
+
+def test_files_that_are_no_models_of_ours(tmp_path):
+    (tmp_path / "text.keras").write_text("no archive")
+    with pytest.raises(UserError, match="text.keras: is not a whole .keras file"):
+        load_model(tmp_path / "text.keras")
+
+    saved(tmp_path / "model.keras")
+    cut = tmp_path / "cut.keras"
+    cut.write_bytes((tmp_path / "model.keras").read_bytes()[:-1000])
+    with pytest.raises(UserError, match="cut.keras: is not a whole .keras file"):
+        load_model(cut)
+
+    UNet((32, 32, 3), 2, 2).save(tmp_path / "foreign.keras")
+    with pytest.raises(UserError, match="foreign.keras: does not hold the settings"):
+        load_model(tmp_path / "foreign.keras")
+
+    with zipfile.ZipFile(tmp_path / "settings.keras", "w") as archive:
+        archive.writestr("unet.json", CONFIG.to_json())
+    with pytest.raises(UserError, match="settings.keras: Keras cannot load this model"):
+        load_model(tmp_path / "settings.keras")
+
+
+def test_model_and_settings_must_agree(tmp_path):
+    saved(
+        tmp_path / "model.keras",
+        dataclasses.replace(CONFIG, class_names=("a", "b", "c"), palette=((0, 0, 0),) * 3),
+    )
+    with pytest.raises(UserError, match="the model has 2 classes, its settings 3"):
+        load_model(tmp_path / "model.keras")
+
+
+def test_a_model_that_asks_for_arbitrary_code_is_refused(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    outputs = keras.layers.Lambda(lambda x: x[..., :2])(inputs)
+    save_model(keras.Model(inputs, outputs), tmp_path / "code.keras", CONFIG)
+    with pytest.raises(UserError, match="code.keras: Keras cannot load this model .*Lambda"):
+        load_model(tmp_path / "code.keras")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"size": "ab"},
+        {"size": (0, 0)},
+        {"size": (16, 16, 16)},
+        {"size": None},
+        {"filters": 0},
+        {"channels": 2},
+        {"crop": (16.5, 16)},
+        {"palette": ()},
+        {"palette": ((0, 0, 0), (9, 9, 999))},
+        {"class_names": None},
+    ],
+)
+def test_settings_that_no_model_has(tmp_path, wrong):
+    saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, **wrong))
+    with pytest.raises(UserError, match="model.keras: does not hold the settings"):
+        read_config(tmp_path / "model.keras")
+
+
+def test_a_model_of_other_channels(tmp_path):
+    saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, channels=1))
+    with pytest.raises(UserError, match="does not take pictures of 1 channels"):
+        load_model(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_damaged_models_are_refused_or_whole(tmp_path, seed):
+    """Bits flipped in the zip's own tables, where reading goes wrong in the most ways."""
+    rng = np.random.default_rng(seed)
+    saved(tmp_path / "model.keras")
+    data = bytearray((tmp_path / "model.keras").read_bytes())
+    for place in rng.integers(len(data) - 400, len(data), 3):
+        data[place] ^= 1 << rng.integers(8)
+    (tmp_path / "model.keras").write_bytes(data)
+    with contextlib.suppress(UserError):
+        load_model(tmp_path / "model.keras")

@@ -1,0 +1,115 @@
+"""Makes a small file of a trained model, to pass on: python -m tools.ship RUN FILE.keras."""
+
+import dataclasses
+import io
+import zipfile
+from pathlib import Path
+
+from core.config import PRESETS
+from core.support import backend, errors
+from core.support.files import check_folder, replacing
+from core.support.flags import Parser
+
+MODEL, WEIGHTS = "config.json", "model.weights.h5"  # the names of Keras inside a .keras file
+
+
+def get_args():
+    """Parses the command line."""
+    parser = Parser(
+        prog="python -m tools.ship",
+        description="Writes a model without what only training needs, and with kernels in half "
+        "precision, half as large. Keras loads it like any other. Paths of the machine that it "
+        "was trained on are left out.",
+    )
+    parser.add_argument("weights", metavar="RUN", help="a run's folder or a .keras file")
+    parser.add_argument("target", metavar="FILE", help="the file to write, NAME.keras")
+    parser.add_argument(
+        "--precision",
+        choices=("float16", "float32"),
+        default="float16",
+        help="float32 leaves every weight as it is, where float16 costs too much",
+    )
+    return parser.parse_args()
+
+
+def ship(source, target, precision="float16"):
+    """Writes the model in `source` to `target`.
+
+    Vectors (biases, normalization) stay in float32: they are few, and variances may be tiny.
+
+    Args:
+        source: a .keras file of this project.
+        target: the file, a Path.
+        precision: "float16" or "float32", in which kernels are kept.
+
+    Raises:
+        UserError: if the source is damaged, or the target is not to be written.
+    """
+    from core.prediction.model_file import CONFIG_NAME, load_model
+
+    target = Path(target)
+    if target.suffix != ".keras" or target.is_dir():
+        raise errors.UserError(f"{target}: is no name for a model. Name a file, NAME.keras.")
+    if target.exists() and target.samefile(source):
+        raise errors.UserError(
+            f"{target}: is the model itself, which training may need. Name another file."
+        )
+    _, config = load_model(source)  # or complain
+    home = PRESETS[config.dataset].data
+    config = dataclasses.replace(config, data=home, train_list=None, val_list=None)
+    with zipfile.ZipFile(source) as old:
+        members = {name: old.read(name) for name in ("metadata.json", MODEL, WEIGHTS)}
+    members[WEIGHTS] = converted(members[WEIGHTS], precision, source)
+    members[CONFIG_NAME] = config.to_json()
+    with replacing(target) as partial, zipfile.ZipFile(partial, "w") as new:
+        for name, content in members.items():
+            new.writestr(name, content)
+
+
+def converted(content, precision, source):
+    """Returns an HDF5 file of weights, as bytes, with its kernels in another precision.
+
+    The state of an optimizer is left out. `source`, where it is from, is named in errors.
+    """
+    import h5py
+    import numpy as np
+
+    result = io.BytesIO()
+    with h5py.File(io.BytesIO(content)) as old, h5py.File(result, "w") as new:
+
+        def add(name, item):
+            if name.split("/")[0] == "optimizer":  # of last.keras
+                return
+            if isinstance(item, h5py.Group):
+                copy = new.require_group(name)
+            else:
+                values = item[()]
+                with np.errstate(over="ignore"):  # it is an error below
+                    kept = values.astype(precision) if values.ndim > 1 else values
+                if not np.array_equal(np.isfinite(kept), np.isfinite(values)):
+                    raise errors.UserError(
+                        f"{name} in {source} has values that {precision} cannot hold. "
+                        "Keep them with --precision float32"
+                    )
+                copy = new.create_dataset(name, data=kept)
+            copy.attrs.update(item.attrs)
+
+        old.visititems(add)
+        new.attrs.update(old.attrs)
+    return result.getvalue()
+
+
+def main():
+    """Ships."""
+    args = get_args()
+    from core.prediction.model_file import find_weights
+
+    source = find_weights(args.weights)
+    check_folder(Path(args.target).parent, "Name another file.")
+    backend.start()
+    ship(source, args.target, args.precision)
+    print(args.target)
+
+
+if __name__ == "__main__":
+    errors.run(main)
