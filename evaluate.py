@@ -8,7 +8,7 @@ from core.config import PRESETS, PROTOCOLS, REPORT_FILES
 from core.support import backend, errors
 from core.support.errors import UserError
 from core.support.files import check_folder
-from core.support.flags import Parser, add_data_flags, add_inference_flags, whole_number, with_flags
+from core.support.flags import Parser, add_inference_flags, add_settings, whole_number, with_flags
 
 
 def get_args():
@@ -17,13 +17,7 @@ def get_args():
         description="Prints the MIoU report of a model and writes metrics.json, per_class.csv, "
         "confusion.csv and worst.png, the pictures with the lowest own MIoU."
     )
-    parser.add_argument(
-        "--weights",
-        metavar="PATH",
-        help="a .keras file or a run's folder (default: the newest run's best.keras, without "
-        "any run the model for photographs that comes with the project)",
-    )
-    add_data_flags(parser, "what the model was trained on, as for all of these")
+    add_settings(parser, "data", default="what the model was trained on, as for all of these")
     parser.add_argument(
         "--split", choices=("train", "val"), default="val", help="default: %(default)s"
     )
@@ -51,9 +45,9 @@ def get_config(args, trained):
     """Makes the settings of the data to score on from those of the model and the flags."""
     config = trained
     if args.dataset and args.dataset != trained.dataset:
-        preset = PRESETS[args.dataset]
-        names = "dataset data train_list val_list val_fraction class_names classes".split()
-        config = dataclasses.replace(trained, **{name: getattr(preset, name) for name in names})
+        fields = [f.name for f in dataclasses.fields(trained) if f.metadata["group"] == "data"]
+        preset = {name: getattr(PRESETS[args.dataset], name) for name in (*fields, "class_names")}
+        config = dataclasses.replace(trained, **preset)
     config = with_flags(config, args)
     if config.names != trained.names:
         raise UserError(
@@ -84,10 +78,10 @@ def report_folder(weights):
 def main():
     """Evaluates."""
     args = get_args()
-    from core.prediction.model_file import find_weights, read_config
+    from core.prediction.model_file import find_weights, read_settings
 
     weights = find_weights(args.weights)
-    trained = read_config(weights)
+    trained, found = read_settings(weights)
     config = get_config(args, trained)
     tile = get_tile(args, config)
     output = check_folder(args.output or report_folder(weights))
@@ -98,13 +92,13 @@ def main():
     from core.prediction.model_file import load_model
     from core.sources.choose import open_dataset
 
-    model, _ = load_model(weights)
+    model, *_ = load_model(weights)
     # Another folder than the one that was split for training is scored as a whole.
     own = config.dataset != "folder" or config.data == trained.data
     split = args.split if own or config.val_list else None
-    dataset = open_dataset(config, split)
+    dataset = open_dataset(config, split, reading=found.masks)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
-    found = score(model, dataset, config, args.protocol, **options)
+    scored = score(model, dataset, config, args.protocol, **options)
     facts = {
         "protocol": args.protocol,
         "weights": str(weights),
@@ -115,8 +109,9 @@ def main():
         "tta": args.tta,
         "pictures": len(dataset.image_info),
     }
-    write_report(output, found, config, facts)
-    parts = (block(found.matrix), membranes(found), "", table(found.matrix, config.names))
+    write_report(output, scored, config.names, found.palette, facts)
+    matrix = scored.matrix
+    parts = (block(matrix), membranes(scored), "", table(matrix, config.names))
     print("\n".join(part for part in parts if part is not None))
     which = f"{facts['pictures']} pictures ({config.dataset}, {facts['split']})"
     print(f"{args.protocol} protocol, {which}, {weights}")

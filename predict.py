@@ -1,22 +1,10 @@
 """Segments pictures with a trained U-Net: python predict.py --help."""
 
-import argparse
 import sys
 
 from core.support import backend, errors
 from core.support.files import check_folder
-from core.support.flags import Parser, add_inference_flags
-
-
-def opacity(text):
-    """Parses a number from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number from 0 to 1")
-    return value
+from core.support.flags import Parser, add_inference_flags, number
 
 
 def get_args():
@@ -33,12 +21,6 @@ def get_args():
         help="default: a picture that the model can know",
     )
     parser.add_argument(
-        "--weights",
-        metavar="PATH",
-        help="a .keras file or a run's folder (default: the newest run's best.keras, without "
-        "any run the model for photographs that comes with the project)",
-    )
-    parser.add_argument(
         "--output", metavar="DIR", default="predictions", help="default: %(default)s"
     )
     add_inference_flags(parser)
@@ -49,7 +31,7 @@ def get_args():
     )
     parser.add_argument(
         "--alpha",
-        type=opacity,
+        type=number(lambda x: 0 <= x <= 1, "from 0 to 1"),
         metavar="X",
         default=0.5,
         help="opacity of the overlay (default: %(default)s)",
@@ -61,11 +43,11 @@ def main():
     """Predicts; returns the exit status."""
     args = get_args()
     from core.prediction.inputs import collect
-    from core.prediction.model_file import find_weights, load_model, read_config
+    from core.prediction.model_file import find_weights, load_model, read_settings
     from core.sources.sample import known_picture
 
     weights = find_weights(args.weights)
-    config = read_config(weights)  # refuses what is no model of ours before Keras is started
+    config, _ = read_settings(weights)  # refuses what is no model of ours before Keras is started
     sources = collect(args.inputs or [known_picture(config)], args.output)
     output = check_folder(args.output)
 
@@ -74,11 +56,12 @@ def main():
 
     from core.prediction.predict import predict_files
 
-    model, config = load_model(weights)
+    model, config, found = load_model(weights)
     failures = {}
     lines = predict_files(
         model,
         config,
+        found.palette,
         sources,
         output,
         tile=config.tile if args.tile is None else args.tile,

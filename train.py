@@ -3,40 +3,38 @@
 import importlib.util
 import sys
 
-from core.config import PRESETS, VOC_HOME
-from core.support import backend, errors
+from core.config import VOC_HOME
+from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
-from core.support.flags import Parser, add_data_flags
-from core.support.trainflags import add_training_flags, parse_group, training_config
-from core.support.watch import watched
+from core.support.flags import Parser, add_settings, training_config, whole_number
 
 
 def get_args():
     """Parses the command line; what is not given stays None and comes from the preset."""
     parser = Parser(
-        description="Trains a U-Net and writes the model, its curves and samples into a folder.",
-        epilog="Defaults are those of the data set's preset in core/config.py: "
-        + "; ".join(
-            f"{name}: size {c.size[0]} {c.size[1]}, filters {c.filters}, epochs {c.epochs}, batch "
-            f"size {c.batch_size}, lr {c.lr:g}"
-            for name, c in PRESETS.items()
-        )
-        + ".",
+        description="Trains a U-Net and writes the model, its curves and samples into a folder. "
+        "Defaults are those of the data set's preset."
     )
-    add_data_flags(parser, f"voc where {VOC_HOME} exists, else sample")
-    add_training_flags(parser)
-    parser.add_argument(
-        "--output", metavar="DIR", help="the run's folder (default: runs/<dataset>)"
+    add_settings(
+        parser, "data", "network", "training", default=f"voc where {VOC_HOME} exists, else sample"
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="start again, replacing the run in that folder"
+        "--num-classes",
+        type=whole_number(2, 255),
+        metavar="N",
+        help="how many classes own data has, background included; or name them by --class-names",
     )
-    parser.add_argument(
-        "--tensorboard",
-        action="store_true",
-        help="also write logs for TensorBoard, where that is installed, into the run's folder",
-    )
+    for flag, metavar, text in (
+        ("--output", "DIR", "the run's folder (default: runs/<dataset>)"),
+        ("--overwrite", None, "start again, replacing the run in that folder"),
+        ("--tensorboard", None, "also write logs for TensorBoard into the run's folder"),
+        ("--check-data", None, "instead of training: read every image and mask, and report"),
+        ("--summary", None, "instead of training: describe the network, its reach and its cost"),
+    ):
+        options = {"metavar": metavar} if metavar else {"action": "store_true"}
+        parser.add_argument(flag, help=text, **options)
+    processes.add_flags(parser)
     return parser.parse_args()
 
 
@@ -50,7 +48,7 @@ def main():
     args = get_args()
     config = training_config(args)
     folder = check_folder(args.output or f"runs/{config.dataset}")
-    group = parse_group(args)
+    group = processes.parse_group(args)
     if args.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
     if args.summary:
@@ -73,14 +71,11 @@ def main():
         return
     if config.dataset == "sample" and not args.dataset:
         say(f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample.")
-
     if group:
         say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
     backend.start(group)
     backend.import_tensorflow()
-    from core.support.processes import joined
-
-    with joined():
+    with processes.joined():
         run(args, config, folder, history)
 
 
@@ -89,15 +84,14 @@ def run(args, config, folder, history):
     from core.sources.check import check_data
     from core.sources.choose import open_both
     from core.training.checkpoint import policy_behind
-    from core.training.fit import complete, draw_samples, train
+    from core.training.fit import draw_samples, find_out, train
 
     dataset, validation = open_both(config, strict=not args.check_data)
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
-    if history:
-        config.policy = policy_behind(folder)
-    config = complete(config, dataset, pixels=dataset.check())
+    policy = policy_behind(folder) if history else None
+    found = find_out(config, dataset, dataset.check(), policy)
     validation.check()
     if dataset.stated:
         say(f"{dataset.stated} Masks are read as {dataset.reading}.")
@@ -105,13 +99,11 @@ def run(args, config, folder, history):
         f"{len(dataset.image_info)} pictures to train on, {len(validation.image_info)} to validate "
         f"with, {config.num_classes} classes: {', '.join(config.names)}."
     )
-    if config.weights:
-        named = zip(config.names, config.weights, strict=True)
-        say(
-            "Class weights:",
-            ", ".join(f"{n} {w:.4g}{'' if w else ' (no pixel)'}" for n, w in named),
-        )
-    say(f"Computing in {config.policy}.")
+    if found.class_weights:
+        named = zip(config.names, found.class_weights, strict=True)
+        shown = (f"{n} {w:.4g}{'' if w else ' (no pixel)'}" for n, w in named)
+        say("Class weights:", ", ".join(shown))
+    say(f"Computing in {found.policy}.")
     if history:
         say(
             f"Going on after epoch {len(history)} of {config.epochs}; from there the learning rate "
@@ -122,7 +114,7 @@ def run(args, config, folder, history):
         from keras.callbacks import TensorBoard
 
         callbacks.append(TensorBoard(folder / "tensorboard"))
-    history = train(config, dataset, validation, folder, history, callbacks)
+    history = train(config, found, dataset, validation, folder, history, callbacks)
     if not args.process_id:
         draw_samples(folder / "samples.png", folder / "best.keras", validation)
     print(describe_best(history, folder))
@@ -138,5 +130,4 @@ def describe_best(history, folder):
 
 
 if __name__ == "__main__":
-    with watched(several=any(arg.startswith("--coord") for arg in sys.argv)):
-        errors.run(main)
+    errors.run(main)

@@ -35,24 +35,24 @@ def get_args():
 def measure(args, batch_size):
     """Returns pictures per second from files and from memory, and the operations of a picture."""
     from core.sources.choose import open_dataset
+    from core.training.fit import Epochs
     from nets.summary import at_size, operations
 
-    config, model = prepared(
-        Config(
-            data=args.data,
-            filters=args.filters,
-            size=(args.side, args.side),
-            batch_size=batch_size,
-            workers=args.workers,
-            precision=args.precision,
-        )
+    config = Config(
+        data=args.data,
+        filters=args.filters,
+        size=(args.side, args.side),
+        batch_size=batch_size,
+        workers=args.workers,
+        precision=args.precision,
     )
+    model = prepared(config)
     dataset = open_dataset(config, "train", training=True)
     pictures = args.steps * batch_size
     dataset.image_info = (dataset.image_info * -(-pictures // len(dataset.image_info)))[:pictures]
 
     def fit(data):
-        model.fit(data, shuffle=False, verbose=0)
+        model.fit(data, shuffle=False, verbose=0, callbacks=[Epochs(dataset)])
 
     batch = constant(dataset[0], args.steps)
     seconds = in_turns({"files": lambda: fit(dataset), "memory": lambda: fit(batch)}, args.rounds)

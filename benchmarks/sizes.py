@@ -34,7 +34,8 @@ def get_args():
 def measure(side, filters, rounds):
     """Returns the seconds of a picture in training and in prediction."""
     batch = max(1, min(16, PIXELS // side**2))
-    config, model = prepared(Config(size=(side, side), filters=filters, batch_size=batch))
+    config = Config(size=(side, side), filters=filters, batch_size=batch)
+    model = prepared(config)
     images, masks = batch_of(config)
 
     def training():

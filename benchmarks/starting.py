@@ -1,7 +1,6 @@
 """How long the scripts take to start: python -m benchmarks.starting --help."""
 
 import argparse
-import dataclasses
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import in_turns, machine
-from core.config import PRESETS
+from core.config import PRESETS, Found
 from core.imaging.image import write_image
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
@@ -48,8 +47,9 @@ def write_model(folder):
     from core.prediction.model_file import save_model
     from core.training.fit import build
 
-    config = dataclasses.replace(PRESETS["sample"], palette=voc_palette()[:5].tolist())
-    save_model(build(config), folder / "model.keras", config)
+    config = PRESETS["sample"]
+    found = Found(palette=voc_palette()[:5].tolist())
+    save_model(build(config), folder / "model.keras", config, found)
     write_image(folder / "picture.png", np.zeros((128, 128, 3), np.uint8))
     return folder / "picture.png", "--weights", folder / "model.keras", "--output", folder / "out"
 

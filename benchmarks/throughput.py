@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import Row, in_turns, show
-from core.config import PRESETS, VOC_HOME, Config
+from core.config import PRESETS, VOC_HOME, Config, Found
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
 
@@ -54,7 +54,7 @@ def speed(args, weights, listing):
     from core.prediction.predict import predict_files
     from core.VOCdataset import VOCDataset
 
-    model, config = load_model(weights)
+    model, config, found = load_model(weights)
     dataset = VOCDataset(listing, root=args.data, workers=config.workers)
     count = len(dataset.image_info)
     images = np.stack([letterbox(dataset.read_image(i), config.size) for i in range(count)])
@@ -69,7 +69,9 @@ def speed(args, weights, listing):
         score(model, dataset, config, "voc", batch_size=args.batch_size)
 
     def predict():
-        for _ in predict_files(model, config, sources, output, batch_size=args.batch_size):
+        for _ in predict_files(
+            model, config, found.palette, sources, output, batch_size=args.batch_size
+        ):
             pass
 
     jobs = {"bare": bare, "evaluate": evaluate, "predict": predict}
@@ -109,14 +111,12 @@ def main():
     from core.prediction.model_file import save_model
     from core.training.fit import build
 
-    config = dataclasses.replace(
-        PRESETS["voc"], data=args.data, filters=args.filters, palette=voc_palette()[:21].tolist()
-    )
+    config = dataclasses.replace(PRESETS["voc"], data=args.data, filters=args.filters)
     print(f"VOC preset, {args.filters} filters, batch {args.batch_size}")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         weights = folder / "model.keras"
-        save_model(build(config), weights, config)
+        save_model(build(config), weights, config, Found(palette=voc_palette()[:21].tolist()))
         counts = (args.pictures // 10, args.pictures) if args.memory else (args.pictures,)
         lists = [write_list(args, folder, count) for count in counts]
         if args.memory:

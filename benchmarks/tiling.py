@@ -36,9 +36,7 @@ def main():
     from core.training.fit import build
     from nets.reach import geometry
 
-    config = dataclasses.replace(
-        PRESETS["isbi"], filters=args.filters, palette=((0, 0, 0), (255, 255, 255))
-    )
+    config = dataclasses.replace(PRESETS["isbi"], filters=args.filters)
     model = build(config)
     devices.fuse(model)
     model = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))

@@ -41,14 +41,13 @@ def get_args():
 
 
 def prepared(config):
-    """Returns the settings with the precision of this machine, and a network ready to train."""
+    """Returns a network that is ready to train, in the precision that suits this machine."""
     from core.support import devices
     from core.training.fit import build, prepare
 
-    config = dataclasses.replace(config, policy=devices.choose_policy(config.precision))
-    model = build(config)
+    model = build(config, devices.choose_policy(config.precision))
     prepare(model, config, steps=10_000)
-    return config, model
+    return model
 
 
 def constant(batch, steps):
@@ -60,7 +59,6 @@ def constant(batch, steps):
             return steps
 
         def __getitem__(self, index):
-            backend.keep_memory()  # as `Dataset` does
             return batch
 
     return Constant()
@@ -69,15 +67,16 @@ def constant(batch, steps):
 def feeding(args):
     """Returns the row of `fit` from files against `fit` on one batch."""
     from core.sources.choose import open_dataset
+    from core.training.fit import Epochs
 
     config = dataclasses.replace(PRESETS["voc"], data=args.data, filters=32, size=(256, 256))
-    config, model = prepared(config)
+    model = prepared(config)
     dataset = open_dataset(config, "train", training=True)
     dataset.image_info = dataset.image_info[: args.steps * config.batch_size]
     memory = constant(dataset[0], args.steps)
 
     def fit(data):
-        model.fit(data, shuffle=False, verbose=0)
+        model.fit(data, shuffle=False, verbose=0, callbacks=[Epochs(dataset)])
 
     jobs = {"files": lambda: fit(dataset), "memory": lambda: fit(memory)}
     seconds = in_turns(jobs, args.rounds)
@@ -96,7 +95,8 @@ def step(args):
     """Returns the row of a step here against one in PyTorch."""
     from core.support.devices import cpu_has_bfloat16
 
-    config, model = prepared(Config(filters=args.filters))
+    config = Config(filters=args.filters)
+    model = prepared(config)
     numbers = config.filters, config.num_classes, config.batch_size, *config.size
     half = int(cpu_has_bfloat16())
     command = [args.torch, Path(__file__).with_name("torch_step.py"), *numbers, half]
@@ -111,7 +111,7 @@ def step(args):
             print("PyTorch is not installed here, so that its step is left out (--torch PYTHON).")
             return None
         assert int(about[1]) == model.count_params(), "the networks differ"
-        print(f"policy {config.policy}; PyTorch {about[0]}")
+        print(f"policy {model.dtype_policy.name}; PyTorch {about[0]}")
 
         def theirs():
             print(file=other.stdin, flush=True)
@@ -133,7 +133,8 @@ def memory(filters):
     from nets.summary import at_size
 
     before = _most()
-    config, model = prepared(Config(filters=filters))
+    config = Config(filters=filters)
+    model = prepared(config)
     for _ in range(3):
         model.train_on_batch(*batch_of(config))
     taken = _most() - before

@@ -1,7 +1,10 @@
-"""Every setting with its default, and the presets of the three data sets."""
+"""Every setting once: its default, its help text and its flag; and the presets."""
 
 import dataclasses
 import json
+from functools import partial
+
+from nets.sizes import ARCHITECTURES, ENCODERS, NORMALIZATIONS, UPSAMPLINGS
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -14,125 +17,199 @@ SAMPLE_CLASSES = ("background", "plain", "speckled", "striped", "checked")
 IGNORE = 255  # the mask value that means "do not look here", from the reader to the report
 RUN_FILES = ("last.keras", "best.keras", "history.csv", "curves.png", "samples.png")
 REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
-PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see metrics.py
-LOSSES = ("crossentropy", "dice", "focal", "iou")  # and sums of them, see losses.py
-PIXEL_LOSSES = ("crossentropy", "focal")  # those that look at pixels, which weights are for
-OPTIMIZERS = ("adam", "sgd")
+PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see evaluation/metrics.py
+LOSSES = ("crossentropy", "dice", "focal", "iou")  # and sums of them, see training/losses.py
+PIXEL_LOSSES = ("crossentropy", "focal")  # the mean over pixels, which weights can be given to
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for if nothing else is said
+VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for by default
 ISBI_HOME = "data/isbi"
 ISBI_STACKS = ("train-volume.tif", "train-labels.tif")
 
 
+def _setting(group, default, help, choices=None):
+    """A field of `Config`: its default, its help text, and the group of its flag in `--help`."""
+    metadata = {"group": group, "help": help, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+_data, _network, _training = (partial(_setting, g) for g in ("data", "network", "training"))
+_preset = partial(_setting, None)  # has no flag, only presets set it
+
+
 @dataclasses.dataclass
 class Config:
-    """The settings of a run; the defaults are the reference's own, for PASCAL VOC."""
+    """What is asked for: the settings of a run.
 
-    # The data
-    dataset: str = "voc"  # voc, isbi, folder (own pictures) or sample
-    data: str | None = VOC_HOME  # None: the sample, drawn when it is needed
-    train_list: str | None = None  # None: ImageSets/SegmentationAug or Segmentation, see VOCdataset
-    val_list: str | None = None
-    val_fraction: float = 0.2  # share kept for validation of an isbi stack or a folder
-    class_names: tuple = VOC_CLASSES
-    classes: tuple = ()  # learn only these; every other class becomes "do not look here"
-    masks: str | None = None  # folder: ids, black-and-white or colours; train.py finds out
-    palette: tuple = ()  # a colour (red, green, blue) for each class; train.py fills it in
+    The defaults are those of the original project (https://github.com/verages/UNet-keras), which
+    this one follows, for PASCAL VOC. Messages and comments call it the reference. Each field makes
+    its flag and its line in `--help`, see `support/flags.py`.
+    """
 
-    # What the network sees
-    channels: int = 3
-    size: tuple = (320, 320)  # the canvas: a picture is fitted into this height and width
-    crop: tuple | None = None  # train on random windows of the canvas, of this height and width
-    repeats: int = 1  # how often an epoch visits each training picture
-    aug: bool = True
+    dataset: str = _data("voc", "which data set; it chooses the preset")
+    data: str | None = _data(
+        VOC_HOME,
+        "its folder. voc: it holds JPEGImages/; isbi: image/ and label/, or train-volume.tif and "
+        "train-labels.tif; own data: images/ and masks/",
+    )
+    train_list: str | None = _data(None, "list of the training images")
+    val_list: str | None = _data(
+        None,
+        "list of the validation images. Without lists, voc takes those of ImageSets/, own data "
+        "train.txt and val.txt",
+    )
+    val_fraction: float = _data(
+        0.2,
+        "share of the images that is kept for validation: the end of an isbi stack, or images of "
+        "own data drawn by the seed",
+    )
+    classes: tuple = _data(
+        (),
+        "learn only these classes of voc: they are numbered in this order after the background, "
+        "every other id becomes 255",
+    )
+    class_names: tuple = _training(VOC_CLASSES, "the classes of own data, background first")
 
-    # The network, see nets/unet.py and nets/sizes.py
-    filters: int = 64
-    architecture: str = "same"  # same, or paper: as the paper has it, and with its augmentation
-    normalization: str = "none"  # none, batch or group
-    upsampling: str | None = None  # nearest or transpose; None: as the architecture has it
-    encoder: str = "none"  # a known network as the way down
-    encoder_weights: str = "none"  # what it begins with: none, imagenet or a file
-    dropout: float = 0.5
-    l2: float = 5e-4
+    channels: int = _preset(3, "3 for colour, 1 for grey")
+    size: tuple = _training(
+        (320, 320),
+        "the canvas that an image is fitted into; multiples of 16, with most encoders of 32",
+    )
+    crop: tuple | None = _preset(None, "train on random crops of this height and width")
+    repeats: int = _preset(1, "how often an epoch visits each training image")
+    aug: bool = _training(True, "train without augmentation")
 
-    # The training
-    loss: str = "crossentropy"  # one of LOSSES, or a sum of them
-    class_weights: str = "none"  # none, or balanced: a class's pixels weigh more if it is rare
-    weights: tuple = ()  # what that comes to for each class; train.py fills it in
-    border_weight: bool = False  # whether background between objects weighs more, see borders.py
-    ignored_as_background: bool = False  # whether 255 is learnt as background, padding among it
-    precision: str = "auto"  # float32; bfloat16 or float16 for mixed precision; auto
-    policy: str = ""  # the Keras dtype policy that this comes to; train.py fills it in
-    epochs: int = 100
-    patience: int | None = None  # stop after so many epochs without a better one
-    batch_size: int = 4
-    optimizer: str = "adam"  # adam, or sgd with the paper's momentum of 0.99
-    lr: float = 1e-4  # peak, reached after the warm-up
-    lr_floor: float = 1e-6  # at the first and at the last step
-    warmup: float = 0.1  # share of all steps
-    freeze_encoder: int = 0  # epochs in which the encoder's weights stay as they began
-    encoder_lr_factor: float = 0.1  # its share of the learning rate, if its weights are pretrained
-    seed: int = 0
-    workers: int = 2  # threads that read and augment pictures
+    filters: int = _network(64, "filters of the first level")
+    architecture: str = _network(
+        "same",
+        "same: convolutions with padding; paper: without, and with the U-Net paper's 64 filters, "
+        "no normalization, a lr of 1e-4 and, on isbi, its augmentation",
+        ARCHITECTURES,
+    )
+    normalization: str = _network("none", "after each convolution", NORMALIZATIONS)
+    upsampling: str | None = _network(
+        None,
+        "nearest neighbours and a 2x2 convolution, or a transposed convolution (default: nearest, "
+        "with --architecture paper transpose)",
+        UPSAMPLINGS,
+    )
+    encoder: str = _network(
+        "none", "a known network in place of the U-Net's own encoder", ("none", *ENCODERS)
+    )
+    encoder_weights: str = _network(
+        "none",
+        "what the encoder starts from: none, imagenet, or a FILE of Keras weights of that network "
+        "without its top",
+    )
+    freeze_encoder: int = _network(0, "keep pretrained weights fixed for the first N epochs")
+    encoder_lr_factor: float = _network(
+        0.1, "learning rate of pretrained weights, as a share of the others'"
+    )
+    dropout: float = _preset(0.5, "share of the features that are dropped")
+    l2: float = _preset(5e-4, "L2 penalty on kernels")
+
+    loss: str = _training("crossentropy", f"{', '.join(LOSSES)}, or a sum of them")
+    class_weights: str = _training(
+        "none",
+        "balanced: the rarer a class is, the more its pixels weigh in crossentropy and focal",
+        ("none", "balanced"),
+    )
+    border_weight: bool = _training(
+        False, "let background between objects that almost touch weigh more"
+    )
+    ignored_as_background: bool = _training(
+        False, "learn 255 and padding as background, as the reference did; to compare"
+    )
+    precision: str = _training(
+        "auto",
+        "of the computation; bfloat16 and float16 mean mixed precision, auto the fastest that the "
+        "processor has in hardware",
+        PRECISIONS,
+    )
+    epochs: int = _training(100, "how many epochs")
+    patience: int | None = _training(None, "stop after N epochs without a better one")
+    batch_size: int = _training(4, "images in a batch")
+    optimizer: str = _training("adam", "sgd has a momentum of 0.99", ("adam", "sgd"))
+    lr: float = _training(1e-4, "highest learning rate")
+    lr_floor: float = _preset(1e-6, "learning rate of the first and the last step")
+    warmup: float = _preset(0.1, "share of the steps in which the learning rate rises")
+    seed: int = _training(0, "of everything that is drawn at random")
+    workers: int = _training(2, "threads that prepare images")
 
     @property
-    def names(self):
+    def names(self) -> tuple:
         """The names of the classes that the model tells apart, in the order of their ids."""
-        if self.classes:
-            return (self.class_names[0], *self.classes)
-        return self.class_names
+        return (self.class_names[0], *self.classes) if self.classes else self.class_names
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         """The number of classes that the model tells apart, background included."""
         return len(self.names)
 
     @property
-    def tile(self):
-        """Whether the model was trained at the pictures' own resolution, and so looks at tiles."""
+    def tile(self) -> bool:
+        """Whether the model was trained at the images' own resolution, and so predicts by tiles."""
         return self.crop is not None
 
     @property
-    def upright(self):
-        """Whether training shows pictures one way up only, as photographs are; else in all ways."""
+    def upright(self) -> bool:
+        """Whether the data has an up and a down, as photographs have."""
         return self.dataset in ("voc", "folder")
 
-    def check(self):
-        """Makes sure that a model can be used with these settings, wherever they come from.
 
-        Raises:
-            ValueError: if not.
-        """
-        whole = (*self.size, *(self.crop or ()), self.filters)
-        if not (
-            all(isinstance(number, int) and number > 0 for number in whole)
-            and len(self.size) == 2
-            and self.channels in (1, 3)
-            and all(isinstance(name, str) for name in self.names)
-            and all(len(colour) == 3 and max(colour) < 256 for colour in self.palette)
-            and len(self.palette) >= len(self.names)
-        ):
-            raise ValueError("these are no settings of a model")
+@dataclasses.dataclass
+class Found:
+    """What came of it: what data and machine said. It is kept with the model.
 
-    def to_json(self):
-        """Returns the settings as JSON text."""
-        return json.dumps(dataclasses.asdict(self), indent=2)
+    Attributes:
+        masks: what the values of masks mean: ids, black-and-white or colours.
+        palette: red, green and blue of each class.
+        class_weights: each class's weight in the loss; empty: all are 1.
+        policy: the Keras dtype policy that training computed with.
+    """
 
-    @classmethod
-    def from_json(cls, text):
-        """Makes a Config of `to_json`'s text; unknown settings are left out."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        values = {name: value for name, value in json.loads(text).items() if name in known}
-        return cls(**{name: _tuples(value) for name, value in values.items()})
+    masks: str = "ids"
+    palette: tuple = ()
+    class_weights: tuple = ()
+    policy: str = "float32"
 
 
-# What --architecture paper changes of a preset: the paper's width and dropout, and no
-# normalization, without which the presets' learning rates are too large.
-PAPER = {"filters": 64, "normalization": "none", "dropout": 0.5, "lr": 1e-4}
+def to_json(config: Config, found: Found) -> str:
+    """Returns the settings as JSON text."""
+    return json.dumps({**dataclasses.asdict(config), "found": dataclasses.asdict(found)}, indent=2)
 
 
-def loss_terms(text):
+def from_json(text: str) -> tuple[Config, Found]:
+    """Reads `to_json`'s text; unknown settings are left out.
+
+    Raises:
+        ValueError, TypeError, AttributeError: if these are no settings that a model can have.
+    """
+    values = json.loads(text)
+    # Files of version 0.1 had what was found beside what was asked, and class weights as `weights`.
+    found = values.get("found") or {**values, "class_weights": values.get("weights", ())}
+    config, found = (
+        cls(**{f.name: _tuples(part[f.name]) for f in dataclasses.fields(cls) if f.name in part})
+        for cls, part in ((Config, values), (Found, found))
+    )
+    whole = (*config.size, *(config.crop or ()), config.filters)
+    if not (
+        all(isinstance(number, int) and number > 0 for number in whole)
+        and len(config.size) == 2
+        and config.channels in (1, 3)
+        and all(isinstance(name, str) for name in config.names)
+        and all(len(colour) == 3 and max(colour) < 256 for colour in found.palette)
+        and len(found.palette) >= len(config.names)
+    ):
+        raise ValueError("no settings of a model")
+    return config, found
+
+
+def _tuples(value):
+    """JSON's lists back to tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def loss_terms(text: str) -> tuple:
     """Returns the names in a loss such as `crossentropy+dice`.
 
     Raises:
@@ -147,53 +224,20 @@ def loss_terms(text):
     return terms
 
 
-def _tuples(value):
-    """JSON's lists back to tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+# What --architecture paper changes of a preset: without normalization, the presets' learning rates
+# are too high.
+PAPER = {"filters": 64, "normalization": "none", "dropout": 0.5, "lr": 1e-4}
 
-
-PRESETS = {
-    "voc": Config(normalization="batch", lr=1e-3),
-    "isbi": Config(
-        dataset="isbi",
-        data=ISBI_HOME,
-        class_names=ISBI_CLASSES,
-        channels=1,
-        size=(512, 512),
-        crop=(256, 256),
-        repeats=8,
-        filters=16,
-        normalization="batch",
-        dropout=0.0,
-        l2=1e-5,
-        epochs=120,
-        lr=2e-3,
-    ),
-    "folder": Config(
-        dataset="folder",
-        data=None,
-        class_names=(),
-        size=(256, 256),
-        filters=16,
-        normalization="batch",
-        dropout=0.0,
-        l2=1e-5,
-        epochs=60,
-        lr=2e-3,
-        lr_floor=1e-5,
-    ),
-    "sample": Config(
-        dataset="sample",
-        data=None,
-        class_names=SAMPLE_CLASSES,
-        size=(128, 128),
-        filters=8,
-        normalization="batch",
-        dropout=0.0,
-        l2=1e-5,
-        epochs=14,
-        batch_size=8,
-        lr=1e-2,
-        lr_floor=1e-4,
-    ),
+PRESETS = {"voc": Config(normalization="batch", lr=1e-3)}
+_SMALL = dataclasses.replace(PRESETS["voc"], dropout=0.0, l2=1e-5, filters=16, lr=2e-3)
+PRESETS |= {
+    name: dataclasses.replace(_SMALL, dataset=name, **settings)
+    for name, settings in {
+        "isbi": {"data": ISBI_HOME, "class_names": ISBI_CLASSES, "channels": 1}
+        | {"size": (512, 512), "crop": (256, 256), "repeats": 8, "epochs": 120},
+        "folder": {"data": None, "class_names": ()}
+        | {"size": (256, 256), "epochs": 60, "lr_floor": 1e-5},
+        "sample": {"data": None, "class_names": SAMPLE_CLASSES, "size": (128, 128), "filters": 8}
+        | {"epochs": 14, "batch_size": 8, "lr": 1e-2, "lr_floor": 1e-4},
+    }.items()
 }

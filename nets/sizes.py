@@ -74,3 +74,34 @@ def check_size(height, width, architecture="same", encoder=None):
             f"A picture of {height}x{width} cannot be halved {halvings(encoder)} times: height and "
             f"width must be {rule}. For {side} take {near}."
         )
+
+
+def check_network(
+    size=(None, None),
+    architecture="same",
+    encoder=None,
+    encoder_weights=None,
+    normalization="none",
+    upsampling=None,
+):
+    """Makes sure that the parts of a network go together; the arguments are those of `UNet`.
+
+    Raises:
+        ValueError: if they do not.
+    """
+    for what, value, known in (
+        ("architecture", architecture, ARCHITECTURES),
+        ("encoder", encoder, (None, *ENCODERS)),
+        ("normalization", normalization, NORMALIZATIONS),
+        ("upsampling", upsampling, (None, *UPSAMPLINGS)),
+    ):
+        if value not in known:
+            raise ValueError(f"{what} must be one of {known}, got {value!r}.")
+    if architecture == "paper" and (encoder or upsampling == "nearest"):
+        raise ValueError(
+            "architecture paper has its own encoder and upsampling: it goes with neither encoder "
+            "nor upsampling nearest."
+        )
+    if encoder_weights and not encoder:
+        raise ValueError(f"encoder_weights {encoder_weights} needs an encoder.")
+    check_size(*size, architecture, encoder)

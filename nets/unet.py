@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from nets.encoders import encode
-from nets.sizes import ARCHITECTURES, DEPTH, ENCODERS, NORMALIZATIONS, UPSAMPLINGS, check_size, crop
+from nets.sizes import DEPTH, check_network, crop
 
 
 def UNet(
@@ -67,11 +67,12 @@ def UNet(
         ValueError: if a size, a number, a combination or the encoder's weights are impossible.
         OSError: if the encoder's weights are not there and cannot be downloaded.
     """
+    _check_numbers(input_shape, num_classes, filters)
+    check_network(
+        input_shape[:2], architecture, encoder, encoder_weights, normalization, upsampling
+    )
     unpadded = architecture == "paper"
     upsampling = upsampling or ("transpose" if unpadded else "nearest")
-    _check_numbers(input_shape, num_classes, filters)
-    _check_names(architecture, encoder, encoder_weights, normalization, upsampling)
-    check_size(*input_shape[:2], architecture, encoder)
     blocks = _Blocks(normalization, upsampling, "valid" if unpadded else "same", l2)
 
     inputs = keras.Input(input_shape, name="picture")
@@ -182,21 +183,3 @@ def _check_numbers(input_shape, num_classes, filters):
         )
     if filters < 1:
         raise ValueError(f"filters must be at least 1, got {filters}.")
-
-
-def _check_names(architecture, encoder, encoder_weights, normalization, upsampling):
-    for what, value, known in (
-        ("architecture", architecture, ARCHITECTURES),
-        ("encoder", encoder, (None, *ENCODERS)),
-        ("normalization", normalization, NORMALIZATIONS),
-        ("upsampling", upsampling, UPSAMPLINGS),
-    ):
-        if value not in known:
-            raise ValueError(f"{what} must be one of {known}, got {value!r}.")
-    if architecture == "paper" and (encoder or upsampling == "nearest"):
-        raise ValueError(
-            "The paper's network has its own way down and its own up-convolution: "
-            'architecture="paper" goes with neither an encoder nor upsampling="nearest".'
-        )
-    if encoder_weights and not encoder:
-        raise ValueError(f"encoder_weights={encoder_weights!r} needs an encoder.")

@@ -1,6 +1,5 @@
 """Fixtures: tiny data sets, and the scripts called in this process."""
 
-import dataclasses
 import importlib
 import sys
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.config import Config
+from core.config import Config, Found
 from core.imaging.draw import voc_palette
 from core.prediction.model_file import save_model
 from core.support import backend, errors
@@ -89,9 +88,9 @@ def grey_model(greys=GREYS, channels=3):
 
 def save_grey_model(path, **settings):
     """Saves it with settings of a canvas of 48x48 and returns them."""
-    config = Config(class_names=NAMES, size=(48, 48), palette=((0, 0, 0), (200, 0, 0), (0, 200, 0)))
-    config = dataclasses.replace(config, **settings)
-    save_model(grey_model(channels=config.channels), path, config)
+    config = Config(**{"class_names": NAMES, "size": (48, 48), **settings})
+    found = Found(palette=((0, 0, 0), (200, 0, 0), (0, 200, 0)))
+    save_model(grey_model(channels=config.channels), path, config, found)
     return config
 
 

@@ -1,18 +1,15 @@
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from conftest import write_isbi, write_voc
-from PIL import Image
+from scipy.ndimage import distance_transform_edt, label
 
 from core.dataset import Dataset
-from core.imaging import augment, borders
-from core.imaging.borders import border_weights, cached_border_weights
+from core.imaging import augment
+from core.imaging.borders import border_weights
 from core.ISBIdataset import ISBIDataset
 from core.sources.choose import SampleDataset
-from core.support.errors import UserError
-from core.support.files import cache_folder
 from core.support.threads import mapped
+from core.training.losses import SegmentationLoss
 
 
 def objects(mask):
@@ -115,68 +112,26 @@ def test_noise_by_the_formula():
     assert_is_the_formula(mask)
 
 
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache/datasets/borders"
+def test_a_large_mask_as_scipy_s_distances_say():
+    rng = np.random.default_rng(3)
+    mask = np.zeros((200, 150), np.uint8)
+    for _ in range(30):
+        y, x = rng.integers(0, 190), rng.integers(0, 140)
+        mask[y : y + rng.integers(2, 14), x : x + rng.integers(2, 14)] = rng.choice([1, 2, 255])
+    assert_is_scipy_s(mask, border_weights(mask))
 
 
-def refuse(*_):
-    raise AssertionError("computed again")
-
-
-def test_levels_are_computed_once(empty_cache, monkeypatch):
-    levels = cached_border_weights(CELLS)
-    assert levels.dtype == np.uint8
-    np.testing.assert_allclose(levels * (10 / 255), formula(CELLS), atol=0.5 * 10 / 255 + 1e-6)
-    assert empty_cache == cache_folder("borders")
-    assert [path.suffix for path in empty_cache.iterdir()] == [".png"]
-    cached_border_weights(CELLS.T)
-    cached_border_weights(CELLS.reshape(9, 6))  # the same bytes
-    assert len(list(empty_cache.iterdir())) == 3
-    monkeypatch.setattr(borders, "border_weights", refuse)
-    np.testing.assert_array_equal(cached_border_weights(CELLS.copy()), levels)
-    monkeypatch.setattr(borders, "SIGMA", 6)
-    with pytest.raises(AssertionError, match="computed again"):
-        cached_border_weights(CELLS)
-
-
-def cut(path):
-    path.write_bytes(path.read_bytes()[:-30])
-
-
-def empty(path):
-    path.write_bytes(b"")
-
-
-def of_another_size(path):
-    Image.new("L", (4, 4)).save(path)
-
-
-@pytest.mark.parametrize("damage", [cut, empty, of_another_size])
-def test_a_damaged_file_is_made_anew(empty_cache, damage):
-    levels = cached_border_weights(CELLS)
-    (path,) = empty_cache.iterdir()
-    whole = path.read_bytes()
-    damage(path)
-    np.testing.assert_array_equal(cached_border_weights(CELLS), levels)
-    assert path.read_bytes() == whole and list(empty_cache.iterdir()) == [path]
-
-
-def test_threads_may_meet_at_one_mask(empty_cache):
-    masks = [np.roll(CELLS, shift, axis=1) for shift in range(6)]
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(cached_border_weights, masks * 8))
-    for mask, levels in zip(masks * 8, found, strict=True):
-        np.testing.assert_array_equal(levels, np.rint(border_weights(mask) * 25.5))
-    assert len(list(empty_cache.iterdir())) == 6
-
-
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="file.datasets.borders.*KERAS_HOME"):
-        cached_border_weights(CELLS)
+def assert_is_scipy_s(mask, weights):
+    """The equation with the distances to each object, of another library."""
+    distances = []
+    for class_id in np.setdiff1d(mask, (0, 255)):
+        regions, count = label(mask == class_id)
+        distances += [distance_transform_edt(regions != i) for i in range(1, count + 1)]
+    expected = np.zeros(mask.shape)
+    if len(distances) > 1:
+        d1, d2 = np.sort(distances, axis=0)[:2]
+        expected = np.where(mask == 0, 10 * np.exp(-((d1 + d2) ** 2) / 50), 0)
+    np.testing.assert_allclose(weights, expected, atol=1e-6)
 
 
 class Tilted(Dataset):
@@ -186,28 +141,22 @@ class Tilted(Dataset):
         return augment.translate(np.rot90(image), np.rot90(mask), rng)
 
 
-class Narrowed(Dataset):
-    """A user's own augmentation that makes bytes of masks."""
-
-    def augment(self, image, mask, rng):
-        return image, mask.astype(np.uint8)
-
-
 def photographs(tmp_path, kind, border_weight=True):
     lists = write_voc(tmp_path / "voc", size=(60, 48)) / "ImageSets/Segmentation/train.txt"
-    source = SampleDataset(lists, batch_size=2, num_classes=3)
-    data = source if kind is SampleDataset else kind(num_classes=3)
-    data.batch_size, data.image_info, data.target_size = 2, source.image_info, (64, 40)
-    data.aug, data.repeats, data.border_weight = True, 4, border_weight
+    options = {"repeats": 4, "border_weight": border_weight}
+    source = SampleDataset(lists, 2, (64, 40), 3, True, **options)
+    if kind is SampleDataset:
+        return source
+    data = kind((64, 40), 3, **options)
+    data.batch_size, data.image_info, data.aug = 2, source.image_info, True
     return data
 
 
 def slices(tmp_path, kind, border_weight=True):
     if not (tmp_path / "isbi").exists():
         write_isbi(tmp_path / "isbi", size=64)
-    data = kind(tmp_path / "isbi", 2, (64, 64), aug=True, crop=(48, 40), repeats=4)
-    data.border_weight = border_weight
-    return data
+    options = {"crop": (48, 40), "repeats": 4, "border_weight": border_weight}
+    return kind(tmp_path / "isbi", 2, (64, 64), aug=True, **options)
 
 
 KINDS = [(photographs, kind) for kind in (SampleDataset, Dataset, Tilted)]
@@ -215,47 +164,40 @@ KINDS.append((slices, ISBIDataset))
 
 
 @pytest.mark.parametrize(("make", "kind"), KINDS)
-def test_weights_follow_the_mask(tmp_path, monkeypatch, make, kind):
-    """With a level that is made of the id, each pixel must have its own id's afterwards."""
-    levels = np.append(np.uint8([251, 8, 130]), np.zeros(253, np.uint8))
-    monkeypatch.setattr(borders, "cached_border_weights", lambda mask: levels[mask])
+def test_weights_are_those_of_the_augmented_mask(tmp_path, make, kind):
     data, plain = make(tmp_path, kind), make(tmp_path, kind, border_weight=False)
-    seen = set()
+    seen, largest = set(), 0
     for batch in range(len(data)):
         images, masks, weights = data[batch]
         assert masks.dtype == np.uint8 and weights.dtype == np.float32
         assert weights.shape == masks.shape
-        expected = np.where(masks == 255, 0, 1 + levels[masks] * (10 / 255))
-        np.testing.assert_allclose(weights, expected, rtol=1e-6)
+        assert (weights[masks == 255] == 0).all()
+        for mask, found in zip(masks, weights, strict=True):
+            assert_is_scipy_s(mask, np.where(mask == 255, 0, found - 1))
         for with_weights, without in zip((images, masks), plain[batch], strict=True):
             np.testing.assert_array_equal(with_weights, without)
         seen |= set(np.unique(masks))
-    assert {0, 1, 255} <= seen
-
-
-def test_a_mask_that_lost_its_weights_is_refused(tmp_path):
-    with pytest.raises(UserError, match="type uint8.*uint16"):
-        photographs(tmp_path, Narrowed)[0]
+        largest = max(largest, weights.max())
+    assert {0, 1, 255} <= seen and (largest > 1) == (make is photographs)  # slices have one cell
 
 
 @pytest.mark.parametrize("make", [photographs, slices])
-def test_batches_do_not_depend_on_threads(tmp_path, empty_cache, make):
+def test_batches_do_not_depend_on_threads(tmp_path, make):
     kind = SampleDataset if make is photographs else ISBIDataset
     data = make(tmp_path, kind)
     threads = list(mapped(data.__getitem__, range(len(data)), 8, 4))
-    assert list(empty_cache.iterdir())
     for batch, found in enumerate(threads):
         for ours, theirs in zip(data[batch], found, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
 class Row(Dataset):
-    """One picture; its mask has two objects, a gap of one pixel, and something unknown."""
+    """One image; its mask has two objects, a gap of one pixel, and something unknown."""
 
     MASK = np.uint8([[1, 1, 0, 2, 255, 0]])
 
-    def __init__(self):
-        super().__init__(self.MASK.shape, 3)
+    def __init__(self, **options):
+        super().__init__(self.MASK.shape, 3, **options)
         self.image_info = [{}]
 
     def load(self, index):
@@ -263,32 +205,19 @@ class Row(Dataset):
 
 
 def test_sums_by_hand():
-    data = Row()
-    assert len(data[0]) == 2
-    data.border_weight = True
-    # e^(-2^2 / 50) and, beyond the second object, e^(-(2 + 4)^2 / 50), in steps of 1/255
-    near, far = round(0.9231163 * 255) * 10 / 255, round(0.4867523 * 255) * 10 / 255
-    _, masks, weights = data[0]
-    np.testing.assert_array_equal(masks[0], data.MASK)
+    assert len(Row()[0]) == 2
+    # e^(-2^2 / 50) and, beyond the second object, e^(-(2 + 4)^2 / 50)
+    near, far = 9.231163, 4.867523
+    _, masks, weights = Row(border_weight=True)[0]
+    np.testing.assert_array_equal(masks[0], Row.MASK)
     np.testing.assert_allclose(weights[0], [[1, 1, 1 + near, 1, 0, 1 + far]], rtol=1e-6)
-    data.class_weights = (0.5, 2.0, 4.0)
-    expected = [[2, 2, 0.5 + near, 4, 0, 0.5 + far]]
-    np.testing.assert_allclose(data[0][2][0], expected, rtol=1e-6)
-    data.border_weight = False
-    np.testing.assert_array_equal(data[0][2][0], [[2, 2, 0.5, 4, 0, 0.5]])
-
-
-def test_wide_masks_move_as_narrow_ones():
-    """Nearest neighbour throughout, and 255 where nothing is: id 255, level 0."""
-    rng = np.random.default_rng(0)
-    mask = rng.integers(0, 4, (50, 60), np.uint8)
-    image = rng.integers(0, 256, (50, 60, 3), np.uint8)
-    wide = mask | np.uint16([7, 100, 200, 255])[mask] << 8
-    for change in (augment.photograph, augment.microscopy, augment.elastic, augment.translate):
-        for seed in range(20):
-            _, narrow = change(image, mask, np.random.default_rng(seed))
-            _, moved = change(image, wide, np.random.default_rng(seed))
-            assert moved.dtype == np.uint16
-            np.testing.assert_array_equal(moved & 255, narrow)
-            levels = np.append(np.uint16([7, 100, 200, 255]), np.zeros(252, np.uint16))[narrow]
-            np.testing.assert_array_equal(moved >> 8, levels)
+    # With class weights, the loss adds the border weight to that of the class.
+    logits = np.zeros((1, 1, 6, 3), np.float32)
+    for class_weights, given, expected in (
+        ((), None, [1, 1, 1, 1, 1]),
+        ((), weights, [1, 1, 1 + near, 1, 1 + far]),
+        ((0.5, 2.0, 4.0), weights, [2, 2, 0.5 + near, 4, 0.5 + far]),
+        ((0.5, 2.0, 4.0), None, [2, 2, 0.5, 4, 0.5]),
+    ):
+        loss = SegmentationLoss("crossentropy", class_weights)(masks, logits, given)
+        assert float(loss) == pytest.approx(np.mean(expected) * np.log(3), rel=1e-5)

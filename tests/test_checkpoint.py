@@ -20,7 +20,7 @@ from conftest import small_network
 
 import core.training.fit
 import core.training.run_folder
-from core.config import Config
+from core.config import Config, Found
 from core.imaging.draw import voc_palette
 from core.support.errors import UserError
 from core.training.checkpoint import epochs_behind, finished
@@ -30,7 +30,6 @@ from core.VOCdataset import VOCDataset
 ROOT = Path(__file__).parent.parent
 CONFIG = Config(
     class_names=("background", "a", "b"),
-    palette=tuple(map(tuple, voc_palette()[:3].tolist())),
     size=(32, 32),
     filters=2,
     epochs=4,
@@ -38,6 +37,8 @@ CONFIG = Config(
     normalization="batch",
     lr=1e-2,
 )
+
+FOUND = Found(palette=tuple(map(tuple, voc_palette()[:3].tolist())))
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def run(voc):
         validation = VOCDataset(lists / "val.txt", **options)
         if history is None:
             history = epochs_behind(config, folder)
-        return train(config, data, validation, folder, history)
+        return train(config, FOUND, data, validation, folder, history)
 
     return go
 
@@ -95,10 +96,10 @@ def test_a_run_goes_on_to_the_same_result(run, tmp_path, monkeypatch):
     run(tmp_path / "whole")
     save = core.training.run_folder.save_checkpoint
 
-    def stop(model, path, config, history):
+    def stop(model, path, config, found, history):
         if len(history) == 3:
             raise KeyboardInterrupt
-        save(model, path, config, history)
+        save(model, path, config, found, history)
 
     monkeypatch.setattr(core.training.run_folder, "save_checkpoint", stop)
     with pytest.raises(KeyboardInterrupt):

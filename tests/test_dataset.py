@@ -14,6 +14,7 @@ from core.config import PRESETS
 from core.dataset import Dataset
 from core.imaging.image import read_mask
 from core.support.errors import UserError
+from core.training.fit import Epochs
 from core.training.losses import SegmentationLoss
 from core.VOCdataset import VOCDataset
 from nets.reach import Geometry
@@ -68,7 +69,7 @@ def test_randomness_depends_on_seed_epoch_and_picture_alone(voc):
     later = dataset(voc, aug=True, seed=1)
     later.on_epoch_end()
     resumed = dataset(voc, aug=True, seed=1)
-    resumed.epoch = 1
+    resumed.begin_epoch(1)
     assert (everything(later)[0] != first[0]).any()
     np.testing.assert_array_equal(everything(later)[0], everything(resumed)[0])
 
@@ -88,8 +89,22 @@ def test_fit_gets_no_new_memory_for_each_picture(voc):
                 [np.ones(2**20, np.uint8) for _ in range(40)]
             faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
 
-    model.fit(dataset(voc, workers=1), epochs=2, shuffle=False, verbose=0, callbacks=[Reading()])
+    data = dataset(voc, workers=1)
+    model.fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[Epochs(data), Reading()])
     assert len(faults) == 4 and faults[-1] < 40 * 2**20 / 4096
+
+
+def test_the_order_of_an_epoch_is_drawn_once(voc, monkeypatch):
+    """A permutation for every batch would let an epoch's cost grow with the square of its size."""
+    draw, drawn = np.random.default_rng, []
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: drawn.append(seed) or draw(seed))
+    data = dataset(voc, aug=True, repeats=2, batch_size=1)
+    for batch in range(len(data)):
+        data[batch]
+    assert drawn.count((0, 0)) == 1 and len(drawn) == 1 + len(data)
+    data.on_epoch_end()
+    data[0], data[1]
+    assert drawn.count((0, 1)) == 1
 
 
 def test_the_order_is_new_in_every_epoch_and_whole(voc):
@@ -234,7 +249,7 @@ def test_check_names_what_is_wrong(voc, damage):
 
 def remove_picture(voc):
     (voc / "JPEGImages/picture3.jpg").unlink()
-    return "picture3.jpg: there is no such picture, but .*train.txt lists 'picture3'"
+    return "picture3.jpg: there is no such image, but .*train.txt lists 'picture3'"
 
 
 def remove_mask(voc):
@@ -279,9 +294,8 @@ def test_letterboxed_padding_is_ignored(voc):
 
 def test_processes_share_each_batch(voc):
     whole = VOCDataset(voc / "ImageSets/Segmentation/train.txt", 3, (32, 48), 3)
-    parts = [VOCDataset(voc / "ImageSets/Segmentation/train.txt", 3, (32, 48), 3) for _ in range(2)]
-    for index, part in enumerate(parts):
-        part.part, part.multiple = (index, 2), 2
+    listing = voc / "ImageSets/Segmentation/train.txt"
+    parts = [VOCDataset(listing, 3, (32, 48), 3, part=(i, 2), multiple=2) for i in range(2)]
     images, masks = whole[0]  # three pictures, and one to fill up
     for a, b in zip(parts[0][0], (images[[0, 2]], masks[[0, 2]]), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -294,48 +308,38 @@ def test_processes_share_each_batch(voc):
 
 def test_what_is_ignored_may_be_learnt_as_background(voc):
     """Void, padding and other classes; but not what only fills up a batch."""
-    usual, reference = dataset(voc, num_classes=3), dataset(voc, num_classes=3)
-    for data in (usual, reference):
-        data.multiple = 4
-    reference.ignored_as_background = True
-    images, masks = usual[0]
+    usual, reference = (
+        dataset(voc, num_classes=3, multiple=4, border_weight=True, ignored_as_background=learnt)
+        for learnt in (False, True)
+    )
+    images, masks, weights = usual[0]
     assert (masks[:3] == 255).any()
     wanted = np.where(masks == 255, 0, masks)
     wanted[3] = 255
-    for given, expected in zip(reference[0], (images, wanted), strict=True):
+    for given, expected in zip(reference[0], (images, wanted), strict=False):
         np.testing.assert_array_equal(given, expected)
-
-    reference.class_weights = (2.0, 3.0, 5.0)
-    reference.border_weight = True
-    usual.border_weight = True
-    _, ids, weights = reference[0]
-    border = usual[0][2] - (usual[0][1] != 255)
-    np.testing.assert_array_equal(ids, wanted)
-    expected = np.array([2, 3, 5], np.float32)[wanted[:3]] + border[:3]
-    np.testing.assert_allclose(weights[:3], expected, atol=1e-6)
-    assert not weights[3].any()
+    expected = np.where(masks == 255, 1, weights)  # no border where masks leave it open
+    np.testing.assert_allclose(reference[0][2][:3], expected[:3], atol=1e-6)
+    assert not reference[0][2][3].any()
 
 
 def test_samples_of_a_network_that_answers_for_less_than_it_sees(voc):
     """The same windows; inside its surroundings the picture is what it was without them."""
     plain = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20)
-    wide = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20)
-    wide.geometry = Geometry(grid=16, radius=94, border=92)
+    needs = {"surroundings": Geometry(grid=16, radius=94, border=92)}
+    wide = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20, **needs)
     (images, masks), (wide_images, wide_masks) = plain[0], wide[0]
     assert wide_images.shape == (20, 204, 204, 3) and wide_masks.shape == (20, 20, 20)
     np.testing.assert_array_equal(wide_images[:, 92:108, 92:112], images)
     np.testing.assert_array_equal(wide_masks[:, :16], masks)
     assert (wide_masks[:, 16:] != 255).any()  # what the slice has there
 
-    validation = dataset(voc, "val", target_size=(16, 32))
-    validation.geometry = wide.geometry
-    images, masks = validation[0]
+    images, masks = dataset(voc, "val", target_size=(16, 32), **needs)[0]
     assert images.shape == (2, 204, 220, 3) and masks.shape == (2, 20, 36)
     assert (masks[:, 16:] == 255).all() and (masks[:, :, 32:] == 255).all()
     np.testing.assert_array_equal(
         masks[:, :16, :32], dataset(voc, "val", target_size=(16, 32))[0][1]
     )
-    validation.border_weight = True
-    *_, ids, weights = validation[0]
+    *_, ids, weights = dataset(voc, "val", target_size=(16, 32), border_weight=True, **needs)[0]
     np.testing.assert_array_equal(ids, masks)
     assert not weights[masks == 255].any()

@@ -1,7 +1,6 @@
 """Precision, and training on several devices and in several processes."""
 
 import csv
-import dataclasses
 import importlib.util
 import json
 import os
@@ -52,8 +51,7 @@ def test_the_fastest_precision(monkeypatch):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_a_mixed_precision_model_computes_in_it_and_is_saved_in_float32(tmp_path, precision):
     config = Config(filters=2, size=(32, 32), precision=precision, normalization="batch")
-    config = dataclasses.replace(config, policy=devices.choose_policy(config.precision))
-    model = build(config)
+    model = build(config, devices.choose_policy(precision))
     prepare(model, config, steps=10)
     assert keras.config.dtype_policy().name == "float32"
     convolution = model.get_layer("down1_conv1")
@@ -76,7 +74,7 @@ def test_mixed_precision_learns_as_well_as_float32():
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]
         assert f"Computing in {policy}." in done.stderr
-        assert json.loads(Path(precision, "config.json").read_text())["policy"] == policy
+        assert json.loads(Path(precision, "config.json").read_text())["found"]["policy"] == policy
         rows = csv.DictReader(Path(precision, "history.csv").open())
         found.append(max(float(row["val_miou"]) for row in rows))
     assert min(found) > 0.95 and abs(found[0] - found[1]) < 0.02
@@ -92,7 +90,6 @@ def test_fused_batch_normalization_learns_what_keras_does(monkeypatch, rng):
         class_names=("background", "a", "b"),
         normalization="batch",
         precision="float32",
-        policy="float32",
         dropout=0,
         optimizer="sgd",
         lr=1e-3,
@@ -102,7 +99,7 @@ def test_fused_batch_normalization_learns_what_keras_does(monkeypatch, rng):
     for fused in (True, False):
         if not fused:
             monkeypatch.setattr(devices, "fuse", lambda model: None)
-        model = build(config)
+        model = build(config, "float32")
         model.get_layer("up1_conv2_norm").trainable = False
         prepare(model, config, steps=10)
         assert ("call" in vars(model.get_layer("bottom_conv1_norm"))) == fused

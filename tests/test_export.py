@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.config import PRESETS
+from core.config import PRESETS, Found
 from core.imaging.draw import voc_palette
 from core.imaging.image import read_image, read_mask
 from core.prediction.model_file import save_model
@@ -34,12 +34,12 @@ OLD = tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13)
 def test_the_readme_s_use_of_a_model_elsewhere(call, rng, exported):
     blobs = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((128, 128))
     blobs.save("cat.jpg")
-    config = dataclasses.replace(PRESETS["sample"], filters=2, palette=voc_palette()[:5].tolist())
+    config = dataclasses.replace(PRESETS["sample"], filters=2)
     model = build(config)
     # Untrained, one class would win everywhere: make all as likely on this picture.
     means = model.predict_on_batch(read_image("cat.jpg")[None]).mean(axis=(0, 1, 2))
     model.get_layer("logits").bias.assign(-means)
-    save_model(model, "runs/sample/best.keras", config)
+    save_model(model, "runs/sample/best.keras", config, Found(palette=voc_palette()[:5].tolist()))
     assert call("predict", "cat.jpg")[0] == 0
     wanted = read_mask("predictions/cat_mask.png")
     assert len(np.unique(wanted)) > 1

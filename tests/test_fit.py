@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.config import PRESETS, Config
+from core.config import PRESETS, Config, Found
 from core.prediction.model_file import load_model
 from core.training.checkpoint import load_checkpoint
 from core.training.fit import (
@@ -19,9 +19,12 @@ from core.training.fit import (
     prepare,
     train,
 )
+from core.training.losses import SegmentationLoss
 from core.training.run_folder import RunFolder
 from core.VOCdataset import VOCDataset
 from nets.unet import UNet
+
+FOUND = Found(palette=((0, 0, 0), (9, 9, 9), (99, 0, 0)))
 
 
 def test_presets_hold_the_reference_s_settings():
@@ -61,7 +64,6 @@ def tiny(voc):
     config = dataclasses.replace(
         PRESETS["voc"],
         class_names=("background", "a", "b"),
-        palette=((0, 0, 0), (9, 9, 9), (99, 0, 0)),
         size=(32, 32),
         filters=2,
         epochs=2,
@@ -78,13 +80,13 @@ def tiny(voc):
 
 def test_a_run_s_folder(tiny, tmp_path):
     config, data, validation = tiny
-    history = train(config, data, validation, tmp_path)
+    history = train(config, FOUND, data, validation, tmp_path)
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert set(rows[0]) == {"epoch", "loss", "miou", "val_loss", "val_miou", "learning_rate"}
     assert [row["val_miou"] for row in history] == [float(row["val_miou"]) for row in rows]
     assert Image.open(tmp_path / "curves.png").size == (1000, 380)
-    last, _ = load_model(tmp_path / "last.keras")
+    last, *_ = load_model(tmp_path / "last.keras")
     draw_samples(tmp_path / "samples.png", tmp_path / "best.keras", validation)
     assert Image.open(tmp_path / "samples.png").width > 500
     continued = build(config)
@@ -98,7 +100,7 @@ def test_training_lowers_the_loss(tiny, tmp_path):
     config, data, validation = tiny
     data.repeats = 10
     config = dataclasses.replace(config, epochs=4, lr=1e-2, normalization="batch", l2=0.0)
-    train(config, data, validation, tmp_path)
+    train(config, FOUND, data, validation, tmp_path)
     losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "history.csv").open())]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -106,12 +108,12 @@ def test_training_lowers_the_loss(tiny, tmp_path):
 def test_best_is_the_epoch_of_the_highest_miou(tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
-        "core.training.run_folder.save_model", lambda model, path, config: saved.append(path.name)
+        "core.training.run_folder.save_model", lambda model, path, *_: saved.append(path.name)
     )
     monkeypatch.setattr(
         "core.training.run_folder.save_checkpoint", lambda model, path, *_: saved.append(path.name)
     )
-    run = RunFolder(tmp_path, Config())
+    run = RunFolder(tmp_path, Config(), Found())
     run.set_model(keras.Sequential([keras.layers.Dense(1)]))
     run.model.compile("adam", "mse")
     for epoch, miou in enumerate((0.2, 0.5, 0.4)):
@@ -126,8 +128,9 @@ def test_one_seed_gives_one_result_whatever_the_workers(tiny, tmp_path):
     results = []
     for name, workers in (("first", 1), ("second", 3)):
         (tmp_path / name).mkdir()
-        data.epoch, data.workers = 0, workers
-        results.append(train(config, data, validation, tmp_path / name))
+        data.begin_epoch(0)
+        data.workers = workers
+        results.append(train(config, FOUND, data, validation, tmp_path / name))
     assert results[0] == results[1]
 
 
@@ -160,14 +163,11 @@ def test_balanced_weights_by_hand():
 def test_the_loss_with_class_weights_by_hand(voc, rng):
     """The mean over the known pixels of the weight of their class times minus their log share."""
     dataset = VOCDataset(voc / "ImageSets/Segmentation/train.txt", 4, (32, 48), 3)
-    dataset.class_weights = (0.5, 2.0, 3.0)
-    images, masks, weights = dataset[0]
-    assert weights.dtype == np.float32 and weights.shape == masks.shape
+    images, masks = dataset[0]
     known = masks != 255
-    np.testing.assert_array_equal(weights[known], np.array([0.5, 2, 3])[masks[known]])
-    assert not weights[~known].any()
+    weights = np.append(np.array([0.5, 2, 3]), np.zeros(253))[masks]
     model = UNet((None, None, 3), 3, 2, l2=0.0)
-    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(True, ignore_class=255))
+    model.compile(loss=SegmentationLoss("crossentropy", (0.5, 2.0, 3.0)))
     logits = model.predict_on_batch(images).astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
     right = np.take_along_axis(shares, np.where(known, masks, 0)[..., None], -1)[..., 0]
@@ -175,9 +175,28 @@ def test_the_loss_with_class_weights_by_hand(voc, rng):
     assert model.evaluate(dataset, verbose=0) == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("settings", "options", "named"),
+    [
+        ({"border_weight": True}, {}, "border_weight=True"),
+        ({}, {"border_weight": True}, "border_weight=False"),
+        ({"ignored_as_background": True}, {}, "ignored_as_background=True"),
+        ({"architecture": "paper"}, {}, "surroundings=Geometry"),
+        ({}, {"part": (0, 2)}, r"part=\(0, 1\)"),
+    ],
+)
+def test_a_data_set_that_was_made_for_something_else(tiny, tmp_path, settings, options, named):
+    config, _, validation = tiny
+    data = VOCDataset(validation.annotation_path, 3, config.size, 3, **options)
+    with pytest.raises(ValueError, match=f"needs a data set made with {named}"):
+        train(dataclasses.replace(config, **settings), FOUND, data, validation, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_balanced_classes_are_shown_and_kept(call, voc):
     args = ("--class-names", "background,a,b,c", "--class-weights", "balanced", "--size", 32, 48)
     status, _, err = call("train", "--data", voc, *args, "--filters", 2, "--epochs", 1)
     assert status == 0 and "Class weights: background 1, a 1, b 1, c 0 (no pixel)" in err
     config = json.loads(Path("runs/voc/config.json").read_text())
-    assert config["class_weights"] == "balanced" and config["weights"] == [1, 1, 1, 0]
+    assert config["class_weights"] == "balanced"
+    assert config["found"]["class_weights"] == [1, 1, 1, 0]

@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 from core.config import LOSSES, loss_terms
-from core.support.trainflags import parse_loss
+from core.support.flags import parse_loss
 from core.training import losses
 from core.training.losses import SegmentationLoss
 

@@ -1,5 +1,6 @@
 import contextlib
 import dataclasses
+import json
 import os
 import zipfile
 
@@ -7,33 +8,46 @@ import keras
 import numpy as np
 import pytest
 
-from core.config import PRESETS, Config
+from core.config import PRESETS, Config, Found, from_json, to_json
 from core.prediction import model_file
-from core.prediction.model_file import find_weights, load_model, read_config, save_model
+from core.prediction.model_file import find_weights, load_model, read_settings, save_model
 from core.support.errors import UserError
 from nets.unet import UNet
 
-CONFIG = Config(class_names=("background", "cat"), palette=((0, 0, 0), (9, 9, 9)), size=(32, 48))
+CONFIG = Config(class_names=("background", "cat"), size=(32, 48))
+FOUND = Found(palette=((0, 0, 0), (9, 9, 9)))
 
 
-def saved(path, config=CONFIG, num_classes=2):
+def saved(path, config=CONFIG, num_classes=2, found=FOUND):
     model = UNet((None, None, 3), num_classes, 2)
-    save_model(model, path, config)
+    save_model(model, path, config, found)
     return model
 
 
 def test_a_model_carries_its_settings(tmp_path):
     saved(tmp_path / "model.keras")
-    _, config = load_model(tmp_path / "model.keras")
-    assert config == CONFIG == read_config(tmp_path / "model.keras")
+    assert load_model(tmp_path / "model.keras")[1:] == (CONFIG, FOUND)
+    assert read_settings(tmp_path / "model.keras") == (CONFIG, FOUND)
     assert os.listdir(tmp_path) == ["model.keras"]
 
 
 def test_settings_survive_json():
-    for config in PRESETS.values():
-        assert Config.from_json(config.to_json()) == config
-    later = config.to_json().replace("{", '{"of_a_later_version": 1,', 1)
-    assert Config.from_json(later) == config
+    for config in map(without_colours, PRESETS.values()):
+        assert from_json(to_json(config, FOUND)) == (config, FOUND)
+    later = to_json(config, FOUND).replace("{", '{"of_a_later_version": 1,', 1)
+    assert from_json(later) == (config, FOUND)
+
+
+def without_colours(config):
+    return dataclasses.replace(config, class_names=("background", "cat"), classes=())
+
+
+def test_settings_of_version_0_1():
+    """What was found stood beside what was asked, and class weights were called weights."""
+    found = dataclasses.replace(FOUND, class_weights=(0.5, 2.0), policy="mixed_bfloat16")
+    old = {**dataclasses.asdict(CONFIG), **dataclasses.asdict(found), "class_weights": "balanced"}
+    text = json.dumps({**old, "weights": [0.5, 2.0]})
+    assert from_json(text) == (dataclasses.replace(CONFIG, class_weights="balanced"), found)
 
 
 def test_keras_alone_can_load_it(tmp_path, rng):
@@ -89,7 +103,7 @@ def test_files_that_are_no_models_of_ours(tmp_path):
         load_model(tmp_path / "foreign.keras")
 
     with zipfile.ZipFile(tmp_path / "settings.keras", "w") as archive:
-        archive.writestr("unet.json", CONFIG.to_json())
+        archive.writestr("unet.json", to_json(CONFIG, FOUND))
     with pytest.raises(UserError, match="settings.keras: Keras cannot load this model"):
         load_model(tmp_path / "settings.keras")
 
@@ -97,7 +111,8 @@ def test_files_that_are_no_models_of_ours(tmp_path):
 def test_model_and_settings_must_agree(tmp_path):
     saved(
         tmp_path / "model.keras",
-        dataclasses.replace(CONFIG, class_names=("a", "b", "c"), palette=((0, 0, 0),) * 3),
+        dataclasses.replace(CONFIG, class_names=("a", "b", "c")),
+        found=Found(palette=((0, 0, 0),) * 3),
     )
     with pytest.raises(UserError, match="the model has 2 classes, its settings 3"):
         load_model(tmp_path / "model.keras")
@@ -106,7 +121,7 @@ def test_model_and_settings_must_agree(tmp_path):
 def test_a_model_that_asks_for_arbitrary_code_is_refused(tmp_path):
     inputs = keras.Input((None, None, 3))
     outputs = keras.layers.Lambda(lambda x: x[..., :2])(inputs)
-    save_model(keras.Model(inputs, outputs), tmp_path / "code.keras", CONFIG)
+    save_model(keras.Model(inputs, outputs), tmp_path / "code.keras", CONFIG, FOUND)
     with pytest.raises(UserError, match="code.keras: Keras cannot load this model .*Lambda"):
         load_model(tmp_path / "code.keras")
 
@@ -127,9 +142,13 @@ def test_a_model_that_asks_for_arbitrary_code_is_refused(tmp_path):
     ],
 )
 def test_settings_that_no_model_has(tmp_path, wrong):
-    saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, **wrong))
+    config, found = (
+        dataclasses.replace(part, **{k: v for k, v in wrong.items() if hasattr(part, k)})
+        for part in (CONFIG, FOUND)
+    )
+    saved(tmp_path / "model.keras", config, found=found)
     with pytest.raises(UserError, match="model.keras: does not hold the settings"):
-        read_config(tmp_path / "model.keras")
+        read_settings(tmp_path / "model.keras")
 
 
 def test_a_model_of_other_channels(tmp_path):

@@ -5,25 +5,26 @@ import dataclasses
 import numpy as np
 import pytest
 
-from core.config import Config
+from core.config import Config, Found
 from core.imaging.letterbox import letterbox
 from core.prediction.model_file import load_model, save_model
 from core.prediction.predict import predict
 from nets.reach import Geometry
 from nets.unet import UNet
 
-CONFIG = Config(class_names=("background", "cat"), palette=((0, 0, 0), (9, 9, 9)), size=(32, 48))
+CONFIG = Config(class_names=("background", "cat"), size=(32, 48))
+FOUND = Found(palette=((0, 0, 0), (9, 9, 9)))
 
 
 def saved(path, config=CONFIG, num_classes=2):
     model = UNet((None, None, 3), num_classes, 2)
-    save_model(model, path, config)
+    save_model(model, path, config, FOUND)
     return model
 
 
 def test_probabilities_are_the_softmax_of_the_logits(tmp_path, rng):
     logits = saved(tmp_path / "model.keras")
-    model, config = load_model(tmp_path / "model.keras")
+    model, config, _ = load_model(tmp_path / "model.keras")
     images = [rng.integers(0, 256, (height, 50, 3), np.uint8) for height in (20, 32, 48, 60, 70)]
     found = list(predict(model, iter(images), config, batch_size=2))
     assert len(found) == 5
@@ -86,7 +87,7 @@ def test_averaging_by_hand(rng, monkeypatch, tile, size):
 def test_averaging_is_the_mean_of_the_views_and_deterministic(tmp_path, rng, dataset, ways):
     """Photographs are looked at one way up only: a network has never seen them upside down."""
     saved(tmp_path / "model.keras")
-    model, config = load_model(tmp_path / "model.keras")
+    model, config, _ = load_model(tmp_path / "model.keras")
     config = dataclasses.replace(config, dataset=dataset)
     image = rng.integers(0, 256, (32, 48, 3), np.uint8)
     views = [

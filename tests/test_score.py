@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.config import Config
+from core.config import Config, Found
 from core.evaluation.report import block, table
 from core.evaluation.score import score
 from core.imaging.image import read_mask
@@ -50,7 +50,7 @@ def scored(config, data, batch_size=8, workers=1, order=None, **settings):
     )
     if order:
         dataset.image_info = [dataset.image_info[i] for i in order]
-    model, _ = load_model("model.keras")
+    model, *_ = load_model("model.keras")
     return score(model, dataset, config, "voc", batch_size=batch_size)
 
 
@@ -105,7 +105,7 @@ def test_one_trace_serves_all_batches(voc, monkeypatch):
 
     monkeypatch.setattr(keras.Model, "predict", refuse)
     config = save_grey_model("model.keras", data=str(voc))
-    model, _ = load_model("model.keras")
+    model, *_ = load_model("model.keras")
     traced = keras.Model(model.inputs, Traced()(model.outputs[0]))
     dataset = VOCDataset(voc / "ImageSets/Segmentation/train.txt", num_classes=3)
     dataset.image_info = dataset.image_info[:1] * 7
@@ -162,12 +162,13 @@ def test_membranes(call, tmp_path):
         dataset="isbi",
         data=str(data),
         class_names=("membrane", "cell"),
-        palette=((0, 0, 0), (255, 255, 255)),
         channels=1,
         size=(32, 32),
         val_fraction=0.4,  # slices 11 and 12
     )
-    save_model(grey_model((0, 255), 1), "model.keras", config)
+    save_model(
+        grey_model((0, 255), 1), "model.keras", config, Found(palette=((0, 0, 0), (255, 255, 255)))
+    )
     status, out, _ = call("evaluate", "--weights", "model.keras")
     squares = 10**2 + 21**2
     wanted = (1 + 2 * squares / (31**2 + squares)) / 2

@@ -5,8 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-from core.config import PRESETS, Config
-from core.prediction.model_file import load_model, read_config, save_model
+from core.config import PRESETS, Config, Found
+from core.prediction.model_file import load_model, read_settings, save_model
 from core.support.errors import UserError
 from nets.unet import UNet
 from tools.ship import ship
@@ -14,15 +14,16 @@ from tools.ship import ship
 CONFIG = Config(
     data="/home/me/voc",
     class_names=("background", "cat"),
-    palette=((0, 0, 0), (9, 9, 9)),
     size=(32, 32),
 )
+
+FOUND = Found(palette=((0, 0, 0), (9, 9, 9)))
 
 
 @pytest.fixture
 def model(tmp_path):
     model = UNet((None, None, 3), 2, 8, normalization="batch")
-    save_model(model, tmp_path / "best.keras", CONFIG)
+    save_model(model, tmp_path / "best.keras", CONFIG, FOUND)
     return model
 
 
@@ -45,7 +46,7 @@ def test_an_optimizer_stays_at_home(model, tmp_path):
     """As in last.keras: two moments, three times as large."""
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
-    save_model(model, tmp_path / "last.keras", CONFIG, optimizer=optimizer)
+    save_model(model, tmp_path / "last.keras", CONFIG, FOUND, optimizer=optimizer)
     ship(tmp_path / "best.keras", tmp_path / "of_best.keras")
     ship(tmp_path / "last.keras", tmp_path / "of_last.keras")
     sizes = [os.path.getsize(tmp_path / name) for name in ("of_best.keras", "of_last.keras")]
@@ -55,14 +56,15 @@ def test_an_optimizer_stays_at_home(model, tmp_path):
 
 def test_nothing_of_the_machine_goes_along(model, tmp_path):
     ship(tmp_path / "best.keras", tmp_path / "small.keras")
-    assert load_model(tmp_path / "small.keras")[1] == read_config(tmp_path / "small.keras")
-    assert read_config(tmp_path / "small.keras").data == PRESETS["voc"].data
+    config, found = read_settings(tmp_path / "small.keras")
+    assert load_model(tmp_path / "small.keras")[1:] == (config, found) and found == FOUND
+    assert config.data == PRESETS["voc"].data
     assert b"/home/me" not in (tmp_path / "small.keras").read_bytes()
 
 
 def test_weights_beyond_half_precision(model, tmp_path):
     model.get_layer("logits").kernel.assign_add([[[[7e4]]]])
-    save_model(model, tmp_path / "best.keras", CONFIG)
+    save_model(model, tmp_path / "best.keras", CONFIG, FOUND)
     with pytest.raises(UserError, match="float16 cannot hold.* --precision float32"):
         ship(tmp_path / "best.keras", tmp_path / "small.keras")
     assert sorted(os.listdir(tmp_path)) == ["best.keras"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from core.config import Config
+from core.config import Config, Found
 from core.support import backend, errors
 from core.support.watch import watched
 
@@ -29,7 +29,7 @@ def main():
     import keras
 
     from core.imaging.draw import voc_palette
-    from core.support import devices
+    from core.support import devices, processes
     from core.support.processes import joined
     from core.training.checkpoint import epochs_behind
     from core.training.fit import train
@@ -40,14 +40,12 @@ def main():
             assert devices.replicas() == {"one": 1, "two": 2}[kind]
     config = Config(
         class_names=("background", "a", "b"),
-        palette=tuple(map(tuple, voc_palette()[:3].tolist())),
         size=(32, 32),
         filters=4,
         epochs=3,
         dropout=0.0,
         lr=1e-3,
         aug=False,
-        policy="float32",
     )
     for name, value in json.loads(settings).items():
         setattr(config, name, value)
@@ -57,13 +55,16 @@ def main():
         keras.optimizers.Adam = keras.optimizers.SGD
         # For the same reason all kinds compute it in Keras' way, as several devices always do.
         devices.fuse = lambda model: None
+    found = Found(palette=tuple(map(tuple, voc_palette()[:3].tolist())), policy="float32")
     options = {"batch_size": config.batch_size, "target_size": config.size, "num_classes": 3}
+    options |= {"part": processes.process(), "multiple": devices.count()}
     lists = Path(data) / "ImageSets/Segmentation"
     dataset, validation = (
         VOCDataset(lists / f"{split}.txt", **options) for split in ("train", "val")
     )
     with joined():
-        train(config, dataset, validation, Path(folder), epochs_behind(config, Path(folder)))
+        history = epochs_behind(config, Path(folder))
+        train(config, found, dataset, validation, Path(folder), history)
 
 
 if __name__ == "__main__":

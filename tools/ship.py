@@ -5,7 +5,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from core.config import PRESETS
+from core.config import PRESETS, to_json
 from core.support import backend, errors
 from core.support.files import check_folder, replacing
 from core.support.flags import Parser
@@ -54,13 +54,13 @@ def ship(source, target, precision="float16"):
         raise errors.UserError(
             f"{target}: is the model itself, which training may need. Name another file."
         )
-    _, config = load_model(source)  # or complain
+    _, config, found = load_model(source)  # or complain
     home = PRESETS[config.dataset].data
     config = dataclasses.replace(config, data=home, train_list=None, val_list=None)
     with zipfile.ZipFile(source) as old:
         members = {name: old.read(name) for name in ("metadata.json", MODEL, WEIGHTS)}
     members[WEIGHTS] = converted(members[WEIGHTS], precision, source)
-    members[CONFIG_NAME] = config.to_json()
+    members[CONFIG_NAME] = to_json(config, found)
     with replacing(target) as partial, zipfile.ZipFile(partial, "w") as new:
         for name, content in members.items():
             new.writestr(name, content)

@@ -60,16 +60,17 @@ def table(matrix, names):
     )
 
 
-def write_report(folder, found, config, facts):
+def write_report(folder, found, names, palette, facts):
     """Writes metrics.json, per_class.csv, confusion.csv and worst.png.
 
     Args:
         folder: where to.
         found: an `Evaluation`.
-        config: the `Config` whose class names and colours are used.
+        names: the classes' names.
+        palette: `[K, 3]`, their colours.
         facts: what else metrics.json shall say, a dictionary.
     """
-    matrix, names = found.matrix, config.names
+    matrix = found.matrix
     rows = _rows(matrix, names)
     figures = {
         "miou": _number(matrix.mean_iou),
@@ -95,7 +96,7 @@ def write_report(folder, found, config, facts):
         write_json(files["metrics.json"], {**figures, **facts, "versions": _versions()})
         write_csv(files["per_class.csv"], [list(rows[0]), *(list(row.values()) for row in rows)])
         write_csv(files["confusion.csv"], confusion)
-        contact_sheet(files["worst.png"], sheet, names, config.palette)
+        contact_sheet(files["worst.png"], sheet, names, palette)
 
 
 def _rows(matrix, names):

@@ -4,7 +4,7 @@ import os
 import zipfile
 from pathlib import Path
 
-from core.config import Config
+from core.config import from_json, to_json
 from core.support.errors import UserError
 from core.support.files import replacing
 
@@ -37,7 +37,7 @@ def find_weights(path=None):
     return file
 
 
-def save_model(model, path, config, members=(), optimizer=None):
+def save_model(model, path, config, found, members=(), optimizer=None):
     """Saves a model with the settings it was made by; the file is still an ordinary .keras file.
 
     It is saved without its loss, so that Keras alone can load it, and computes in float32.
@@ -46,6 +46,7 @@ def save_model(model, path, config, members=(), optimizer=None):
         model: a `keras.Model`.
         path: the file.
         config: its `Config`.
+        found: its `Found`.
         members: a dictionary of more texts to put into the file, by name.
         optimizer: one whose state is kept, too.
     """
@@ -60,14 +61,14 @@ def save_model(model, path, config, members=(), optimizer=None):
         with portable(bare):
             bare.save(partial)
         with zipfile.ZipFile(partial, "a") as archive:
-            for name, text in {CONFIG_NAME: config.to_json(), **dict(members)}.items():
+            for name, text in {CONFIG_NAME: to_json(config, found), **dict(members)}.items():
                 archive.writestr(name, text)
         with open(partial, "rb") as file:
             os.fsync(file.fileno())  # so that a power cut, too, leaves the old file or the new one
 
 
-def read_config(path):
-    """Returns the settings that `save_model` has put into a .keras file.
+def read_settings(path):
+    """Returns the `Config` and the `Found` that `save_model` has put into a .keras file.
 
     Raises:
         UserError: if the file is damaged or was not written by this project.
@@ -80,9 +81,7 @@ def read_config(path):
             f"{path}: is not a whole .keras file ({error}). Train again or copy it again."
         ) from error
     try:
-        config = Config.from_json(text.decode())
-        config.check()
-        return config
+        return from_json(text.decode())
     except (ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: does not hold the settings of this project's models. Use a file that "
@@ -95,12 +94,12 @@ def load_model(path):
 
     Returns:
         A `keras.Model` from pictures `[B, H, W, C]`, values 0..255, to class probabilities
-        `[B, H, W, K]`, and its `Config`.
+        `[B, H, W, K]`, its `Config` and its `Found`.
 
     Raises:
         UserError: if the file cannot be used.
     """
-    config = read_config(path)
+    config, found = read_settings(path)
     import keras
 
     from core.support.devices import fuse
@@ -123,4 +122,4 @@ def load_model(path):
             f"{config.num_classes}."
         )
     fuse(model)
-    return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config
+    return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config, found

@@ -167,6 +167,7 @@ class _Unfinished(Exception):
 def predict_files(
     model,
     config,
+    palette,
     sources,
     output,
     *,
@@ -182,6 +183,7 @@ def predict_files(
     Args:
         model: from `load_model`.
         config: the model's `Config`.
+        palette: `[K, 3]`, the classes' colours.
         sources: list of `core.prediction.inputs.Source`.
         output: the folder for the predictions, a Path.
         tile: whether to cut pictures into tiles, see `core.prediction.predict.predict`.
@@ -203,7 +205,7 @@ def predict_files(
         for source in sources:
             try:
                 count = count_pages(source.path)
-                files = Files(output, source, count, config.palette, taken)
+                files = Files(output, source, count, palette, taken)
             except UserError as error:
                 failures[source.path] = error
                 continue
@@ -231,7 +233,7 @@ def predict_files(
     def draw(answered):
         page, answer = answered
         mask = answer.class_map()
-        drawn = [mask, overlay(page.image, mask, config.palette, alpha)]
+        drawn = [mask, overlay(page.image, mask, palette, alpha)]
         drawn.append(answer.probabilities() if probabilities else None)
         page.image = None
         if page.files.pages == 1:

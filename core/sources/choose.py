@@ -1,14 +1,16 @@
 """From settings to data sets."""
 
-import dataclasses
 from pathlib import Path
 
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
 from core.sources.folder import FolderDataset
 from core.sources.sample import sample_folder
+from core.support import devices, processes
 from core.support.errors import UserError
 from core.VOCdataset import MASK_FOLDERS, VOCDataset
+from nets.reach import geometry
+from nets.unet import UNet
 
 
 class SampleDataset(VOCDataset):
@@ -29,7 +31,7 @@ class PaperISBIDataset(ISBIDataset):
         return augment.paper(image, mask, rng)
 
 
-def open_dataset(config, split, training=False, strict=True):
+def open_dataset(config, split, training=False, strict=True, reading=None, **shared):
     """Opens a part of the data that the settings name.
 
     Args:
@@ -37,6 +39,8 @@ def open_dataset(config, split, training=False, strict=True):
         split: "train", "val", or None for all pictures of an own folder.
         training: whether to shuffle, repeat, augment and crop as the settings say.
         strict: whether a file that is not there is an error at once.
+        reading: what the values of an own folder's masks mean; None: found out from the masks.
+        **shared: more of `Dataset`'s arguments.
 
     Raises:
         UserError: if the data is not there or cannot be used.
@@ -49,6 +53,7 @@ def open_dataset(config, split, training=False, strict=True):
         "seed": config.seed,
         "workers": config.workers,
         "strict": strict,
+        **shared,
     }
     if training:
         options |= {
@@ -56,6 +61,8 @@ def open_dataset(config, split, training=False, strict=True):
             "shuffle": True,
             "crop": config.crop,
             "repeats": config.repeats,
+            "border_weight": config.border_weight,
+            "ignored_as_background": config.ignored_as_background,
         }
     if config.dataset == "sample":
         folder = sample_folder()
@@ -67,7 +74,7 @@ def open_dataset(config, split, training=False, strict=True):
             )
     listing = config.train_list if split == "train" else config.val_list
     if config.dataset == "folder":
-        options |= {"val_fraction": config.val_fraction, "reading": config.masks}
+        options |= {"val_fraction": config.val_fraction, "reading": reading}
         other = config.val_list if split == "train" else config.train_list
         return FolderDataset(folder, split, listing=listing, other_listing=other, **options)
     if config.dataset == "isbi":
@@ -83,10 +90,16 @@ def open_dataset(config, split, training=False, strict=True):
 
 
 def open_both(config, strict=True):
-    """Opens training and validation data, with masks that are read in the same way; see above."""
-    dataset = open_dataset(config, "train", training=True, strict=strict)
-    config = dataclasses.replace(config, masks=dataset.reading)
-    return dataset, open_dataset(config, "val", strict=strict)
+    """Opens training and validation data for `fit` on all devices; see above.
+
+    Masks of both are read in the same way.
+    """
+    shared = {"strict": strict, "part": processes.process(), "multiple": devices.count()}
+    if config.architecture == "paper":  # a narrow one sees as far as a wide one
+        network = UNet((None, None, 1), 2, filters=1, architecture="paper")
+        shared["surroundings"] = geometry(network)
+    dataset = open_dataset(config, "train", training=True, **shared)
+    return dataset, open_dataset(config, "val", reading=dataset.reading, **shared)
 
 
 def _default_list(folder, split):

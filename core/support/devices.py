@@ -60,6 +60,22 @@ def _gpu_generation():
     return None
 
 
+def _all():
+    """All devices that `spread` uses, of all processes."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    if keras.backend.backend() == "jax":
+        return keras.distribution.list_devices()
+    return [None]
+
+
+def count():
+    """Returns how many devices, of all processes, will share a batch in the scope of `spread`."""
+    return len(_all())
+
+
 def replicas():
     """Returns how many devices, of all processes, share a batch in the scope of `spread`."""
     if keras.backend.backend() == "tensorflow":
@@ -76,11 +92,10 @@ def spread():
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        several = tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None
+        several = tf.distribute.MirroredStrategy(_all()) if count() > 1 else None
         with several.scope() if several else contextlib.nullcontext():
             yield
-    elif keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1:
+    elif keras.backend.backend() == "jax" and count() > 1:
         whole = keras.distribution.DataParallel(auto_shard_dataset=False)
         with whole.scope():
             yield
@@ -175,11 +190,12 @@ def portable(model):
 
 
 @contextlib.contextmanager
-def explained(config):
+def explained(config, policy=""):
     """Puts into words what goes wrong on devices in the middle of a training.
 
     Args:
         config: the `Config` of the training.
+        policy: the Keras dtype policy that it computes with, if it is known.
 
     Raises:
         UserError: if memory ran out.
@@ -197,6 +213,6 @@ def explained(config):
                 f"Out of memory. Less is used with a smaller --batch-size (now "
                 f"{config.batch_size}), --size ({config.size[0]} {config.size[1]}) or --filters "
                 f"({config.filters}), and with --precision bfloat16 (now "
-                f"{config.policy or config.precision})."
+                f"{policy or config.precision})."
             ) from error
         raise

@@ -1,11 +1,24 @@
-"""From the command line to the settings."""
+"""From the command line to the settings: the flags are made from the fields of `Config`."""
 
 import argparse
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
-from core.config import PRESETS, VOC_HOME
+from core.config import (
+    IGNORE,
+    LOSSES,
+    PAPER,
+    PIXEL_LOSSES,
+    PRESETS,
+    VOC_HOME,
+    Config,
+    loss_terms,
+)
 from core.support.errors import UserError
+from nets.sizes import check_network
+
+_FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
 class Parser(argparse.ArgumentParser):
@@ -16,15 +29,7 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help lists the flags).")
 
 
-def names(text):
-    """Parses `A,B,...`."""
-    found = tuple(name.strip() for name in text.split(","))
-    if not all(found) or len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"{text!r} must be names between commas, each once")
-    return found
-
-
-def whole_number(low, high=2**31 - 1):
+def whole_number(low: int, high: int = 2**31 - 1) -> Callable:
     """Returns a parser for whole numbers from `low` to `high`."""
 
     def parse(text):
@@ -38,75 +43,133 @@ def whole_number(low, high=2**31 - 1):
     return parse
 
 
-def share(text):
-    """Parses a number between 0 and 1, both excluded."""
+def number(fits: Callable, rule: str) -> Callable:
+    """Returns a parser for the numbers for which `fits` is true; `rule` says which they are."""
+
+    def parse(text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} must be a number {rule}")
+        return value
+
+    return parse
+
+
+def _names(text):
+    """Parses `A,B,...`."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} must be names between commas, each once")
+    return found
+
+
+def parse_loss(text: str) -> str:
+    """Parses a loss, or a sum of losses as `A+B`; returns the same in the order of `LOSSES`."""
     try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} must be a number between 0 and 1")
-    return value
+        terms = loss_terms(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return "+".join(sorted(terms, key=LOSSES.index))
 
 
-def add_inference_flags(parser):
-    """Adds the flags that say how a model looks at pictures."""
+# What differs from the usual parsing: integers are at least 1, everything else is text.
+_PARSING = {
+    "data": {"metavar": "DIR"},
+    "train_list": {"metavar": "FILE"},
+    "val_list": {"metavar": "FILE"},
+    "val_fraction": {"type": number(lambda x: 0 < x < 1, "between 0 and 1"), "metavar": "F"},
+    "classes": {"type": _names, "metavar": "A,B,..."},
+    "class_names": {"type": _names, "metavar": "A,B,..."},
+    "size": {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")},
+    "encoder_weights": {"metavar": "W"},
+    "freeze_encoder": {"type": whole_number(0), "metavar": "N"},
+    "encoder_lr_factor": {
+        "type": number(lambda x: 0 < x <= 1, "above 0 and at most 1"),
+        "metavar": "X",
+    },
+    "loss": {"type": parse_loss, "metavar": "A[+B...]"},
+    "lr": {"type": number(lambda x: 0 < x < float("inf"), "above 0"), "metavar": "X"},
+    "seed": {"type": whole_number(0, 2**32 - 1), "metavar": "N"},
+}
+
+
+def add_settings(parser: argparse.ArgumentParser, *groups: str, default: str = "") -> None:
+    """Adds the flags of groups of `Config`'s fields; what is not given stays None.
+
+    Args:
+        parser: where to add them.
+        *groups: data, network or training.
+        default: the default of --dataset, in words.
+    """
+    for title in groups:
+        group = parser.add_argument_group(title)
+        for name, field in _FIELDS.items():
+            if field.metadata["group"] != title:
+                continue
+            flag, options = f"--{name.replace('_', '-')}", {}
+            if field.type is bool:
+                flag = flag.replace("--", "--no-") if field.default else flag
+                options["action"] = "store_false" if field.default else "store_true"
+            elif name == "dataset":
+                options["choices"] = list(PRESETS)
+            elif field.metadata["choices"]:
+                options["choices"] = field.metadata["choices"]
+            elif field.type in (int, int | None):
+                options |= {"type": whole_number(1), "metavar": "N"}
+            text = field.metadata["help"]
+            text += f" (default: {default})" if name == "dataset" else _default(name, text)
+            options |= {"dest": name, "default": None, "help": text, **_PARSING.get(name, {})}
+            group.add_argument(flag, **options)
+
+
+def _default(name, text):
+    """The default in words, or those of all presets where they differ."""
+    shown = {preset: getattr(config, name) for preset, config in PRESETS.items()}
+    shown = {
+        preset: " ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+        for preset, value in shown.items()
+    }
+    first = shown["voc"]
+    if "(default" in text or name == "class_names" or first in ("", "None", "True", "False"):
+        return ""
+    if len(set(shown.values())) == 1:
+        return f" (default: {first})"
+    listed = ", ".join(f"{preset} {value}" for preset, value in shown.items() if value != "None")
+    return f" (default: {listed})"
+
+
+def add_inference_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how a model looks at images."""
+    parser.add_argument(
+        "--weights",
+        metavar="PATH",
+        help="a .keras file or a run's folder (default: the newest run's best.keras, without "
+        "any run the model for photographs that comes with the project)",
+    )
     parser.add_argument(
         "--tile",
         action=argparse.BooleanOptionalAction,
-        help="cut pictures into overlapping tiles at their own resolution, instead of fitting them "
+        help="cut images into overlapping tiles at their own resolution, instead of fitting them "
         "into the canvas (default: as trained)",
     )
     parser.add_argument(
         "--tta",
         action="store_true",
-        help="average over the mirror image, too, and on isbi and the sample over all turns",
+        help="test-time augmentation: average over the mirror image, too, and on isbi and the "
+        "sample over all turns",
     )
 
 
-def add_data_flags(parser, default):
-    """Adds the flags that say which data is meant; `default` says what goes without them."""
-    group = parser.add_argument_group("data")
-    group.add_argument("--dataset", choices=list(PRESETS), help=f"default: {default}")
-    group.add_argument(
-        "--data",
-        metavar="DIR",
-        help="where it is: for voc the folder that holds JPEGImages/, for isbi the folder that "
-        "holds image/ and label/, or train-volume.tif and train-labels.tif, for own pictures the "
-        "folder that holds images/ and masks/",
-    )
-    group.add_argument("--train-list", metavar="FILE", help="list of the training pictures")
-    group.add_argument(
-        "--val-list",
-        metavar="FILE",
-        help="list of the validation pictures; default for both: ImageSets/SegmentationAug/ "
-        "where masks in SegmentationClassAug/ exist, else ImageSets/Segmentation/; for own "
-        "pictures train.txt and val.txt",
-    )
-    group.add_argument(
-        "--val-fraction",
-        type=share,
-        metavar="F",
-        help="share kept for validation: of an isbi stack from its end, of own pictures drawn by "
-        "the seed (default: 0.2)",
-    )
-    group.add_argument(
-        "--classes",
-        type=names,
-        metavar="A,B,...",
-        help="learn only these classes: renumbered in this order after the background, every "
-        "other id becomes 255",
-    )
-
-
-def with_flags(config, args):
+def with_flags(config: Config, args: argparse.Namespace) -> Config:
     """Returns the settings with every given flag of the same name in its place.
 
     Raises:
         UserError: if the flags contradict each other or the data set.
     """
-    fields = {field.name for field in dataclasses.fields(config)}
-    given = {k: v for k, v in vars(args).items() if k in fields and v is not None}
+    given = {k: v for k, v in vars(args).items() if k in _FIELDS and v is not None}
     if "data" in given:  # the lists of other data do not fit
         given = {"train_list": None, "val_list": None, **given}
     config = dataclasses.replace(config, **given)
@@ -122,17 +185,78 @@ def with_flags(config, args):
         raise UserError(
             f"--classes: '{unknown[0]}' is not one of {', '.join(config.class_names[1:])}."
         )
-    paths = {name: getattr(config, name) for name in ("data", "train_list", "val_list")}
     # Whole paths, because a model is used from other folders than the one it was trained in.
+    paths = {name: getattr(config, name) for name in ("data", "train_list", "val_list")}
+    if config.encoder_weights not in ("none", "imagenet"):
+        paths["encoder_weights"] = config.encoder_weights
     return dataclasses.replace(
         config, **{name: str(Path(path).resolve()) for name, path in paths.items() if path}
     )
 
 
-def choose_dataset(args):
+def training_config(args: argparse.Namespace) -> Config:
+    """Makes the settings of a training: the data set's preset with the flags in place.
+
+    Raises:
+        UserError: if a setting cannot work.
+    """
+    dataset = _choose_dataset(args)
+    if args.size:
+        args.size = tuple(args.size)
+    _check_classes(args, dataset)
+    paper = PAPER if args.architecture == "paper" else {}
+    config = with_flags(dataclasses.replace(PRESETS[dataset], **paper), args)
+    pretrained = config.encoder_weights != "none"
+    try:
+        check_network(
+            config.size if config.architecture == "same" else (None, None),  # paper takes any
+            config.architecture,
+            None if config.encoder == "none" else config.encoder,
+            config.encoder_weights if pretrained else None,
+            config.normalization,
+            config.upsampling,
+        )
+    except ValueError as error:
+        raise UserError(f"--{error}" if str(error)[0].islower() else str(error)) from error
+    if not pretrained and (config.freeze_encoder or args.encoder_lr_factor is not None):
+        raise UserError(
+            "--freeze-encoder and --encoder-lr-factor are for an encoder that has learnt "
+            "something: add --encoder-weights."
+        )
+    weighs = config.border_weight or config.class_weights != "none"
+    if weighs and not set(loss_terms(config.loss)) & set(PIXEL_LOSSES):
+        raise UserError(
+            f"--class-weights and --border-weight go with {' and '.join(PIXEL_LOSSES)}; --loss "
+            f"{config.loss} looks at whole classes already."
+        )
+    return config
+
+
+def _choose_dataset(args):
     """Names the data set that is meant: without a word about it, the sample where VOC is not."""
     if args.dataset:
         return args.dataset
     if args.data and (Path(args.data) / "images").is_dir():
         return "folder"
     return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
+
+
+def _check_classes(args, dataset):
+    """Makes sure that the classes go with the data set; names them where only their number is."""
+    if args.num_classes and not args.class_names:
+        args.class_names = ("background", *(f"class{i}" for i in range(1, args.num_classes)))
+    if args.class_names:
+        if dataset not in ("voc", "folder"):
+            raise UserError(f"--class-names and --num-classes are for own data, not for {dataset}.")
+        count = len(args.class_names)
+        if count != (args.num_classes or count):
+            raise UserError(f"--class-names has {count} names, --num-classes {args.num_classes}.")
+        if count > IGNORE:
+            raise UserError(f"A mask has room for {IGNORE} classes, {IGNORE} itself means ignored.")
+    elif dataset == "folder":
+        raise UserError(
+            f"{args.data or '--dataset folder'}: own images need --num-classes N, background "
+            "included, or --class-names background,A,B,..."
+        )
+    if dataset == "folder" and not args.data:
+        raise UserError("--dataset folder needs --data, the folder with images/ and masks/.")

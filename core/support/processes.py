@@ -5,13 +5,14 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import threading
 import time
 import zlib
-
-import numpy as np
+from argparse import ArgumentParser, Namespace
 
 from core.support.errors import UserError
+from core.support.flags import whole_number
 
 PATIENCE = 300  # seconds in which the processes must come together
 _OWN = ("data", "train_list", "val_list", "workers")  # settings that may differ among them
@@ -19,6 +20,37 @@ DEAD = (
     "Another process of this training has ended or cannot be reached, so this one ends, too. Start "
     "all of them again: they go on after the last whole epoch."
 )
+
+
+def add_flags(parser: ArgumentParser) -> None:
+    """Adds the flags of a training on several machines."""
+    group = parser.add_argument_group(
+        "several machines", "for KERAS_BACKEND=jax; the other flags are the same on all of them"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="a free port on machine 0")
+    group.add_argument("--num-processes", type=whole_number(2), metavar="N", help="how many")
+    group.add_argument(
+        "--process-id", type=whole_number(0), metavar="I", help="which one this is, from 0"
+    )
+
+
+def parse_group(args: Namespace) -> tuple | None:
+    """Returns coordinator, number of processes and the number of this one, or None for just one.
+
+    Raises:
+        UserError: if they do not go together.
+    """
+    group = args.coordinator, args.num_processes, args.process_id
+    if group == (None, None, None):
+        return None
+    if None in group or args.process_id >= args.num_processes:
+        raise UserError(
+            "--coordinator HOST:PORT, --num-processes N and --process-id I, from 0 to N - 1, must "
+            "be given together."
+        )
+    if not re.fullmatch(r".+:\d+", args.coordinator):
+        raise UserError(f"--coordinator {args.coordinator}: must be HOST:PORT.")
+    return group
 
 
 def join(coordinator, processes, index):
@@ -80,22 +112,24 @@ def process():
     return jax.process_index(), jax.process_count()
 
 
-def agree(config, *counts):
+def agree(config, found, *counts):
     """Makes sure that all processes are about to do the same.
 
     Args:
         config: the `Config` of the training.
-        *counts: what else must be the same: of pictures, of epochs behind.
+        found: its `Found`.
+        *counts: what else must be the same: of images, of epochs behind.
 
     Raises:
         UserError: if they are not.
     """
     if process()[1] == 1:
         return
+    import numpy as np
     from jax.experimental import multihost_utils
 
     settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in _OWN}
-    state = zlib.crc32(json.dumps([settings, counts]).encode())
+    state = zlib.crc32(json.dumps([settings, dataclasses.asdict(found), counts]).encode())
     if len(set(multihost_utils.process_allgather(np.array(state, np.uint32)).tolist())) > 1:
         raise UserError(
             "The processes differ in their flags, their pictures or the epochs behind them. Give "

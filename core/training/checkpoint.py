@@ -6,15 +6,14 @@ import zipfile
 
 import numpy as np
 
-from core.prediction.model_file import read_config, save_model
+from core.prediction.model_file import read_settings, save_model
 from core.support.errors import UserError
 
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
 _FREE = ("workers", "epochs", "patience")  # settings that may change on the way
-_DERIVED = ("palette", "masks", "weights", "policy")  # what data and machine say: found out later
 
 
-def save_checkpoint(model, path, config, history):
+def save_checkpoint(model, path, config, found, history):
     """Saves a model in training, optimizer included; see `save_model`.
 
     Keras keeps weights and optimizer, but does not restore the states of its random generators,
@@ -24,11 +23,12 @@ def save_checkpoint(model, path, config, history):
         model: a compiled `keras.Model`.
         path: the file.
         config: the `Config` of the run.
+        found: its `Found`.
         history: a dictionary for each epoch.
     """
     generators = [np.asarray(variable).tolist() for variable in _generators(model)]
     state = {"history": history, "generators": generators}
-    save_model(model, path, config, {_STATE: json.dumps(state)}, model.optimizer)
+    save_model(model, path, config, found, {_STATE: json.dumps(state)}, model.optimizer)
 
 
 def load_checkpoint(model, path, epochs):
@@ -70,11 +70,11 @@ def epochs_behind(config, folder):
                 "replace it, or name another folder with --output."
             )
         return []
-    before, now = (dataclasses.asdict(c) for c in (read_config(path), config))
+    before, now = (dataclasses.asdict(c) for c in (read_settings(path)[0], config))
     different = [
         f"{name} {now[name]} (there {before[name]})"
         for name in now
-        if name not in _FREE + _DERIVED and now[name] != before[name]
+        if name not in _FREE and now[name] != before[name]
     ]
     if different:
         raise UserError(
@@ -86,7 +86,7 @@ def epochs_behind(config, folder):
 
 def policy_behind(folder):
     """Returns the dtype policy that a run was trained with so far."""
-    return read_config(folder / "last.keras").policy
+    return read_settings(folder / "last.keras")[1].policy
 
 
 def best_of(history):

@@ -1,17 +1,16 @@
 """Training: the network, its stages, and `fit`."""
 
 import contextlib
-import dataclasses
 import sys
 
 import keras
 import numpy as np
 
-from core.config import IGNORE
+from core.config import IGNORE, Found
 from core.imaging.draw import contact_sheet, voc_palette
 from core.prediction.model_file import load_model
 from core.prediction.predict import predict
-from core.support import devices, processes
+from core.support import backend, devices, processes
 from core.support.errors import UserError
 from core.support.files import alone_in
 from core.training.checkpoint import finished, load_checkpoint
@@ -22,11 +21,12 @@ from nets.reach import geometry, unpadded
 from nets.unet import UNet
 
 
-def build(config, pretrained=True):
-    """Builds the network that the settings describe; it takes pictures of any possible size.
+def build(config, policy=None, pretrained=True):
+    """Builds the network that the settings describe; it takes images of any possible size.
 
     Args:
         config: a `Config`.
+        policy: the Keras dtype policy to compute with; None: the one that Keras is set to.
         pretrained: whether an encoder gets the weights that the settings name, or random ones.
 
     Raises:
@@ -34,7 +34,7 @@ def build(config, pretrained=True):
     """
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.policy or before)
+    keras.config.set_dtype_policy(policy or before)
     try:
         return UNet(
             (None, None, config.channels),
@@ -58,21 +58,20 @@ def _or_none(name):
     return None if name == "none" else name
 
 
-def complete(config, dataset, pixels):
-    """Returns the settings with what data and machine say: masks, palette, weights, dtype policy.
+def find_out(config, dataset, pixels, policy=None):
+    """Returns what data and machine say: a `Found`.
 
     Args:
-        config: a `Config`; a policy in it stays.
+        config: a `Config`.
         dataset: the `Dataset` to train on.
         pixels: of each class in its masks, `[K]`.
+        policy: a Keras dtype policy; None: the one that suits the machine.
     """
-    palette = voc_palette()[: config.num_classes].tolist()
-    return dataclasses.replace(
-        config,
+    return Found(
         masks=dataset.reading,
-        palette=tuple(map(tuple, palette)),
-        policy=config.policy or devices.choose_policy(config.precision),
-        weights=balanced_weights(pixels) if config.class_weights == "balanced" else (),
+        palette=tuple(map(tuple, voc_palette()[: config.num_classes].tolist())),
+        class_weights=balanced_weights(pixels) if config.class_weights == "balanced" else (),
+        policy=policy or devices.choose_policy(config.precision),
     )
 
 
@@ -90,16 +89,40 @@ def balanced_weights(pixels):
     return tuple(weights.tolist())
 
 
-def train(config, dataset, validation, folder, history=(), callbacks=()):
+class Epochs(keras.callbacks.Callback):
+    """Tells a data set which epoch begins, and keeps glibc's settings.
+
+    By itself, the data set also counts what Keras reads of it before the first epoch. TensorFlow
+    changes glibc's settings when it begins to read a data set.
+
+    Args:
+        dataset: the `Dataset` to train on.
+    """
+
+    def __init__(self, dataset):
+        super().__init__()
+        self.dataset = dataset
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Keras calls this before the epoch's first batch."""
+        self.dataset.begin_epoch(epoch)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Keras calls this before each step; setting them takes microseconds."""
+        backend.keep_memory()
+
+
+def train(config, found, dataset, validation, folder, history=(), callbacks=()):
     """Trains a network on all devices there are; see `RunFolder` for what it writes.
 
     Args:
         config: a `Config`.
+        found: its `Found`.
         dataset: the `Dataset` to train on.
         validation: the `Dataset` to choose the best epoch by.
         folder: the run's folder, a Path.
-        history: the figures of the epochs after which `folder / "last.keras"` is to be continued,
-            a dictionary each; none for a new network.
+        history: the figures of the epochs after which `folder / "last.keras"` is to be resumed, a
+            dictionary each; none for a new network.
         callbacks: more of Keras' callbacks.
 
     Returns:
@@ -108,45 +131,65 @@ def train(config, dataset, validation, folder, history=(), callbacks=()):
     Raises:
         UserError: if the encoder's weights cannot be had, the loss is no number any more, memory
             runs out, or another process dies.
+        ValueError: if a data set was made for other settings, another network or other devices.
     """
     process = processes.process()
-    dataset.class_weights, dataset.border_weight = config.weights or None, config.border_weight
-    dataset.ignored_as_background = config.ignored_as_background
-    run = RunFolder(folder, config, history, write=process[0] == 0)
+    run = RunFolder(folder, config, found, history, write=process[0] == 0)
     if history and finished(history, config):
         return run.history
-    # By itself, the data set also counts what Keras reads of it before the first epoch.
-    numbered = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: setattr(dataset, "epoch", epoch)
-    )
     # Progress is no result: neither that of a download nor that of the training.
     shown_aside = contextlib.redirect_stdout(sys.stderr)
-    with devices.explained(config), devices.spread(), shown_aside:
+    with devices.explained(config, found.policy), devices.spread(), shown_aside:
         counts = len(dataset.image_info), len(validation.image_info), len(history)
-        processes.agree(config, *counts)
-        model = build(config, pretrained=not history)  # else last.keras has the weights
+        processes.agree(config, found, *counts)
+        model = build(config, found.policy, pretrained=not history)  # else last.keras has them
         devices.synchronize(model)
         for data in (dataset, validation):
-            data.part, data.multiple = process, devices.replicas()
-            data.geometry = geometry(model) if unpadded(model) else None
+            _check_made_for(data, model, config if data is dataset else None)
         with alone_in(folder) if run.write else contextlib.nullcontext():
             for first, last, frozen in stages(config):
                 if len(run.history) > last or finished(run.history, config):
                     continue
-                prepare(model, config, (last - first) * len(dataset), frozen)
+                steps = (last - first) * len(dataset)
+                prepare(model, config, steps, frozen, found.class_weights)
                 if len(history) > first:
                     load_checkpoint(model, folder / "last.keras", len(history))
-                dataset.epoch = len(run.history)
+                dataset.begin_epoch(len(run.history))
                 model.fit(
                     dataset,
                     validation_data=validation,
                     epochs=last,
                     initial_epoch=len(run.history),
-                    callbacks=[numbered, run, *callbacks],
+                    callbacks=[Epochs(dataset), run, *callbacks],
                     shuffle=False,  # the data set draws its own order
                     verbose=0 if process[0] or not sys.stderr else 1 if sys.stderr.isatty() else 2,
                 )
     return run.history
+
+
+def _check_made_for(data, model, config=None):
+    """Makes sure that a data set's constructor was told what this training needs.
+
+    Args:
+        data: the `Dataset`.
+        model: the network.
+        config: the `Config`, for the data set to train on.
+    """
+    wanted = {
+        "surroundings": geometry(model) if unpadded(model) else None,
+        "part": processes.process(),
+    }
+    if config:
+        names = ("border_weight", "ignored_as_background")
+        wanted |= {name: getattr(config, name) for name in names}
+    if data.multiple % devices.replicas():
+        wanted["multiple"] = devices.replicas()
+    for name, value in wanted.items():
+        if getattr(data, name) != value:
+            raise ValueError(
+                f"This training needs a data set made with {name}={value!r}, which its constructor "
+                f"hands on to Dataset; it has {getattr(data, name)!r}."
+            )
 
 
 def stages(config):
@@ -163,7 +206,7 @@ def stages(config):
     return [part for part in parts if part[0] < part[1]]
 
 
-def prepare(model, config, steps, frozen=False):
+def prepare(model, config, steps, frozen=False, class_weights=()):
     """Makes a network ready for training, or for another stage of it.
 
     Args:
@@ -171,13 +214,14 @@ def prepare(model, config, steps, frozen=False):
         config: a `Config`.
         steps: optimizer steps of the stage.
         frozen: whether the encoder keeps its weights and batch statistics.
+        class_weights: each class's weight in the loss; empty: all are 1.
     """
     devices.fuse(model)
     if config.freeze_encoder:
         set_frozen(model, frozen)
     model.compile(
         make_optimizer(config, model, steps),
-        loss=SegmentationLoss(config.loss),
+        loss=SegmentationLoss(config.loss, class_weights),
         metrics=[
             keras.metrics.MeanIoU(
                 config.num_classes, ignore_class=IGNORE, sparse_y_pred=False, name="miou"
@@ -195,7 +239,7 @@ def prepare(model, config, steps, frozen=False):
 
 def draw_samples(path, weights, dataset, count=8):
     """Draws a sheet of pictures from all over a data set, with truth and prediction."""
-    model, config = load_model(weights)
+    model, config, found = load_model(weights)
     size = len(dataset.image_info)
     indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
     images, masks = zip(*map(dataset.load, indices), strict=True)
@@ -203,4 +247,4 @@ def draw_samples(path, weights, dataset, count=8):
     answers = predict(model, images, config, tile=config.tile, batch_size=1)
     for index, image, mask, answer in zip(indices, images, masks, answers, strict=True):
         rows.append((image, mask, answer.class_map(), str(dataset.name(index))))
-    contact_sheet(path, rows, config.names, config.palette)
+    contact_sheet(path, rows, config.names, found.palette)

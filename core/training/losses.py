@@ -30,14 +30,17 @@ class SegmentationLoss(keras.losses.Loss):
 
     Args:
         text: one of `core.config.LOSSES`, or a sum of them such as `crossentropy+dice`.
+        class_weights: a weight for each class, by which crossentropy and focal multiply the losses
+            of its pixels; empty: all weigh 1.
 
     Raises:
         ValueError: if a name is unknown, missing or repeated.
     """
 
-    def __init__(self, text):
+    def __init__(self, text: str, class_weights: tuple = ()):
         super().__init__(name="segmentation_loss")
         self.text = text
+        self.class_weights = tuple(class_weights)
         self.terms = loss_terms(text)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -46,9 +49,10 @@ class SegmentationLoss(keras.losses.Loss):
         Args:
             y_true: integers `[B, H, W]`, ids of the K classes and 255.
             y_pred: logits `[B, H, W, K]`, of any float type.
-            sample_weight: floats `[B, H, W]` by which crossentropy and focal multiply the pixels'
-                losses, the mean still being one over the number of known pixels, or None. Dice and
-                iou, which weigh classes, do not look at them.
+            sample_weight: floats `[B, H, W]`, a weight for each pixel in crossentropy and focal, or
+                None. Up to 1 it multiplies the class's weight. What it has above 1 is added, as the
+                border weights are in the U-Net paper. The mean is still one over the number of
+                known pixels. Dice and iou, which weigh classes, do not look at it.
         """
         ids = ops.cast(y_true, "int32")
         known = ops.expand_dims(ops.not_equal(ids, IGNORE), -1)
@@ -61,16 +65,24 @@ class SegmentationLoss(keras.losses.Loss):
         for name in self.terms:
             if name in PIXELWISE:
                 losses = PIXELWISE[name](ops.sum(truth * log_p, axis=-1))
-                if sample_weight is not None:
-                    losses *= ops.cast(sample_weight, "float32")
+                losses *= self._pixel_weights(truth, sample_weight)
                 value += total(losses) / ops.maximum(total(known), 1.0)
             else:
                 value += _mean_over_classes(OVERLAPS[name], truth, ops.exp(log_p) * known)
         return part_of_sum(value)
 
+    def _pixel_weights(self, truth, sample_weight):
+        weights = 1.0
+        if self.class_weights:
+            weights = ops.sum(truth * ops.convert_to_tensor(self.class_weights, "float32"), axis=-1)
+        if sample_weight is not None:
+            given = ops.cast(sample_weight, "float32")
+            weights = weights * ops.minimum(given, 1.0) + ops.maximum(given - 1.0, 0.0)
+        return weights
+
     def get_config(self):
-        """Returns the constructor's argument."""
-        return {"text": self.text}
+        """Returns the constructor's arguments."""
+        return {"text": self.text, "class_weights": self.class_weights}
 
 
 # From the log-probabilities of the true classes, 0 for unknown pixels, to the pixels' losses.

@@ -17,7 +17,7 @@ def make_optimizer(config, model, steps):
     if config.encoder_weights != "none":
         kind = _slowed(kind, config.encoder_lr_factor, model)
     optimizer = kind(learning_rate(config, steps), **options)
-    if config.policy == "mixed_float16":
+    if model.dtype_policy.name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     # With its variables in place, TensorFlow traces the training step once and not twice.
     optimizer.build(model.trainable_variables)

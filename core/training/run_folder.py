@@ -1,15 +1,14 @@
 """What training writes after every epoch."""
 
-import dataclasses
 import math
 
 import keras
 
-from core.config import REPORT_FILES, RUN_FILES
+from core.config import REPORT_FILES, RUN_FILES, to_json
 from core.imaging.draw import draw_curves
 from core.prediction.model_file import save_model
 from core.support.errors import UserError
-from core.support.files import write_csv, write_json
+from core.support.files import replacing, write_csv
 from core.training.checkpoint import best_of, finished, save_checkpoint
 
 
@@ -23,14 +22,16 @@ class RunFolder(keras.callbacks.Callback):
     Args:
         folder: the folder, a Path.
         config: the `Config` that is saved with the models.
+        found: the `Found` that is saved with them.
         history: the figures of the epochs that the run has behind it, a dictionary each.
         write: whether to write at all; of several processes only one does.
     """
 
-    def __init__(self, folder, config, history=(), write=True):
+    def __init__(self, folder, config, found, history=(), write=True):
         super().__init__()
         self.folder = folder
         self.config = config
+        self.found = found
         self.history = list(history)
         self.write = write
         if self.history and write:
@@ -48,7 +49,8 @@ class RunFolder(keras.callbacks.Callback):
         if not self.history:
             for name in RUN_FILES + REPORT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
-        write_json(self.folder / "config.json", dataclasses.asdict(self.config))
+        with replacing(self.folder / "config.json") as partial:
+            partial.write_text(to_json(self.config, self.found) + "\n", encoding="utf-8")
 
     def on_train_batch_end(self, batch, logs=None):
         """Shows the learning rate, and stops where the loss is no number any more.
@@ -83,8 +85,9 @@ class RunFolder(keras.callbacks.Callback):
         if not self.write:
             return
         if self.best is row:
-            save_model(self.model, self.folder / "best.keras", self.config)
-        save_checkpoint(self.model, self.folder / "last.keras", self.config, self.history)
+            save_model(self.model, self.folder / "best.keras", self.config, self.found)
+        path = self.folder / "last.keras"
+        save_checkpoint(self.model, path, self.config, self.found, self.history)
         self.write_history()
 
     def write_history(self):
