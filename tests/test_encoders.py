@@ -13,7 +13,7 @@ from core.training.optimizer import encoder_layers, set_frozen
 from nets import encoders
 from nets.efficientnet_lite import EfficientNetLite0
 from nets.reach import geometry
-from nets.sizes import ENCODERS, halvings
+from nets.sizes import ENCODERS
 from nets.unet import UNet
 from tools.convert_lite0 import convert, published
 
@@ -63,7 +63,7 @@ def test_skips_at_every_stride(rng, name):
         if isinstance(layer, keras.layers.Concatenate)
     }
     levels = range(len(STRIDES_WIDTHS[name]) - 1)
-    names = [level + 1 + (halvings(name) == 5) for level in levels]
+    names = [level + 1 + (ENCODERS[name].halvings == 5) for level in levels]
     assert sorted(skips) == names
     tensors = [skips[level] for level in names] + [bottom(model).output]
     found = run(keras.Model(model.input, tensors), picture(rng))
@@ -71,7 +71,7 @@ def test_skips_at_every_stride(rng, name):
     assert [tensor.shape for tensor in found] == wanted
     logits = run(model, picture(rng))
     assert logits.shape == (1, 64, 96, 3) and logits.dtype == np.float32
-    for level in range(halvings(name)):
+    for level in range(ENCODERS[name].halvings):
         assert model.get_layer(f"up{level + 1}_conv2").filters == 2 * 2**level
     decoder = [layer for layer in model.layers if layer.name.startswith(("up", "logits"))]
     assert all(layer.kernel_regularizer for layer in decoder if hasattr(layer, "kernel"))
@@ -95,7 +95,7 @@ def judge(name, tmp_path, rng):
     endings = {"vgg16": "h5", "mobilenet_v2": "keras"}
     file = tmp_path / f"network.{endings.get(name, 'weights.h5')}"
     (model.save_weights if "weights" in file.name else model.save)(file)
-    last = encoders._ENCODERS[name][2].split()[-1]
+    last = ENCODERS[name].levels.split()[-1]
     inner = keras.Model(model.input, model.get_layer(last).output)
     return file, lambda pixels: run(inner, scaled(pixels.astype(np.float32)))
 
@@ -245,7 +245,7 @@ def test_the_radius_is_how_far_the_network_sees(name):
             weights = [np.full(kernel.shape, gain / inputs)]
             layer.set_weights(weights + [np.zeros_like(w) for w in layer.get_weights()[1:]])
     needs = geometry(model)
-    assert needs.grid == 2 ** halvings(name)
+    assert needs.grid == 2 ** ENCODERS[name].halvings
     start, side = needs.margin + 2 * needs.grid, 2 * needs.margin + 5 * needs.grid
     zero = {"vgg16": (123.68, 116.779, 103.939), "resnet50": (123.68, 116.779, 103.939)}
     zero |= {"mobilenet_v2": 127.5, "efficientnet_lite0": 127.0}
