@@ -1,9 +1,13 @@
 """The reach of a network, computed from its layers: grid, receptive radius and border."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from typing import TYPE_CHECKING
 
-import keras
+if TYPE_CHECKING:  # tiles and predictions need `Geometry` before they need Keras
+    import keras
 
 # Layers by what an output pixel depends on: the same pixel alone, or its neighbours under a kernel.
 # GroupNormalization and GlobalAveragePooling2D, with the Reshape behind it, also depend on all of
@@ -54,8 +58,7 @@ def geometry(model: keras.Model) -> Geometry:
     after the block does each need of its input? With a kernel of `k` pixels, dilation `d` and
     stride `s`, a layer reads `p` pixels before the place of the first and `d (k - 1) + 1 - s - p`
     after that of the last; `p` is half of the padding, or what a ZeroPadding2D before it adds.
-    Upsampling by `f` needs one `f`-th, rounded up. Without padding, pixels are counted from the
-    middle.
+    Upsampling by `f` needs one `f`-th, rounded up.
 
     With group normalization or squeeze-and-excitation, every output pixel also depends on all of
     the tile. For such networks this is the reach of the convolutions alone, and tiles give slightly
