@@ -57,8 +57,8 @@ def geometry(model: keras.Model) -> Geometry:
     It starts from a block of output and follows the layers backwards: how many pixels before and
     after the block does each need of its input? With a kernel of `k` pixels, dilation `d` and
     stride `s`, a layer reads `p` pixels before the place of the first and `d (k - 1) + 1 - s - p`
-    after that of the last; `p` is half of the padding, or what a ZeroPadding2D before it adds.
-    Upsampling by `f` needs one `f`-th, rounded up.
+    after that of the last; `p` is half of what same-padding would add, or what a ZeroPadding2D
+    does. Upsampling by `f` needs one `f`-th, rounded up.
 
     With group normalization or squeeze-and-excitation, every output pixel also depends on all of
     the tile. For such networks this is the reach of the convolutions alone, and tiles give slightly
