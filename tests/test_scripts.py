@@ -28,7 +28,7 @@ def names(folder):
 
 @pytest.fixture(autouse=True)
 def small_sample(monkeypatch):
-    monkeypatch.setattr(sample, "PICTURES", {"train": 6, "val": 3})
+    monkeypatch.setattr(sample, "IMAGES", {"train": 6, "val": 3})
     monkeypatch.setattr(sample, "VERSION", "test")
 
 

@@ -221,16 +221,16 @@ def test_the_paper_s_network_answers_for_all_of_the_canvas(rng, size):
 
 
 @pytest.mark.parametrize(
-    "window", [None, np.s_[0:4, 0:20], np.s_[7:43, 30:50], np.s_[36:40, 10:30], np.s_[30:39, 1:50]]
+    "crop", [None, np.s_[0:4, 0:20], np.s_[7:43, 30:50], np.s_[36:40, 10:30], np.s_[30:39, 1:50]]
 )
-def test_windows_with_what_is_around_them(rng, window):
+def test_crops_with_their_surroundings(rng, crop):
     """Its own surroundings first, the mirror's where the picture ends; 255 behind the mask."""
     needs = Geometry(grid=16, radius=94, border=92)
     image = rng.integers(0, 256, (40, 50, 1), np.uint8)
     mask = rng.integers(0, 3, (40, 50)).astype(np.uint16) + 256
     before = mask.copy()
-    pixels, ids = surround(image, needs, window), surrounded(mask, needs, window)
-    (top, bottom), (left, right) = ((part.start, part.stop) for part in window or np.s_[0:40, 0:50])
+    pixels, ids = surround(image, needs, crop), surrounded(mask, needs, crop)
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in crop or np.s_[0:40, 0:50])
     assert pixels.shape[:2] == tuple(side + 2 * 92 for side in ids.shape)
     assert [side % 16 for side in pixels.shape[:2]] == [12, 12]
     assert 0 <= ids.shape[0] - (bottom - top) < 16 and 0 <= ids.shape[1] - (right - left) < 16
