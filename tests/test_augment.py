@@ -21,7 +21,7 @@ ALL = [*GEOMETRY, *COLOUR, augment.photograph, augment.microscopy, augment.paper
 
 
 def pair(channels=3):
-    """A picture that encodes its own mask: ids 0 to 3 in patches, brightness 60 * id."""
+    """An image that encodes its own mask: ids 0 to 3 in patches, brightness 60 * id."""
     ids = np.random.default_rng(3).integers(0, 4, (5, 6)).astype(np.uint8)
     mask = cv2.resize(ids, (96, 80), interpolation=cv2.INTER_NEAREST)
     return np.repeat(60 * mask[..., None], channels, -1), mask
@@ -45,7 +45,7 @@ def test_pure_and_typed(change, channels):
 
 
 @pytest.mark.parametrize("change", GEOMETRY)
-def test_picture_and_mask_move_alike(change):
+def test_image_and_mask_move_alike(change):
     image, mask = pair()
     for seed in range(10):
         moved, ids = change(image, mask, np.random.default_rng(seed))
@@ -162,7 +162,7 @@ def test_photograph_goes_through_hsv_once(monkeypatch):
 
 
 def test_photograph_changes_as_few_pixels_as_the_canvas_has(monkeypatch):
-    """A picture that is smaller than the canvas stays so."""
+    """An image that is smaller than the canvas stays so."""
     image, mask = pair()
     canvas = (40, 60)
     seen = []
@@ -283,7 +283,7 @@ def test_the_paper_s_displacements_between_the_nodes():
     assert np.abs(np.diff(smooth, 2, axis=0)).max() < 0.05 < np.abs(np.diff(smooth, axis=0)).max()
 
 
-def test_the_paper_s_deformation_mirrors_the_picture_and_keeps_weights():
+def test_the_paper_s_deformation_mirrors_the_image_and_keeps_weights():
     """A mask of border weights has them in its upper byte; 255 comes in where nothing is known."""
     image, mask = pair(1)
     image[:] = 200

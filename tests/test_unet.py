@@ -68,11 +68,11 @@ def test_every_kernel_has_l2():
     )
 
 
-def test_pictures_of_0_to_255_are_scaled_inside():
+def test_images_of_0_to_255_are_scaled_inside():
     model = tiny()
     scale = keras.Model(model.input, model.get_layer("rescale").output)
-    picture = np.full((1, 32, 32, 3), 255, np.uint8)
-    np.testing.assert_allclose(scale.predict_on_batch(picture), 1.0, rtol=1e-6)
+    image = np.full((1, 32, 32, 3), 255, np.uint8)
+    np.testing.assert_allclose(scale.predict_on_batch(image), 1.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("upsampling", ["nearest", "transpose"])
@@ -254,9 +254,9 @@ def test_keras_alone_loads_what_was_saved(tmp_path, options):
     }
     assert set(re.findall(r'"registered_name": (.*?)[,}]', config)) <= {"null", '"Functional"'}
     side = geometry(model).fitting(1)
-    picture = np.random.default_rng(0).integers(0, 256, (1, side, side + 16, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, side, side + 16, 3), np.uint8)
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict_on_batch(picture), model.predict_on_batch(picture))
+    np.testing.assert_array_equal(loaded.predict_on_batch(image), model.predict_on_batch(image))
 
 
 @pytest.mark.parametrize("options", [{"normalization": "group"}, {"architecture": "paper"}])
