@@ -19,7 +19,7 @@ from core.support.flags import Parser, whole_number
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="Compares, in CPU time, a sample of VOC with decoding its files, and a crop "
+        description="Compares, in CPU time, a sample of VOC with decoding its files, and a window "
         "of ISBI, once read, with cv2.remap of it; and the pictures per second that two workers "
         "prepare with those of one. Data that is not there is left out.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -60,7 +60,7 @@ def voc(args):
 
 
 def isbi(args):
-    """Returns the rows of ISBI's crops: as the preset makes them, and each of them elastic."""
+    """Returns the rows of ISBI's windows: as the preset makes them, and each of them elastic."""
     dataset = opened("isbi", args.isbi)
     pairs = [dataset.load(index) for index in range(len(dataset.image_info))]
     dataset.load = lambda index: pairs[index]
@@ -89,7 +89,7 @@ def isbi(args):
     jobs = {"preset": samples, "elastic": elastic, "remap": remap}
     seconds = in_turns(jobs, args.rounds, time.thread_time)
     per = {name: scaled(times, 1e3 / len(numbers)) for name, times in seconds.items()}
-    what = {"preset": "ISBI crop, preset", "elastic": "ISBI crop, always elastic"}
+    what = {"preset": "ISBI window, preset", "elastic": "ISBI window, always elastic"}
     return [
         Row(f"{text} / cv2.remap of it", per[name], per["remap"], "at most 6")
         for name, text in what.items()
