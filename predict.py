@@ -44,11 +44,11 @@ def main():
     args = get_args()
     from core.prediction.inputs import collect
     from core.prediction.model_file import find_weights, load_model, read_settings
-    from core.sources.sample import known_picture
+    from core.sources.sample import known_image
 
     weights = find_weights(args.weights)
     config, _ = read_settings(weights)  # refuses what is no model of ours before Keras is started
-    sources = collect(args.inputs or [known_picture(config)], args.output)
+    sources = collect(args.inputs or [known_image(config)], args.output)
     output = check_folder(args.output)
 
     backend.start()

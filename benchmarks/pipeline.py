@@ -77,8 +77,8 @@ def isbi(args):
     def elastic():
         for number in numbers:
             image, mask = pairs[number % len(pairs)]
-            window = augment.window(mask.shape, rng, dataset.crop)
-            augment.elastic(*augment.orient(image, mask, rng), rng, window)
+            crop = augment.random_crop(mask.shape, rng, dataset.crop)
+            augment.elastic(*augment.orient(image, mask, rng), rng, crop)
 
     def remap():
         for number in numbers:

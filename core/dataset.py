@@ -145,7 +145,7 @@ class Dataset(keras.utils.PyDataset):
         if self.aug:
             image, mask = self.augment(image, mask, rng)
         image, mask = letterbox(image, self.target_size), letterbox_mask(mask, self.target_size)
-        window = augment.window(mask.shape, rng, self.crop or self.target_size)
+        window = augment.random_crop(mask.shape, rng, self.crop or self.target_size)
         if self.aug and self.elastic and rng.random() < 0.5:
             if not self.surroundings:
                 return augment.elastic(image, mask, rng, window)

@@ -1,14 +1,14 @@
 """EfficientNet-Lite0, which `keras.applications` does not have.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019
-(https://arxiv.org/abs/1905.11946), in the variant for small devices: without squeeze-and-excitation
-and with ReLU6, so that it is quick on a CPU and can be computed in 8 bits.
+(https://arxiv.org/abs/1905.11946), in the variant for small devices: no squeeze-and-excitation, and
+ReLU6. That is quick on a CPU, and can be computed in 8 bits.
 """
 
 import keras
 from keras import layers
 
-# Of each stage: blocks, kernel, stride of the first block, expansion, features.
+# Each stage: blocks, kernel, stride of the first block, expansion, features.
 STAGES = (
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
@@ -20,17 +20,18 @@ STAGES = (
 )
 
 
-def EfficientNetLite0(weights=None, input_tensor=None):
+def EfficientNetLite0(
+    weights: str | None = None, input_tensor: keras.KerasTensor | None = None
+) -> keras.Model:
     """Builds the network without its top; the arguments are those of `keras.applications`.
 
     Args:
-        weights: a file of weights as `save_weights` writes it, or None for random ones.
+        weights: a file that `save_weights` has written, or None for random weights.
         input_tensor: `[B, H, W, 3]`, red, green and blue, scaled as `(x - 127) / 128`; None for
             an input of any size.
 
     Returns:
-        A `keras.Model` from the input that this tensor is made of to 1280 features at a 32nd of the
-        resolution.
+        A `keras.Model` from the tensor's own input to 1280 features at a 32nd of the resolution.
     """
     x = keras.Input((None, None, 3)) if input_tensor is None else input_tensor
     inputs = keras.utils.get_source_inputs(x)
@@ -47,7 +48,7 @@ def EfficientNetLite0(weights=None, input_tensor=None):
 
 
 def _block(inputs, kernel, stride, expansion, features, name):
-    """Widens by a 1x1 convolution, filters each feature alone, and narrows again."""
+    """Adds a 1x1 convolution to more features, a depthwise one, and a 1x1 to fewer features."""
     x = inputs
     if expansion > 1:
         x = _relu6(_conv(x, expansion * x.shape[-1], 1, 1, f"{name}_expand"), f"{name}_expand")

@@ -1,79 +1,101 @@
-"""What the networks can be built of, and the sizes of pictures that they take; without Keras.
+"""What a network can be built of, and the image sizes it takes; importable without Keras.
 
-So the flags can be checked before the seconds that importing Keras takes.
+Importing Keras takes seconds. The flags are checked before that.
 """
+
+from typing import NamedTuple
 
 ARCHITECTURES = ("same", "paper")
 NORMALIZATIONS = ("none", "batch", "group")
 UPSAMPLINGS = ("nearest", "transpose")
-ENCODERS = {  # and how often each halves the picture
-    "vgg16": 4,
-    "resnet50": 5,
-    "mobilenet_v2": 5,
-    "efficientnet_v2_b0": 5,
-    "efficientnet_lite0": 5,
+DEPTH = 4  # how often the network halves the image without an encoder
+
+
+class Encoder(NamedTuple):
+    """A classification network that can be the encoder of a U-Net.
+
+    Attributes:
+        function: name of its function in `keras.applications`, or "EfficientNetLite0".
+        halvings: how often it halves the image.
+        levels: names of the layers whose outputs are the skip connections, finest first, and last
+            the features at the bottom; separated by spaces.
+        scale: factor for pixel values 0..255, None if the network scales them itself.
+        offset: what is added then: a number, or one for each of red, green and blue.
+        blue_first: whether its ImageNet weights expect blue, green, red.
+    """
+
+    function: str
+    halvings: int
+    levels: str
+    scale: float | None = None
+    offset: float | tuple[float, float, float] = 0.0
+    blue_first: bool = False
+
+
+_CAFFE = (1.0, (-123.68, -116.779, -103.939), True)  # scale, offset and blue first
+ENCODERS = {
+    "vgg16": Encoder(
+        "VGG16",
+        4,
+        "block1_conv2 block2_conv2 block3_conv3 block4_conv3 block5_conv3",
+        *_CAFFE,
+    ),
+    "resnet50": Encoder(
+        "ResNet50",
+        5,
+        "conv1_relu conv2_block3_out conv3_block4_out conv4_block6_out conv5_block3_out",
+        *_CAFFE,
+    ),
+    "mobilenet_v2": Encoder(
+        "MobileNetV2",
+        5,
+        "expanded_conv_project_BN block_2_add block_5_add block_12_add block_16_project_BN",
+        1 / 127.5,
+        -1.0,
+    ),
+    "efficientnet_v2_b0": Encoder(
+        "EfficientNetV2B0",
+        5,
+        "block1a_project_activation block2b_add block3b_add block5e_add block6h_add",
+    ),
+    "efficientnet_lite0": Encoder(
+        "EfficientNetLite0",
+        5,
+        "block1a_project_bn block2b_add block3b_add block5c_add block7a_project_bn",
+        1 / 128,
+        -127 / 128,
+    ),
 }
-DEPTH = 4  # times that the picture is halved without an encoder
 
 
-def halvings(encoder=None):
-    """Returns how often a network halves the picture."""
-    return ENCODERS[encoder] if encoder else DEPTH
+def check_size(
+    height: int | None, width: int | None, architecture: str = "same", encoder: str | None = None
+) -> None:
+    """Makes sure that a network takes images of this size, in pixels; None stands for any size.
 
-
-def border(architecture="same"):
-    """Returns by how many pixels the output begins and ends inside the input.
-
-    Two unpadded 3x3 convolutions take 2 pixels off each side, which are `2 * 2**level` of the
-    input's: on every level on the way down and on the way up, and once at the bottom. That is 92.
-    """
-    return 2 * (2 * (2**DEPTH - 1) + 2**DEPTH) if architecture == "paper" else 0
-
-
-def crop(level):
-    """Returns the pixels that a skip of the paper's network loses on each side: 4, 16, 40, 88.
-
-    At the deepest level what comes up has lost the 2 of the bottom, doubled. From one level to the
-    next, 2 more have gone on the way up and 2 on the way down, all of them doubled:
-    `c -> 2 (c + 4)`.
-
-    Args:
-        level: 0 for the first, which has the picture's own resolution.
-    """
-    return 6 * 2 ** (DEPTH - level) - 8
-
-
-def fitting(side, architecture="same", encoder=None):
-    """Returns the smallest possible side of an input picture that is not below `side`.
-
-    Multiples of 16 or, where an encoder halves the picture five times, of 32. In the paper's
-    network every level's size must come out even: `16 n + 12`, at least 188 for an output of 4.
-    """
-    step = 2 ** halvings(encoder)
-    smallest = 2 * border(architecture) + 4 if architecture == "paper" else step
-    return max(smallest, side + (smallest - side) % step)
-
-
-def check_size(height, width, architecture="same", encoder=None):
-    """Makes sure that a network takes pictures of this size; None stands for any that it takes.
+    The padded network takes multiples of 16, or of 32 if the encoder halves the image five times.
+    In the paper's network every level's size must be even before it is halved. That holds for
+    16 n + 12; 188 is the smallest and gives an output of 4.
 
     Raises:
-        ValueError: if not; it names sizes that are possible.
+        ValueError: if it does not; the message names the nearest possible sizes.
     """
+    halvings = ENCODERS[encoder].halvings if encoder else DEPTH
+    step = smallest = 2**halvings
+    rule = f"multiples of {step}"
+    if architecture == "paper":
+        smallest, rule = 188, "16 n + 12, from 188 on"
     for side in (height, width):
-        if side is None or fitting(side, architecture, encoder) == side:
+        if side is None:
             continue
-        step = 2 ** halvings(encoder)
-        above = fitting(side, architecture, encoder)
-        below = max(above - step, fitting(0, architecture, encoder))
-        near = f"{above}" if above == below else f"{below} or {above}"
-        rule = f"multiples of {step}"
-        if architecture == "paper":
-            rule = f"{step} n + {above % step}, from {fitting(0, architecture)} on"
-        raise ValueError(
-            f"A picture of {height}x{width} cannot be halved {halvings(encoder)} times: height and "
-            f"width must be {rule}. For {side} take {near}."
-        )
+        above = max(smallest, side + (smallest - side) % step)
+        if side != above:
+            below = max(smallest, above - step)
+            near = f"{above}" if above == below else f"{below} or {above}"
+            raise ValueError(
+                f"An image of {height}x{width} cannot be halved {halvings} times: height and width "
+                f"must be {rule}. For {side} take {near}."
+            )
 
 
 def check_network(

@@ -1,4 +1,4 @@
-"""What is to be known of a network before it is trained: its layers, its reach and its cost."""
+"""What can be said of a network without training it: its layers, its reach and its cost."""
 
 import math
 
@@ -7,16 +7,16 @@ import keras
 from nets.reach import geometry
 
 
-def summary(model, size):
-    """Describes a model at work on a canvas.
+def summary(model: keras.Model, size: tuple[int, int]) -> str:
+    """Describes a model for one size of the canvas.
 
     Args:
-        model: a `keras.Model` that takes pictures of any size it can halve.
+        model: a model with height and width None.
         size: the canvas, `(height, width)`; an unpadded network's input is larger by its border.
 
     Returns:
-        Text: Keras' table, with the sizes and the parameters of all layers, and a line each for the
-        receptive radius and for the floating-point operations.
+        Keras' table of all layers with their sizes and parameters, then a line each for the
+        receptive radius and the floating-point operations.
     """
     needs = geometry(model)
     height, width = map(needs.fitting, size)
@@ -25,14 +25,14 @@ def summary(model, size):
     sized.summary(print_fn=lines.append)
     lines += [
         f" Receptive radius: {needs.radius} pixels, around blocks of {needs.grid}",
-        f" Floating-point operations: {operations(sized) / 1e9:,.2f} billion for a picture of "
+        f" Floating-point operations: {operations(sized) / 1e9:,.2f} billion for an image of "
         f"{height}x{width}",
     ]
     return "\n".join(lines)
 
 
-def at_size(model, size):
-    """Returns the same network for pictures of one size, with weights of its own.
+def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
+    """Returns a copy of a network for images of one size `(height, width)`, with new weights.
 
     Raises:
         ValueError: if the network does not take this size.
@@ -41,12 +41,12 @@ def at_size(model, size):
     return keras.models.clone_model(model, input_tensors=inputs)
 
 
-def operations(model):
-    """Counts the floating-point operations that a model of one size takes for a picture.
+def operations(model: keras.Model) -> int:
+    """Counts the floating-point operations for one image, in a model of one size.
 
-    Only those of the convolutions count, which are nearly all: a multiplication and an addition for
-    each weight of the kernel at each place, 2 operations. A transposed convolution's places are its
-    input's pixels, any other's are its output's.
+    Only convolutions count; they do nearly all the work. Each weight of the kernel takes a
+    multiplication and an addition at each place. The places are the pixels of the output, or for a
+    transposed convolution those of the input.
     """
     total = 0
     for layer in model.layers:

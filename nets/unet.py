@@ -1,67 +1,65 @@
 """U-Net as a Keras functional model.
 
 Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
-MICCAI 2015 (https://arxiv.org/abs/1505.04597): as the paper has it, and, by default, in the variant
-with same-padded convolutions, whose logits are as large as the picture. The way down may also be a
-known classification network, see encoders.py.
+MICCAI 2015 (https://arxiv.org/abs/1505.04597). By default the convolutions are padded, so the
+logits are as large as the image; "paper" builds the network of the paper.
 """
 
+import dataclasses
 import math
 
 import keras
 from keras import layers
 
 from nets.encoders import encode
-from nets.sizes import DEPTH, check_network, crop
+from nets.sizes import DEPTH, check_network
 
 
 def UNet(
-    input_shape=(320, 320, 3),
-    num_classes=21,
-    filters=64,
+    input_shape: tuple[int | None, ...] = (320, 320, 3),
+    num_classes: int = 21,
+    filters: int = 64,
     *,
-    architecture="same",
-    encoder=None,
-    encoder_weights=None,
-    normalization="none",
-    upsampling=None,
-    dropout=0.5,
-    l2=5e-4,
-    name="unet",
-):
-    """Builds a U-Net that maps pictures to one logit per pixel and class.
+    architecture: str = "same",
+    encoder: str | None = None,
+    encoder_weights: str | None = None,
+    normalization: str = "none",
+    upsampling: str | None = None,
+    dropout: float = 0.5,
+    l2: float = 5e-4,
+    name: str = "unet",
+) -> keras.Model:
+    """Builds a U-Net: from images to one logit per pixel and class.
 
-    Five levels of two 3x3 convolutions with ReLU, `filters` wide at the first level and twice as
-    wide at each next one, 2x2 max-pooling between them and dropout after the fourth level and the
-    bottom. On the way up each level is doubled in size, by a 2x2 convolution, and concatenated
-    behind the features of the same level on the way down. A 1x1 convolution makes the logits.
+    The encoder has four levels and a bottom, each of two 3x3 convolutions with ReLU. The first has
+    `filters` features, and each next one twice as many. 2x2 max-pooling stands between them, and
+    dropout after the fourth level and the bottom. On each level of the decoder come upsampling, a
+    2x2 convolution, concatenation with the encoder's features of that level (the skip connection),
+    and two 3x3 convolutions. A 1x1 convolution makes the logits.
 
     Args:
-        input_shape: `(height, width, channels)`; height and width are such that the picture can be
-            halved, see `nets.sizes.check_size`, or None for a model that takes any such size.
+        input_shape: `(height, width, channels)`; None as height or width stands for every size
+            that `nets.sizes.check_size` accepts.
         num_classes: number of classes, background included.
-        filters: filters of the first level, 64 in the paper.
-        architecture: "same" for same-padded convolutions. "paper" for unpadded ones, whose skips
-            are cropped: the output is 92 pixels smaller than the picture on each side.
-        encoder: name of a classification network that is the way down, see `nets.sizes.ENCODERS`;
-            it scales the pictures as it is used to. Its first level has no skip if the network
-            begins at half the resolution. None for the U-Net's own way down.
-        encoder_weights: "imagenet", a file, or None for random ones, see `encoders.encode`.
-        normalization: "none" as in the paper, or "batch" or "group" for batch normalization or
-            group normalization (8 groups) between every convolution and its ReLU. It concerns the
-            way up alone if there is an encoder.
-        upsampling: "nearest" for nearest-neighbour upsampling before the 2x2 convolution,
-            "transpose" for a transposed 2x2 convolution of stride 2. None takes the first, and in
-            the paper's network, which has no other, the second.
-        dropout: share of the features dropped after the fourth level and the bottom; with an
-            encoder, after the bottom.
-        l2: L2 penalty on every kernel that is not the encoder's, 0 for none.
+        filters: features of the first level, 64 in the paper.
+        architecture: "same" for padded convolutions. "paper" for unpadded ones: the skip
+            connections are cropped, and the output is 92 pixels smaller on each side.
+        encoder: a classification network of `nets.sizes.ENCODERS`, which scales the images itself,
+            or None for the U-Net's own encoder.
+        encoder_weights: "imagenet", a file, or None for random weights, see `encoders.encode`.
+        normalization: "none" as in the paper, or "batch" or "group" (8 groups) between each
+            convolution and its ReLU. A classification network keeps its own.
+        upsampling: "nearest" for nearest-neighbour upsampling and a 2x2 convolution; "transpose"
+            for a transposed 2x2 convolution of stride 2; None for the first, or for the second in
+            the paper's network, which has no other.
+        dropout: share of features to drop; with a classification network, after the bottom only.
+        l2: L2 penalty on every kernel except the classification network's; 0 for none.
         name: name of the model.
 
     Returns:
-        A `keras.Model`. Input: `[B, H, W, C]`, values 0..255 of any dtype, scaled by the model's
-        first layers. Output: float32 logits `[B, H, W, num_classes]`, or
-        `[B, H - 184, W - 184, num_classes]` in the paper's network.
+        A `keras.Model`. Input: `[B, H, W, C]`, values 0..255 of any dtype; the model scales them.
+        Output: float32 logits `[B, H, W, num_classes]`, or `[B, H - 184, W - 184, num_classes]` in
+        the paper's network.
 
     Raises:
         ValueError: if a size, a number, a combination or the encoder's weights are impossible.
@@ -73,9 +71,10 @@ def UNet(
     )
     unpadded = architecture == "paper"
     upsampling = upsampling or ("transpose" if unpadded else "nearest")
-    blocks = _Blocks(normalization, upsampling, "valid" if unpadded else "same", l2)
+    penalty = keras.regularizers.L2(l2) if l2 else None
+    blocks = _Blocks(normalization, upsampling, "valid" if unpadded else "same", penalty)
 
-    inputs = keras.Input(input_shape, name="picture")
+    inputs = keras.Input(input_shape, name="picture")  # names are part of saved models
     if encoder:
         skips, x = encode(inputs, encoder, encoder_weights)
     else:
@@ -89,12 +88,14 @@ def UNet(
         x = blocks.two_convs(x, filters * 2**DEPTH, "bottom")
     x = layers.Dropout(dropout, name="bottom_dropout")(x)
 
+    cropped = 4  # pixels of each side: the bottom takes 2, which are doubled
     for level, skip in reversed(list(enumerate(skips))):
         up, width = f"up{level + 1}", filters * 2**level
         x = blocks.double(x, width, up)
         if unpadded:
-            skip = layers.Cropping2D(crop(level), name=f"{up}_crop")(skip)
-        if skip is not None:
+            skip = layers.Cropping2D(cropped, name=f"{up}_crop")(skip)
+            cropped = 2 * (cropped + 4)  # 2 more in the encoder, 2 more in the decoder, doubled
+        if skip is not None:  # some networks have no features at full resolution
             x = layers.Concatenate(name=f"{up}_concat")([skip, x])
         x = blocks.two_convs(x, width, up)
 
@@ -102,84 +103,64 @@ def UNet(
         num_classes,
         1,
         kernel_initializer="he_normal" if unpadded else "glorot_uniform",
-        kernel_regularizer=blocks.penalty(),
-        dtype="float32",  # the loss wants float32 also where the layers before compute in less
+        kernel_regularizer=penalty,
+        dtype="float32",  # for the loss, also where the other layers compute in less
         name="logits",
     )(x)
     return keras.Model(inputs, logits, name=name)
 
 
+@dataclasses.dataclass
 class _Blocks:
-    """The convolutions of one U-Net, which share all options but their width and size."""
+    """The convolutions of one U-Net: they share all options except features, kernel and name."""
 
-    def __init__(self, normalization, upsampling, padding, l2):
-        self.normalization = normalization
-        self.upsampling = upsampling
-        self.padding = padding
-        self.l2 = l2
-
-    def penalty(self):
-        return keras.regularizers.L2(self.l2) if self.l2 else None
-
-    def conv(self, x, width, size, name, padding=None):
-        x = layers.Conv2D(
-            width,
-            size,
-            padding=padding or self.padding,
-            kernel_initializer="he_normal",
-            **self._options(name),
-        )(x)
-        return self._normalized(x, name)
+    normalization: str
+    upsampling: str
+    padding: str
+    penalty: keras.regularizers.Regularizer | None
 
     def two_convs(self, x, width, name):
-        x = self.conv(x, width, 3, f"{name}_conv1")
-        return self.conv(x, width, 3, f"{name}_conv2")
+        x = self._conv(x, width, 3, f"{name}_conv1", self.padding)
+        return self._conv(x, width, 3, f"{name}_conv2", self.padding)
 
     def double(self, x, width, name):
-        """Doubles height and width by the paper's "up-convolution"."""
+        """Doubles height and width, the paper's "up-convolution"."""
         if self.upsampling == "nearest":
             x = layers.UpSampling2D(2, interpolation="nearest", name=f"{name}_upsample")(x)
-            return self.conv(x, width, 2, f"{name}_upconv", "same")
-        # He's deviation: an output pixel is made of one pixel's features. "he_normal" would count
-        # the outputs instead, and all four places of the kernel.
-        deviation = math.sqrt(2 / x.shape[-1])
-        x = layers.Conv2DTranspose(
+            return self._conv(x, width, 2, f"{name}_upconv", "same")
+        # He's initialization: each output pixel is made of the features of one input pixel, but
+        # "he_normal" would count the features of four output pixels.
+        normal = keras.initializers.RandomNormal(stddev=math.sqrt(2 / x.shape[-1]))
+        return self._conv(x, width, 2, f"{name}_upconv", "valid", normal, transposed=True)
+
+    def _conv(self, x, width, size, name, padding, initializer="he_normal", transposed=False):
+        """Adds a convolution, or a transposed one of stride `size`, normalization and ReLU."""
+        plain = self.normalization == "none"
+        x = (layers.Conv2DTranspose if transposed else layers.Conv2D)(
             width,
-            2,
-            strides=2,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=deviation),
-            **self._options(f"{name}_upconv"),
+            size,
+            strides=size if transposed else 1,
+            padding=padding,
+            activation="relu" if plain else None,
+            use_bias=plain,
+            kernel_initializer=initializer,
+            kernel_regularizer=self.penalty,
+            name=name,
         )(x)
-        return self._normalized(x, f"{name}_upconv")
-
-    def _options(self, name):
-        alone = self.normalization == "none"
-        return {
-            "activation": "relu" if alone else None,
-            "use_bias": alone,
-            "kernel_regularizer": self.penalty(),
-            "name": name,
-        }
-
-    def _normalized(self, x, name):
-        if self.normalization == "none":
+        if plain:
             return x
         if self.normalization == "batch":
             x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
         else:
-            groups = math.gcd(8, x.shape[-1])  # as many as divide the features
+            groups = math.gcd(8, x.shape[-1])  # 8, or as many as divide the features
             x = layers.GroupNormalization(groups, name=f"{name}_norm")(x)
         return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def _check_numbers(input_shape, num_classes, filters):
-    if len(input_shape) != 3:
+    if len(input_shape) != 3 or not input_shape[2] or input_shape[2] < 1:
         raise ValueError(f"input_shape must be (height, width, channels), got {input_shape}.")
-    if not input_shape[2] or input_shape[2] < 1:
-        raise ValueError(f"The number of channels must be given in input_shape, got {input_shape}.")
     if num_classes < 2:
-        raise ValueError(
-            f"num_classes counts the background and must be at least 2, got {num_classes}."
-        )
+        raise ValueError(f"num_classes must be at least 2 with the background, got {num_classes}.")
     if filters < 1:
         raise ValueError(f"filters must be at least 1, got {filters}.")

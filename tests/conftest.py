@@ -13,7 +13,7 @@ from core.config import Config, Found
 from core.imaging.draw import voc_palette
 from core.prediction.model_file import save_model
 from core.support import backend, errors
-from nets import encoders
+from nets.sizes import ENCODERS, Encoder
 
 backend.start()
 
@@ -116,8 +116,9 @@ def small_network(weights=None, input_tensor=None, include_top=False):
 def small_encoder(monkeypatch, tmp_path):
     """Puts a small network in the place of VGG16; returns a file of weights for it."""
     levels = " ".join(f"block{level}" for level in range(1, 6))
-    scaling = (1 / 127.5, -1.0)
-    monkeypatch.setitem(encoders._ENCODERS, "vgg16", (small_network, scaling, levels))
+    monkeypatch.setattr(keras.applications, "VGG16", small_network)
+    small = Encoder("VGG16", 4, levels, scale=1 / 127.5, offset=-1.0)
+    monkeypatch.setitem(ENCODERS, "vgg16", small)
     keras.utils.set_random_seed(5)
     path = tmp_path / "small.weights.h5"
     small_network().save_weights(path)

@@ -11,7 +11,7 @@ GEOMETRY = [
     augment.flip,
     augment.quarter_turn,
     augment.orient,
-    augment.crop,
+    augment.trim,
     augment.translate,
     augment.elastic,
     augment.deform,
@@ -21,7 +21,7 @@ ALL = [*GEOMETRY, *COLOUR, augment.photograph, augment.microscopy, augment.paper
 
 
 def pair(channels=3):
-    """A picture that encodes its own mask: ids 0 to 3 in patches, brightness 60 * id."""
+    """An image that encodes its own mask: ids 0 to 3 in patches, brightness 60 * id."""
     ids = np.random.default_rng(3).integers(0, 4, (5, 6)).astype(np.uint8)
     mask = cv2.resize(ids, (96, 80), interpolation=cv2.INTER_NEAREST)
     return np.repeat(60 * mask[..., None], channels, -1), mask
@@ -45,7 +45,7 @@ def test_pure_and_typed(change, channels):
 
 
 @pytest.mark.parametrize("change", GEOMETRY)
-def test_picture_and_mask_move_alike(change):
+def test_image_and_mask_move_alike(change):
     image, mask = pair()
     for seed in range(10):
         moved, ids = change(image, mask, np.random.default_rng(seed))
@@ -93,10 +93,10 @@ def test_translations_reach_every_shift():
     assert set(down) == set(range(-8, 9)) and set(right) == set(range(-9, 10))
 
 
-def test_crop_keeps_at_least_four_fifths():
+def test_trim_keeps_at_least_four_fifths():
     image, mask = pair()
     shapes = np.array(
-        [augment.crop(image, mask, np.random.default_rng(i))[1].shape for i in range(200)]
+        [augment.trim(image, mask, np.random.default_rng(i))[1].shape for i in range(200)]
     )
     assert tuple(shapes.min(0)) == (80 - 16, 96 - 18) and tuple(shapes.max(0)) == (80, 96)
 
@@ -111,13 +111,14 @@ def test_translate_uncovers_grey_and_255():
         assert (ids == 255).sum() == rows * 96 + columns * 80 - rows * columns
 
 
-def test_windows_stay_inside():
-    windows = [augment.window((80, 96, 3), np.random.default_rng(i), (80, 64)) for i in range(300)]
-    assert all(rows == slice(0, 80) for rows, _ in windows)
-    columns = [part for _, part in windows]
+def test_random_crops_stay_inside():
+    draw = augment.random_crop
+    crops = [draw((80, 96, 3), np.random.default_rng(i), (80, 64)) for i in range(300)]
+    assert all(rows == slice(0, 80) for rows, _ in crops)
+    columns = [part for _, part in crops]
     assert {part.start for part in columns} == set(range(33))
     assert {part.stop - part.start for part in columns} == {64}
-    whole = augment.window((80, 96), np.random.default_rng(0), (999, 999))
+    whole = draw((80, 96), np.random.default_rng(0), (999, 999))
     assert whole == (slice(0, 80), slice(0, 96))
 
 
@@ -134,7 +135,7 @@ def test_hue_is_shifted_by_a_share_of_the_circle(monkeypatch):
     shifts = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
-        jittered, _ = augment.color_jitter(red, None, rng, hue=1 / 3, saturation=1, value=1)
+        jittered, _ = augment.color_jitter(red, None, rng, hue=1 / 3, limit=1)
         assert jittered.max() == 200
         degrees = cv2.cvtColor((jittered / 255).astype(np.float32), cv2.COLOR_RGB2HSV)[0, 0, 0]
         shifts.append((degrees + 180) % 360 - 180)
@@ -161,7 +162,7 @@ def test_photograph_goes_through_hsv_once(monkeypatch):
 
 
 def test_photograph_changes_as_few_pixels_as_the_canvas_has(monkeypatch):
-    """A picture that is smaller than the canvas stays so."""
+    """An image that is smaller than the canvas stays so."""
     image, mask = pair()
     canvas = (40, 60)
     seen = []
@@ -282,7 +283,7 @@ def test_the_paper_s_displacements_between_the_nodes():
     assert np.abs(np.diff(smooth, 2, axis=0)).max() < 0.05 < np.abs(np.diff(smooth, axis=0)).max()
 
 
-def test_the_paper_s_deformation_mirrors_the_picture_and_keeps_weights():
+def test_the_paper_s_deformation_mirrors_the_image_and_keeps_weights():
     """A mask of border weights has them in its upper byte; 255 comes in where nothing is known."""
     image, mask = pair(1)
     image[:] = 200
@@ -306,19 +307,19 @@ def test_elastic_transform_is_the_identity_at_strength_0(rng):
     np.testing.assert_array_equal(ids, mask)
 
 
-def test_elastic_transform_of_a_window(rng):
+def test_elastic_transform_of_a_crop(rng):
     image = rng.integers(0, 256, (60, 70, 1), np.uint8)
     mask = rng.integers(0, 3, (60, 70), np.uint8)
-    window = np.s_[10:42, 25:65]
-    same, ids = elastic_transform(image, mask, 0, 8, 0, 0, window=window)
-    np.testing.assert_array_equal(same, image[window])
-    np.testing.assert_array_equal(ids, mask[window])
+    crop = np.s_[10:42, 25:65]
+    same, ids = elastic_transform(image, mask, 0, 8, 0, 0, crop=crop)
+    np.testing.assert_array_equal(same, image[crop])
+    np.testing.assert_array_equal(ids, mask[crop])
     for part, whole in zip(
-        elastic_transform(image, mask, 0, 8, 5, 0, window=window),
+        elastic_transform(image, mask, 0, 8, 5, 0, crop=crop),
         elastic_transform(image, mask, 0, 8, 5, 0),
         strict=True,
     ):
-        assert (part == whole[window]).mean() > 0.98  # the affine map is the same but for rounding
+        assert (part == whole[crop]).mean() > 0.98  # the affine map is the same but for rounding
 
 
 def test_elastic_transform_is_importable_from_its_data_set_and_takes_random_states():

@@ -1,4 +1,4 @@
-"""Known networks as the way down, and EfficientNet-Lite0 against the one in PyTorch."""
+"""Known networks as encoder, and EfficientNet-Lite0 against the one in PyTorch."""
 
 import functools
 import urllib.error
@@ -13,11 +13,11 @@ from core.training.optimizer import encoder_layers, set_frozen
 from nets import encoders
 from nets.efficientnet_lite import EfficientNetLite0
 from nets.reach import geometry
-from nets.sizes import ENCODERS, halvings
+from nets.sizes import ENCODERS
 from nets.unet import UNet
 from tools.convert_lite0 import convert, published
 
-KERAS = {  # the functions of Keras, and how they want pictures
+KERAS = {  # the functions of Keras, and how they want images
     "vgg16": (applications.VGG16, applications.vgg16),
     "resnet50": (applications.ResNet50, applications.resnet50),
     "mobilenet_v2": (applications.MobileNetV2, applications.mobilenet_v2),
@@ -42,7 +42,7 @@ def unet(name):
 
 
 def run(model, pixels):
-    """Calls the model at once: to trace a graph takes longer than a few pictures."""
+    """Calls the model at once: to trace a graph takes longer than a few images."""
     return keras.tree.map_structure(keras.ops.convert_to_numpy, model(pixels, training=False))
 
 
@@ -50,7 +50,7 @@ def bottom(model):
     return keras.Model(model.input, model.get_layer("bottom_dropout").input)
 
 
-def picture(rng, size=(64, 96)):
+def image(rng, size=(64, 96)):
     return rng.integers(0, 256, (1, *size, 3), np.uint8)
 
 
@@ -63,15 +63,15 @@ def test_skips_at_every_stride(rng, name):
         if isinstance(layer, keras.layers.Concatenate)
     }
     levels = range(len(STRIDES_WIDTHS[name]) - 1)
-    names = [level + 1 + (halvings(name) == 5) for level in levels]
+    names = [level + 1 + (ENCODERS[name].halvings == 5) for level in levels]
     assert sorted(skips) == names
     tensors = [skips[level] for level in names] + [bottom(model).output]
-    found = run(keras.Model(model.input, tensors), picture(rng))
+    found = run(keras.Model(model.input, tensors), image(rng))
     wanted = [(1, 64 // s, 96 // s, width) for s, width in STRIDES_WIDTHS[name].items()]
     assert [tensor.shape for tensor in found] == wanted
-    logits = run(model, picture(rng))
+    logits = run(model, image(rng))
     assert logits.shape == (1, 64, 96, 3) and logits.dtype == np.float32
-    for level in range(halvings(name)):
+    for level in range(ENCODERS[name].halvings):
         assert model.get_layer(f"up{level + 1}_conv2").filters == 2 * 2**level
     decoder = [layer for layer in model.layers if layer.name.startswith(("up", "logits"))]
     assert all(layer.kernel_regularizer for layer in decoder if hasattr(layer, "kernel"))
@@ -95,7 +95,7 @@ def judge(name, tmp_path, rng):
     endings = {"vgg16": "h5", "mobilenet_v2": "keras"}
     file = tmp_path / f"network.{endings.get(name, 'weights.h5')}"
     (model.save_weights if "weights" in file.name else model.save)(file)
-    last = encoders._ENCODERS[name][2].split()[-1]
+    last = ENCODERS[name].levels.split()[-1]
     inner = keras.Model(model.input, model.get_layer(last).output)
     return file, lambda pixels: run(inner, scaled(pixels.astype(np.float32)))
 
@@ -106,7 +106,7 @@ def test_weights_from_a_file_and_the_network_s_own_preprocessing(rng, tmp_path, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = UNet((64, 96, 3), 3, 2, encoder=name, encoder_weights=file)
-    pixels = picture(rng)
+    pixels = image(rng)
     wanted = answer(pixels)
     found = run(bottom(model), pixels)
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
@@ -118,7 +118,7 @@ def test_saved_loaded_and_frozen(rng, tmp_path, name):
     model = unet(name)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    pixels = picture(rng)
+    pixels = image(rng)
     np.testing.assert_allclose(run(loaded, pixels), run(model, pixels), rtol=1e-5, atol=1e-6)
 
     names = [layer.name for layer in encoder_layers(loaded)]
@@ -152,12 +152,12 @@ def test_saved_loaded_and_frozen(rng, tmp_path, name):
     assert encoder > 0.5 and decoder > 0.5
 
 
-def test_grey_pictures_are_taken_three_times(rng):
+def test_grey_images_are_taken_three_times(rng):
     keras.utils.set_random_seed(0)
     grey = UNet((64, 96, 1), 3, 2, encoder="vgg16", dropout=0)
     colour = unet("vgg16")
     grey.set_weights(colour.get_weights())
-    pixels = picture(rng)[..., :1]
+    pixels = image(rng)[..., :1]
     np.testing.assert_allclose(
         run(grey, pixels),
         run(colour, np.repeat(pixels, 3, -1)),
@@ -245,7 +245,7 @@ def test_the_radius_is_how_far_the_network_sees(name):
             weights = [np.full(kernel.shape, gain / inputs)]
             layer.set_weights(weights + [np.zeros_like(w) for w in layer.get_weights()[1:]])
     needs = geometry(model)
-    assert needs.grid == 2 ** halvings(name)
+    assert needs.grid == 2 ** ENCODERS[name].halvings
     start, side = needs.margin + 2 * needs.grid, 2 * needs.margin + 5 * needs.grid
     zero = {"vgg16": (123.68, 116.779, 103.939), "resnet50": (123.68, 116.779, 103.939)}
     zero |= {"mobilenet_v2": 127.5, "efficientnet_lite0": 127.0}

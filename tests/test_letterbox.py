@@ -72,7 +72,7 @@ def test_masks_get_no_new_ids(rng):
         assert set(np.unique(letterbox_mask(mask, size))) <= {0, 3, 17, 255}
 
 
-def test_picture_and_mask_lie_upon_each_other():
+def test_image_and_mask_lie_upon_each_other():
     mask = np.zeros((60, 90), np.uint8)
     mask[20:41, 33:71] = 1
     image = (mask * 200)[..., None]
@@ -82,7 +82,7 @@ def test_picture_and_mask_lie_upon_each_other():
         assert ((box > 100) == (ids == 1))[known].mean() > 0.995
 
 
-def test_undo_letterbox_returns_to_the_picture(rng):
+def test_undo_letterbox_returns_to_the_image(rng):
     mask = np.zeros((45, 70), np.uint8)
     mask[10:30, 20:50] = 1
     scores = np.eye(2, dtype=np.float32)[letterbox_mask(mask, (96, 96)) % 255]
@@ -92,7 +92,7 @@ def test_undo_letterbox_returns_to_the_picture(rng):
 
 
 def test_undo_letterbox_interpolates_bilinearly():
-    scores = np.array([0, 1], np.float32).reshape(1, 2, 1)  # a picture of 1x4 on a canvas of 1x2
+    scores = np.array([0, 1], np.float32).reshape(1, 2, 1)  # an image of 1x4 on a canvas of 1x2
     np.testing.assert_allclose(undo_letterbox(scores, (2, 4))[0, :, 0], [0, 0.25, 0.75, 1])
 
 

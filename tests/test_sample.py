@@ -12,19 +12,19 @@ from core.support.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     return {
         split: [
-            sample.draw_picture(np.random.default_rng((sample.SEED, part, i))) for i in range(count)
+            sample.draw_image(np.random.default_rng((sample.SEED, part, i))) for i in range(count)
         ]
-        for part, (split, count) in enumerate(sample.PICTURES.items())
+        for part, (split, count) in enumerate(sample.IMAGES.items())
     }
 
 
-def test_size_and_classes(pictures):
-    assert {split: len(pairs) for split, pairs in pictures.items()} == {"train": 240, "val": 60}
+def test_size_and_classes(images):
+    assert {split: len(pairs) for split, pairs in images.items()} == {"train": 240, "val": 60}
     assert len(SAMPLE_CLASSES) >= 5 and SAMPLE_CLASSES[0] == "background"
-    for pairs in pictures.values():
+    for pairs in images.values():
         ids = np.unique([mask for _, mask in pairs])
         assert ids.tolist() == [*range(len(SAMPLE_CLASSES)), 255]
         for image, mask in pairs:
@@ -32,28 +32,28 @@ def test_size_and_classes(pictures):
             assert image.dtype == mask.dtype == np.uint8
 
 
-def test_objects_have_a_thin_border_of_255(pictures):
-    for _, mask in pictures["val"]:
+def test_objects_have_a_thin_border_of_255(images):
+    for _, mask in images["val"]:
         for class_id in range(1, len(SAMPLE_CLASSES)):
             around = binary_dilation(mask == class_id) & (mask != class_id)
             assert set(np.unique(mask[around])) <= {255}
         assert 0 < (mask == 255).mean() < 0.25
 
 
-def test_colour_alone_does_not_solve_it(pictures):
-    """Nearest class-mean colour, fitted on the training, scored on the validation pictures."""
-    colours = np.stack([image for image, _ in pictures["train"]])
-    ids = np.stack([mask for _, mask in pictures["train"]])
+def test_colour_alone_does_not_solve_it(images):
+    """Nearest class-mean colour, fitted on the training, scored on the validation images."""
+    colours = np.stack([image for image, _ in images["train"]])
+    ids = np.stack([mask for _, mask in images["train"]])
     means = np.stack([colours[ids == class_id].mean(0) for class_id in range(len(SAMPLE_CLASSES))])
     matrix = ConfusionMatrix(len(SAMPLE_CLASSES))
-    for image, mask in pictures["val"]:
+    for image, mask in images["val"]:
         distance = np.linalg.norm(image[..., None, :] - means, axis=-1)
         matrix.add(mask, distance.argmin(-1))
     assert matrix.mean_iou < 0.35
 
 
 def test_voc_layout_written_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(sample, "PICTURES", {"train": 3, "val": 2})
+    monkeypatch.setattr(sample, "IMAGES", {"train": 3, "val": 2})
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     folder = sample.sample_folder()
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -64,10 +64,10 @@ def test_voc_layout_written_once(tmp_path, monkeypatch):
     assert (folder / "ImageSets/Segmentation/val.txt").read_text() == "val_000\nval_001\n"
     mask = Image.open(folder / "SegmentationClass/val_001.png")
     assert mask.mode == "P" and mask.getpalette()[3:6] == [128, 0, 0]
-    drawn = sample.draw_picture(np.random.default_rng((sample.SEED, 1, 1)))
+    drawn = sample.draw_image(np.random.default_rng((sample.SEED, 1, 1)))
     np.testing.assert_array_equal(np.asarray(mask), drawn[1])
-    picture = np.asarray(Image.open(folder / "JPEGImages/val_001.jpg")).astype(int)
-    assert np.abs(picture - drawn[0]).mean() < 8
+    image = np.asarray(Image.open(folder / "JPEGImages/val_001.jpg")).astype(int)
+    assert np.abs(image - drawn[0]).mean() < 8
 
     before = (folder / "SegmentationClass/val_001.png").stat().st_mtime_ns
     assert sample.sample_folder() == folder
@@ -78,7 +78,7 @@ def test_nothing_half_drawn_is_left(tmp_path, monkeypatch):
     def interrupted(rng):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sample, "draw_picture", interrupted)
+    monkeypatch.setattr(sample, "draw_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sample.write_sample(tmp_path / "sample")
     assert list(tmp_path.iterdir()) == []
@@ -93,14 +93,14 @@ def test_cells_are_parted_by_membranes(rng):
     assert 15 <= cells <= 60
 
 
-def test_a_picture_that_the_model_knows(tmp_path, monkeypatch):
+def test_an_image_that_the_model_knows(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    cells = sample.known_picture(PRESETS["isbi"])
+    cells = sample.known_image(PRESETS["isbi"])
     assert Image.open(cells).size == (512, 512) and Image.open(cells).mode == "L"
     before = cells.stat().st_mtime_ns
-    assert sample.known_picture(PRESETS["isbi"]).stat().st_mtime_ns == before
-    assert sample.known_picture(PRESETS["sample"]).name == "val_000.jpg"
-    assert Image.open(sample.known_picture(PRESETS["voc"])).mode == "RGB"
+    assert sample.known_image(PRESETS["isbi"]).stat().st_mtime_ns == before
+    assert sample.known_image(PRESETS["sample"]).name == "val_000.jpg"
+    assert Image.open(sample.known_image(PRESETS["voc"])).mode == "RGB"
     horses = dataclasses.replace(PRESETS["voc"], classes=("horse",))
-    with pytest.raises(UserError, match="Name a picture .*: the model knows background, horse"):
-        sample.known_picture(horses)
+    with pytest.raises(UserError, match="Name an image .*: the model knows background, horse"):
+        sample.known_image(horses)

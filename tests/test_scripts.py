@@ -28,7 +28,7 @@ def names(folder):
 
 @pytest.fixture(autouse=True)
 def small_sample(monkeypatch):
-    monkeypatch.setattr(sample, "PICTURES", {"train": 6, "val": 3})
+    monkeypatch.setattr(sample, "IMAGES", {"train": 6, "val": 3})
     monkeypatch.setattr(sample, "VERSION", "test")
 
 
@@ -220,7 +220,7 @@ def test_the_summary(call, monkeypatch):
     assert (status, err) == (0, "")
     assert "Total params: 31,033,045 " in out and "│ down1_conv1" in out
     assert out.splitlines()[-2] == " Receptive radius: 110 pixels, around blocks of 16"
-    assert out.splitlines()[-1].endswith("10.26 billion for a picture of 64x96")
+    assert out.splitlines()[-1].endswith("10.26 billion for an image of 64x96")
     assert not list(Path(".").iterdir())
 
 

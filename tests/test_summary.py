@@ -41,7 +41,7 @@ def test_the_text(monkeypatch, options, radius, size):
     text = summary(model, (64, 96))
     assert f"Total params: {model.count_params():,}" in text
     assert f"Receptive radius: {radius} pixels, around blocks of 16" in text
-    assert f"for a picture of {size}" in text
+    assert f"for an image of {size}" in text
     shape = tuple(map(int, size.split("x")))
     assert f"{operations(at_size(model, shape)) / 1e9:.2f} billion" in text
     assert f"(None, {shape[0]}, {shape[1]}, 1)" in text and "down1_conv1 (Conv2D)" in text

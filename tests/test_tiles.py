@@ -106,7 +106,7 @@ def test_mirrored_as_numpy_reflects(start, stop, length):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (16, 100), (37, 200), (160, 161)])
-def test_the_cores_cover_the_picture_once(shape):
+def test_the_cores_cover_the_image_once(shape):
     needs = Geometry(grid=16, radius=20)
     image = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(*shape, 1)
     counted = np.zeros(shape, int)
@@ -121,7 +121,7 @@ def test_the_cores_cover_the_picture_once(shape):
 
 
 def one_pass(model, image, needs):
-    """The network's answer to the picture, mirrored on all sides, at once."""
+    """The network's answer to the image, mirrored on all sides, at once."""
     margin, inside = needs.margin, needs.margin - needs.border
     rows, columns = (-side % needs.grid + margin for side in image.shape[:2])
     padded = np.pad(image, ((margin, rows), (margin, columns), (0, 0)), "reflect")
@@ -186,7 +186,7 @@ def test_tiles_say_what_one_pass_says_with_an_encoder(monkeypatch):
     """Strided convolutions behind explicit zeros: where they begin depends on the tile's place."""
     rng = np.random.default_rng(1)  # with 0 the two features of the last level are dead
     model = with_biases(unet(encoder="mobilenet_v2"), rng)
-    for layer in model.layers:  # Keras draws them so small that nothing is left of the picture
+    for layer in model.layers:  # Keras draws them so small that nothing is left of the image
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             layer.set_weights([rng.normal(0, 0.5, layer.kernel.shape)])
     image = rng.integers(0, 256, (40, 360, 1), np.uint8)
@@ -221,16 +221,16 @@ def test_the_paper_s_network_answers_for_all_of_the_canvas(rng, size):
 
 
 @pytest.mark.parametrize(
-    "window", [None, np.s_[0:4, 0:20], np.s_[7:43, 30:50], np.s_[36:40, 10:30], np.s_[30:39, 1:50]]
+    "crop", [None, np.s_[0:4, 0:20], np.s_[7:43, 30:50], np.s_[36:40, 10:30], np.s_[30:39, 1:50]]
 )
-def test_windows_with_what_is_around_them(rng, window):
-    """Its own surroundings first, the mirror's where the picture ends; 255 behind the mask."""
+def test_crops_with_their_surroundings(rng, crop):
+    """Its own surroundings first, the mirror's where the image ends; 255 behind the mask."""
     needs = Geometry(grid=16, radius=94, border=92)
     image = rng.integers(0, 256, (40, 50, 1), np.uint8)
     mask = rng.integers(0, 3, (40, 50)).astype(np.uint16) + 256
     before = mask.copy()
-    pixels, ids = surround(image, needs, window), surrounded(mask, needs, window)
-    (top, bottom), (left, right) = ((part.start, part.stop) for part in window or np.s_[0:40, 0:50])
+    pixels, ids = surround(image, needs, crop), surrounded(mask, needs, crop)
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in crop or np.s_[0:40, 0:50])
     assert pixels.shape[:2] == tuple(side + 2 * 92 for side in ids.shape)
     assert [side % 16 for side in pixels.shape[:2]] == [12, 12]
     assert 0 <= ids.shape[0] - (bottom - top) < 16 and 0 <= ids.shape[1] - (right - left) < 16
@@ -244,7 +244,7 @@ def test_windows_with_what_is_around_them(rng, window):
     np.testing.assert_array_equal(mask, before)
 
 
-def test_pictures_share_batches_and_come_in_order(rng, monkeypatch):
+def test_images_share_batches_and_come_in_order(rng, monkeypatch):
     model = unet()
     batches = []
     monkeypatch.setattr(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import nets.sizes
-from nets.sizes import ENCODERS, border, check_size, crop, fitting
+from nets.reach import geometry
+from nets.sizes import ENCODERS, check_size
 from nets.unet import UNet
 
 
@@ -67,11 +68,11 @@ def test_every_kernel_has_l2():
     )
 
 
-def test_pictures_of_0_to_255_are_scaled_inside():
+def test_images_of_0_to_255_are_scaled_inside():
     model = tiny()
     scale = keras.Model(model.input, model.get_layer("rescale").output)
-    picture = np.full((1, 32, 32, 3), 255, np.uint8)
-    np.testing.assert_allclose(scale.predict_on_batch(picture), 1.0, rtol=1e-6)
+    image = np.full((1, 32, 32, 3), 255, np.uint8)
+    np.testing.assert_allclose(scale.predict_on_batch(image), 1.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize("upsampling", ["nearest", "transpose"])
@@ -97,7 +98,7 @@ def test_batch_normalization_stands_between_convolution_and_relu():
         (((100, 96, 3),), "100x96 cannot be halved 4 times"),
         (((0, 96, 3),), "multiples of 16"),
         (((96, 96),), "must be .height, width, channels."),
-        (((96, 96, None),), "number of channels"),
+        (((96, 96, None),), "width, channels., got .96, 96, None"),
         (((96, 96, 3), 1), "num_classes"),
         (((96, 96, 3), 2, 0), "filters"),
         (((96, 100, 3),), "For 100 take 96 or 112"),
@@ -117,7 +118,7 @@ def test_the_impossible_is_refused_with_a_sentence(arguments, sentence):
         ({"architecture": "unet"}, "architecture must be one of .* 'unet'"),
         ({"encoder": "vgg"}, "encoder must be one of .* 'vgg'"),
         ({"architecture": "paper", "encoder": "vgg16"}, "neither an encoder nor"),
-        ({"architecture": "paper", "upsampling": "nearest"}, "its own up-convolution"),
+        ({"architecture": "paper", "upsampling": "nearest"}, 'nor upsampling="nearest"'),
         ({"encoder_weights": "imagenet"}, "needs an encoder"),
         ({"architecture": "paper"}, "16 n [+] 12, from 188 on.*For 32 take 188[.]"),
     ],
@@ -170,6 +171,8 @@ def test_every_size_of_the_paper_s_figure():
     for level in (1, 2, 3, 4):
         width = 2 * widths[f"up{level}"]
         assert shapes[f"up{level}_upconv"] == shapes[f"up{level}_crop"]
+        cropped = {4: 4, 3: 16, 2: 40, 1: 88}[level]  # the figure's, halved
+        assert model.get_layer(f"up{level}_crop").cropping == ((cropped,) * 2,) * 2
         assert shapes[f"up{level}_concat"][2] == 2 * width
         skip = model.get_layer(f"up{level}_crop").input._keras_history[0].name
         assert skip == ("down4_dropout" if level == 4 else f"down{level}_conv2")
@@ -203,15 +206,25 @@ def test_the_paper_s_initial_weights():
             assert isinstance(layer.kernel_initializer, keras.initializers.HeNormal)
 
 
-@pytest.mark.parametrize("options", [{"encoder": name} for name in ENCODERS] + [{}])
-def test_sizes_are_multiples_of_all_halvings(options):
-    step = 16 if options.get("encoder") in (None, "vgg16") else 32
-    assert [fitting(side, **options) for side in (1, step, step + 1)] == [step, step, 2 * step]
+@pytest.mark.parametrize("encoder", [*ENCODERS, None])
+def test_sizes_are_multiples_of_all_halvings(encoder):
+    step = 16 if encoder in (None, "vgg16") else 32
+    check_size(step, 2 * step, encoder=encoder)
+    for side, near in ((1, f"{step}"), (step + 1, f"{step} or {2 * step}")):
+        with pytest.raises(ValueError, match=f"For {side} take {near}[.]"):
+            check_size(side, step, encoder=encoder)
+
+
+def accepted(*size):
+    try:
+        check_size(*size)
+    except ValueError:
+        return False
+    return True
 
 
 def test_the_paper_s_sizes_are_those_that_can_be_built():
-    assert border("paper") == 92 and border() == 0
-    assert [crop(level) for level in (3, 2, 1, 0)] == [4, 16, 40, 88]  # the figure's, halved
+    needs = geometry(UNet((None, None, 1), 2, 2, architecture="paper"))
     for side in range(160, 240):
         inputs, sizes = side, []
         for _ in range(4):
@@ -222,10 +235,10 @@ def test_the_paper_s_sizes_are_those_that_can_be_built():
         for _ in range(4):
             inputs = 2 * (inputs - 4)
         possible = possible and inputs - 4 > 0
-        assert possible == (fitting(side, "paper") == side), side
+        assert possible == accepted(side, None, "paper") == accepted(None, side, "paper"), side
         if possible:
-            assert inputs - 4 == side - 184
-            check_size(side, None, "paper")
+            assert inputs - 4 == side - 2 * needs.border == side - 184
+            assert needs.fitting(side - 184) == side
     with pytest.raises(ValueError, match="570x572 .* 16 n [+] 12, .* For 570 take 556 or 572"):
         check_size(570, 572, "paper")
 
@@ -240,10 +253,10 @@ def test_keras_alone_loads_what_was_saved(tmp_path, options):
         "keras"
     }
     assert set(re.findall(r'"registered_name": (.*?)[,}]', config)) <= {"null", '"Functional"'}
-    side = fitting(1, options.get("architecture", "same"))
-    picture = np.random.default_rng(0).integers(0, 256, (1, side, side + 16, 3), np.uint8)
+    side = geometry(model).fitting(1)
+    image = np.random.default_rng(0).integers(0, 256, (1, side, side + 16, 3), np.uint8)
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded.predict_on_batch(picture), model.predict_on_batch(picture))
+    np.testing.assert_array_equal(loaded.predict_on_batch(image), model.predict_on_batch(image))
 
 
 @pytest.mark.parametrize("options", [{"normalization": "group"}, {"architecture": "paper"}])
@@ -255,7 +268,7 @@ def test_logits_are_float32_also_in_mixed_precision(options):
     finally:
         keras.config.set_dtype_policy(policy)
     assert model.get_layer("down1_conv1").compute_dtype == "bfloat16"
-    side = fitting(1, options.get("architecture", "same"))
+    side = geometry(model).fitting(1)
     assert model(np.ones((1, side, side, 1), np.uint8)).dtype == "float32"
 
 

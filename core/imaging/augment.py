@@ -1,106 +1,98 @@
-"""Random changes of a picture together with its mask.
+"""Random changes of an image together with its mask.
 
-Every function takes `(image, mask, rng)`: uint8 `[H, W, C]`, uint8 or uint16 `[H, W]` and a
-`np.random.Generator`, and returns a changed pair of the same types; the arguments stay as they are.
-Geometry is the same for both: the picture is interpolated, the mask takes the nearest value, and
-what no pixel of the picture reaches becomes 255 in the mask.
+Every change takes `(image, mask, rng)`: uint8 `[H, W, C]`, uint8 or uint16 `[H, W]` and a
+`np.random.Generator`. It returns a changed pair of the same types; the arguments stay as they are.
+Both move alike: the image is interpolated, the mask takes the nearest value, and is 255 where a
+pixel comes from outside the image.
 """
 
 import cv2
 import numpy as np
+from numpy import ndarray as Array
+from numpy.random import Generator
 
 from core.config import IGNORE
-from core.imaging.elastic import deform, elastic_transform
+from core.imaging.elastic import Crop, Pair, deform, elastic_transform
 from core.imaging.letterbox import PADDING, shrink
 
 
-def photograph(image, mask, rng, size=None):
+def photograph(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:
     """The reference's augmentation for VOC: each change with probability 1/2.
 
-    With the `size = (height, width)` of the canvas, all but the first is done on a picture that is
-    already as small as there.
+    With the `size = (height, width)` of the canvas, all but the first change a shrunk image.
     """
     if rng.random() < 0.5:
-        image, mask = crop(image, mask, rng)
+        image, mask = trim(image, mask, rng)
     if size:
         image, mask = shrink(image, mask, size)
     for change in (flip, translate, sharpness):
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
-    # One way through HSV for both, as that takes longer than everything else here.
-    colours = {}
-    for drawn in (_jitter, _brighter):
-        if rng.random() < 0.5:
-            colours |= drawn(rng)
+    # One conversion to HSV for both, as it takes longer than everything else here.
+    colours = _draw_jitter(rng) if rng.random() < 0.5 else {}
+    if rng.random() < 0.5:
+        colours |= _draw_brightness(rng)
     return _through_hsv(image, **colours) if colours else image, mask
 
 
-def microscopy(image, mask, rng):
-    """For slices without an up and down: any orientation, and each other change half the time.
+def microscopy(image: Array, mask: Array, rng: Generator) -> Pair:
+    """For slices without an up and down: any orientation, each other change half the time.
 
-    To be followed by `elastic`, which needs to know what of the result is wanted.
+    `Dataset` adds `elastic` afterwards, as it knows which crop of the result it needs.
     """
     image, mask = orient(image, mask, rng)
-    for change in (crop, translate, intensity):
+    for change in (trim, translate, intensity):
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
     return image, mask
 
 
-def paper(image, mask, rng):
-    """As the U-Net paper asks for: rotations, elastic deformations, grey value variations.
-
-    Where a picture is divided into random windows, they see to the shifts.
-    """
+def paper(image: Array, mask: Array, rng: Generator) -> Pair:
+    """The U-Net paper's: rotations, elastic deformations, grey values; crops are its shifts."""
     image, mask = deform(*orient(image, mask, rng), rng)
     return intensity(image, mask, rng) if rng.random() < 0.5 else (image, mask)
 
 
-def orient(image, mask, rng):
+def orient(image: Array, mask: Array, rng: Generator) -> Pair:
     """Takes one of the eight orientations of a square, all equally likely."""
     image, mask = quarter_turn(image, mask, rng)
     return flip(image, mask, rng) if rng.random() < 0.5 else (image, mask)
 
 
-def flip(image, mask, rng):
-    """Exchanges left and right."""
-    del rng
+def flip(image: Array, mask: Array, rng: Generator) -> Pair:
+    """Exchanges left and right; nothing is random."""
     return cv2.flip(image, 1).reshape(image.shape), cv2.flip(mask, 1)
 
 
-def quarter_turn(image, mask, rng):
-    """Turns by 0, 90, 180 or 270 degrees."""
-    turns = int(rng.integers(4))  # against the clock; OpenCV's codes count the other way
+def quarter_turn(image: Array, mask: Array, rng: Generator) -> Pair:
+    """Rotates by 0, 90, 180 or 270 degrees."""
+    turns = int(rng.integers(4))  # anticlockwise; OpenCV's codes count clockwise
     if not turns:
         return image, mask
     turned, ids = cv2.rotate(image, 3 - turns), cv2.rotate(mask, 3 - turns)
     return turned.reshape(*ids.shape, image.shape[2]), ids
 
 
-def crop(image, mask, rng, share=0.1):
+def trim(image: Array, mask: Array, rng: Generator, share: float = 0.1) -> Pair:
     """Cuts off up to `share` of the height at top and bottom and of the width at both sides."""
     height, width = mask.shape
     top, bottom = rng.integers(0, int(height * share) + 1, 2)
     left, right = rng.integers(0, int(width * share) + 1, 2)
-    window = slice(top, height - bottom), slice(left, width - right)
-    return image[window], mask[window]
+    kept = slice(top, height - bottom), slice(left, width - right)
+    return image[kept], mask[kept]
 
 
-def window(shape, rng, size):
-    """Draws a window of `size = (height, width)`, or all where the picture is smaller.
-
-    Returns:
-        Its rows and columns, a pair of slices.
-    """
-    found = []
+def random_crop(shape: tuple[int, ...], rng: Generator, size: tuple[int, int]) -> Crop:
+    """Draws rows and columns of a crop of `size = (height, width)`; a shorter side stays whole."""
+    crop = []
     for side, wanted in zip(shape[:2], size, strict=True):
         start = int(rng.integers(0, max(side - wanted, 0) + 1))
-        found.append(slice(start, min(start + wanted, side)))
-    return tuple(found)
+        crop.append(slice(start, min(start + wanted, side)))
+    return tuple(crop)
 
 
-def translate(image, mask, rng, share=0.1):
-    """Moves by whole pixels, up to `share` of a side; what is uncovered is grey and 255."""
+def translate(image: Array, mask: Array, rng: Generator, share: float = 0.1) -> Pair:
+    """Moves by whole pixels, up to `share` of a side; uncovered pixels are grey and 255."""
     old, new = [], []
     for side in mask.shape:
         limit = int(side * share)
@@ -112,65 +104,58 @@ def translate(image, mask, rng, share=0.1):
     return moved, ids
 
 
-def color_jitter(image, mask, rng, hue=0.1, saturation=1.5, value=1.5):
+def color_jitter(
+    image: Array, mask: Array, rng: Generator, hue: float = 0.1, limit: float = 1.5
+) -> Pair:
     """Shifts the hue by up to `hue` of the colour circle, multiplies saturation and value.
 
-    The factors lie between `1 / saturation` and `saturation`, and `1 / value` and `value`; a grey
-    picture only takes the last.
+    Their factors lie between `1 / limit` and `limit`. In a grey image only the value changes.
     """
-    return _through_hsv(image, **_jitter(rng, hue, saturation, value)), mask
+    return _through_hsv(image, **_draw_jitter(rng, hue, limit)), mask
 
 
-def brightness(image, mask, rng, limit=0.3):
+def brightness(image: Array, mask: Array, rng: Generator, limit: float = 0.3) -> Pair:
     """Adds up to `limit` of the full range to the value (the largest of red, green and blue)."""
-    return _through_hsv(image, **_brighter(rng, limit)), mask
+    return _through_hsv(image, **_draw_brightness(rng, limit)), mask
 
 
-def sharpness(image, mask, rng, limit=3.0):
+def sharpness(image: Array, mask: Array, rng: Generator, limit: float = 3.0) -> Pair:
     """Blurs or sharpens: a mix of smoothed (0), unchanged (1) and sharpened (up to `limit`)."""
     factor = rng.uniform(0, limit)
-    # Smoothed is as in Pillow: the mean of 3x3 pixels, the one in the middle counted five times.
+    # As Pillow smooths: the mean of 3x3 pixels, with the middle one counted five times.
     others = (1 - factor) * 9 / 13
     mean = cv2.blur(image, (3, 3))
     cv2.addWeighted(image, 1 - others, mean, others, 0, mean)
     return mean.reshape(image.shape), mask
 
 
-def intensity(image, mask, rng, contrast=1.3, shift=0.1):
-    """Stretches the contrast by `1 / contrast` to `contrast`, then shifts the level."""
+def intensity(image: Array, mask: Array, rng: Generator, contrast: float = 1.3) -> Pair:
+    """Multiplies the contrast by `1 / contrast` to `contrast`, then adds up to a tenth of 255."""
     factor = _factor(rng, contrast)
-    level = 127.5 * (1 - factor) + rng.uniform(-shift, shift) * 255
+    level = 127.5 * (1 - factor) + rng.uniform(-0.1, 0.1) * 255
     return cv2.addWeighted(image, factor, image, 0, level).reshape(image.shape), mask
 
 
-def elastic(image, mask, rng, window=None):
+def elastic(image: Array, mask: Array, rng: Generator, crop: Crop | None = None) -> Pair:
     """`elastic_transform` as the isbi preset uses it: displacements of about 3 pixels."""
-    return elastic_transform(image, mask, 300, 16, 10, random_state=rng, window=window)
+    return elastic_transform(image, mask, 300, 16, 10, random_state=rng, crop=crop)
 
 
-def _jitter(rng, hue=0.1, saturation=1.5, value=1.5):
-    """Draws what `color_jitter` does."""
-    return {
-        "shift": round(rng.uniform(-hue, hue) * 256),
-        "saturation": _factor(rng, saturation),
-        "value": _factor(rng, value),
-    }
+def _draw_jitter(rng, hue=0.1, limit=1.5):
+    shift = round(rng.uniform(-hue, hue) * 256)
+    return {"shift": shift, "saturation": _factor(rng, limit), "value": _factor(rng, limit)}
 
 
-def _brighter(rng, limit=0.3):
-    """Draws what `brightness` does."""
+def _draw_brightness(rng, limit=0.3):
     return {"brighter": rng.uniform(-limit, limit) * 255}
 
 
 def _through_hsv(image, shift=0, saturation=1.0, value=1.0, brighter=0.0):
-    """Shifts the hue (of 256), multiplies saturation and value, and adds to the value.
-
-    A grey picture has only a value.
-    """
-    if image.shape[-1] == 1:
+    """Shifts the hue (of 256), multiplies saturation and value, and adds to the value."""
+    if image.shape[-1] == 1:  # grey, which is all value
         return cv2.addWeighted(image, value, image, 0, brighter).reshape(image.shape)
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
-    if shift:  # added to whole rows, which takes a tenth of the time of adding to one of three
+    if shift:  # adding to whole rows takes a tenth of the time of adding to one of three channels
         rows = hsv.reshape(len(hsv), -1)
         rows += np.tile(np.array([shift % 256, 0, 0], np.uint8), hsv.shape[1])  # and wraps around
     change = np.array([[1, 0, 0, 0], [0, saturation, 0, 0], [0, 0, value, brighter]])
@@ -178,6 +163,5 @@ def _through_hsv(image, shift=0, saturation=1.0, value=1.0, brighter=0.0):
 
 
 def _factor(rng, limit):
-    """A factor between `1 / limit` and `limit`."""
     factor = rng.uniform(1, limit)
     return factor if rng.random() < 0.5 else 1 / factor

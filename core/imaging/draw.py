@@ -1,6 +1,8 @@
-"""Pictures for people: palette, overlay, contact sheet and curves."""
+"""Images for people: palette, overlay, contact sheet and curves."""
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,20 +15,18 @@ _INK, _PALE, _PAPER = (40, 40, 40), (215, 215, 215), (255, 255, 255)
 _COLOURS = {"training": (31, 119, 180), "validation": (214, 108, 14)}
 
 
-def voc_palette():
+def voc_palette() -> np.ndarray:
     """Returns the colours of PASCAL VOC, uint8 `[256, 3]`: red, green, blue of every class id."""
     ids = np.arange(256)
     palette = np.zeros((256, 3), np.uint8)
-    for bit in range(
-        8
-    ):  # the id's bits, three at a time, are the colours' bits from the highest down
+    for bit in range(8):  # three bits of the id are one of each channel, from the highest down
         for channel in range(3):
             palette[:, channel] |= ((ids >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
     return palette
 
 
-def colorize(mask, palette):
-    """Shows a mask in colours, uint8 `[H, W, 3]`; 255 has VOC's colour for it.
+def colorize(mask: np.ndarray, palette: Sequence) -> np.ndarray:
+    """Shows a mask in colours, uint8 `[H, W, 3]`; 255 has VOC's colour.
 
     Args:
         mask: uint8 `[H, W]`, class ids and 255.
@@ -37,8 +37,8 @@ def colorize(mask, palette):
     return table.take(mask, axis=0)
 
 
-def overlay(image, mask, palette, alpha=0.5):
-    """Lays the classes' colours over a picture; the background stays as it is.
+def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence, alpha=0.5) -> np.ndarray:
+    """Lays the classes' colours over an image; class 0 stays as it is.
 
     Args:
         image: uint8 `[H, W, 3]` or `[H, W, 1]`.
@@ -50,10 +50,10 @@ def overlay(image, mask, palette, alpha=0.5):
         uint8 `[H, W, 3]`.
     """
     shown = np.empty((*mask.shape, 3), np.uint8)
-    for rows in _blocks(mask):  # so that what is needed in between does not grow with the picture
-        picture = np.ascontiguousarray(np.broadcast_to(image[rows], shown[rows].shape))
-        cv2.addWeighted(colorize(mask[rows], palette), alpha, picture, 1 - alpha, 0, shown[rows])
-        cv2.copyTo(picture, np.uint8(mask[rows] == 0), shown[rows])
+    for rows in _blocks(mask):  # so that temporary arrays do not grow with the image
+        colours = np.ascontiguousarray(np.broadcast_to(image[rows], shown[rows].shape))
+        cv2.addWeighted(colorize(mask[rows], palette), alpha, colours, 1 - alpha, 0, shown[rows])
+        cv2.copyTo(colours, np.uint8(mask[rows] == 0), shown[rows])
     return shown
 
 
@@ -63,25 +63,27 @@ def _blocks(mask):
     return [slice(first, first + step) for first in range(0, len(mask), step)]
 
 
-def summary(mask, names):
-    """Says which classes a mask has, the largest first, and their share of the pixels."""
+def summary(mask: np.ndarray, names: Sequence[str]) -> str:
+    """Names the classes of a mask, the largest first, and their share of the pixels."""
     counts = sum(np.bincount(mask[rows].ravel(), minlength=len(names)) for rows in _blocks(mask))
     found = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
     return ", ".join(f"{names[i]} {counts[i] / mask.size:.1%}" for i in found)
 
 
-def contact_sheet(path, rows, names, palette, cell=192):
-    """Writes a sheet with a picture, its truth and its prediction in every row.
+def contact_sheet(
+    path: Path, rows: Sequence[tuple], names: Sequence[str], palette: Sequence, cell: int = 192
+) -> None:
+    """Writes a sheet with an image, its truth and its prediction in every row.
 
     Args:
         path: the PNG.
-        rows: tuples of a uint8 picture `[H, W, C]`, two masks `[H, W]` and a caption.
+        rows: tuples of a uint8 image `[H, W, C]`, two masks `[H, W]` and a caption.
         names: the classes' names.
         palette: `[K, 3]`, their colours.
-        cell: height and width that every picture is fitted into, in pixels.
+        cell: height and width that every image is fitted into, in pixels.
     """
-    font = ImageFont.load_default(13)
-    gap, line = 6, 20
+    font, gap, line = ImageFont.load_default(13), 6, 20
+    lefts = [gap + column * (cell + gap) for column in range(3)]
     width = 3 * cell + 4 * gap
     names, palette = (*names, "ignored, padding"), (*map(tuple, palette), tuple(voc_palette()[255]))
     legend = _legend_lines(names, font, width - 2 * gap)
@@ -93,24 +95,20 @@ def contact_sheet(path, rows, names, palette, cell=192):
             y = gap + number * line
             draw.rectangle((gap + x, y, gap + x + 12, y + 12), tuple(palette[class_id]), _INK)
             draw.text((gap + x + 17, y - 1), names[class_id], _INK, font)
-    for column, title in enumerate(("picture", "truth", "prediction")):
-        draw.text((gap + column * (cell + gap), top - line), title, _INK, font)
-    for number, (image, truth, prediction, caption) in enumerate(rows):
+    for left, title in zip(lefts, ("image", "truth", "prediction"), strict=True):
+        draw.text((left, top - line), title, _INK, font)
+    for number, (image, *masks, caption) in enumerate(rows):
         y = top + number * (cell + line + gap)
-        shown = letterbox(image, (cell, cell))
-        masks = (
-            colorize(letterbox_mask(mask, (cell, cell)), palette) for mask in (truth, prediction)
-        )
-        for column, picture in enumerate((np.broadcast_to(shown, (cell, cell, 3)), *masks)):
-            sheet.paste(
-                Image.fromarray(np.ascontiguousarray(picture)), (gap + column * (cell + gap), y)
-            )
+        cells = [np.broadcast_to(letterbox(image, (cell, cell)), (cell, cell, 3))]
+        cells += [colorize(letterbox_mask(mask, (cell, cell)), palette) for mask in masks]
+        for left, pixels in zip(lefts, cells, strict=True):
+            sheet.paste(Image.fromarray(np.ascontiguousarray(pixels)), (left, y))
         draw.text((gap, y + cell + 2), caption, _INK, font)
     write_image(path, np.asarray(sheet))
 
 
 def _legend_lines(names, font, width):
-    """Breaks the legend into lines: for each one, pairs of an offset and a class id."""
+    """Breaks the legend into lines; each is a list of pairs of an offset and a class id."""
     lines, x = [[]], 0
     for class_id, name in enumerate(names):
         needed = font.getlength(name) + 32
@@ -122,8 +120,8 @@ def _legend_lines(names, font, width):
     return lines
 
 
-def draw_curves(path, history):
-    """Draws loss and MIoU of training and validation by epoch.
+def draw_curves(path: Path, history: Sequence[dict]) -> None:
+    """Draws loss and mean IoU of training and validation by epoch.
 
     Args:
         path: the PNG.
@@ -133,8 +131,8 @@ def draw_curves(path, history):
     draw = ImageDraw.Draw(sheet)
     epochs = [row["epoch"] for row in history]
     for left, title, key in ((0, "loss", "loss"), (500, "mean IoU", "miou")):
-        curves = {"training": key, "validation": f"val_{key}"}
-        series = {name: [row[column] for row in history] for name, column in curves.items()}
+        columns = {"training": key, "validation": f"val_{key}"}
+        series = {name: [row[column] for row in history] for name, column in columns.items()}
         _panel(draw, (left + 60, 50, left + 480, 330), title, epochs, series)
     write_image(path, np.asarray(sheet))
 
@@ -143,14 +141,12 @@ def _panel(draw, box, title, epochs, series):
     """Draws one pair of axes with its curves into `box = (left, top, right, bottom)`."""
     font = ImageFont.load_default(13)
     left, top, right, bottom = box
-    values = [value for curve in series.values() for value in curve if math.isfinite(value)] or [
-        0.0
-    ]
-    x_ticks = [tick for tick in _ticks(epochs[0], max(epochs[-1], epochs[0] + 1)) if tick % 1 == 0]
-    y_ticks = _ticks(min(0.0, *values), max(values))
+    first, last = epochs[0], max(epochs[-1], epochs[0] + 1)
+    values = [value for curve in series.values() for value in curve if math.isfinite(value)]
+    y_ticks = _ticks(min([0.0, *values]), max(values, default=0.0))
 
     def x_of(epoch):
-        return left + (right - left) * (epoch - epochs[0]) / max(epochs[-1] - epochs[0], 1)
+        return left + (right - left) * (epoch - first) / (last - first)
 
     def y_of(value):
         return bottom - (bottom - top) * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0])
@@ -158,8 +154,8 @@ def _panel(draw, box, title, epochs, series):
     for tick in y_ticks:
         draw.line((left, y_of(tick), right, y_of(tick)), _PALE)
         draw.text((left - 8, y_of(tick)), f"{tick:g}", _INK, font, anchor="rm")
-    for tick in x_ticks:
-        if epochs[0] <= tick <= epochs[-1]:
+    for tick in _ticks(first, last):
+        if tick % 1 == 0 and first <= tick <= epochs[-1]:
             draw.line((x_of(tick), bottom, x_of(tick), bottom + 4), _INK)
             draw.text((x_of(tick), bottom + 7), f"{tick:g}", _INK, font, anchor="mt")
     draw.line((left, top, left, bottom, right, bottom), _INK)
@@ -178,7 +174,7 @@ def _panel(draw, box, title, epochs, series):
 
 
 def _ticks(low, high):
-    """Four to eight round numbers from at most `low` to at least `high`."""
+    """Four to eight round numbers, the first at most `low` and the last at least `high`."""
     if high <= low:
         high = low + 1.0
     rough = (high - low) / 5

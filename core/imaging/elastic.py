@@ -1,4 +1,4 @@
-"""Smooth random deformations of a picture together with its mask."""
+"""Smooth random deformations of an image together with its mask."""
 
 import math
 
@@ -7,49 +7,61 @@ import numpy as np
 
 from core.config import IGNORE
 
+Pair = tuple[np.ndarray, np.ndarray]  # image and mask
+Crop = tuple[slice, slice]  # rows and columns
 
-def elastic_transform(image, mask, alpha, sigma, alpha_affine, random_state=None, *, window=None):
-    """Deforms picture and mask smoothly.
+
+def elastic_transform(
+    image: np.ndarray,
+    mask: np.ndarray,
+    alpha: float,
+    sigma: float,
+    alpha_affine: float,
+    random_state: np.random.Generator | int | None = None,
+    *,
+    crop: Crop | None = None,
+) -> Pair:
+    """Deforms image and mask smoothly.
 
     After Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to
-    Visual Document Analysis", ICDAR 2003.
+    Visual Document Analysis", ICDAR 2003. A random affine map, which moves each of three points by
+    up to `alpha_affine`, comes first. Then each pixel takes the value at its displaced position.
 
-    Each pixel takes what lies at its displaced position. The displacements have the distribution of
-    `gaussian_filter(uniform(-1, 1), sigma) * alpha`: standard deviation
-    `alpha / sqrt(3) / (2 * sqrt(pi) * sigma)` for a sigma of a few pixels, and a correlation of
-    `exp(-d**2 / (4 * sigma**2))` between pixels at the distance d. They are drawn on a grid of
-    about two nodes to a sigma and interpolated. An affine map, which moves each of three points by
-    up to `alpha_affine`, comes first.
+    The displacements have the distribution of `gaussian_filter(uniform(-1, 1), sigma) * alpha`: the
+    standard deviation is `alpha / sqrt(3) / (2 * sqrt(pi) * sigma)` for a sigma of a few pixels,
+    and the correlation of two pixels at distance d is `exp(-d**2 / (4 * sigma**2))`. They are drawn
+    on a grid with about two nodes per sigma, and interpolated.
 
     Args:
-        image: uint8 `[H, W]` or `[H, W, C]`; beyond its border it is mirrored.
-        mask: uint8 or uint16 `[H, W]`; beyond its border it is 255.
+        image: uint8 `[H, W]` or `[H, W, C]`; it is mirrored beyond its border.
+        mask: uint8 or uint16 `[H, W]`; it is 255 beyond its border.
         alpha: strength of the displacements, in pixels.
         sigma: their smoothness, in pixels.
         alpha_affine: strength of the affine map, in pixels.
         random_state: a `np.random.Generator`, a seed, or None for a different result each time.
-        window: rows and columns, a pair of slices, of the only part of the result that is wanted,
-            for which less is to be done; None: all.
+        crop: rows and columns of the only part of the result that is needed, which saves time;
+            None: all.
 
     Returns:
-        The deformed image and mask, or their window; types unchanged.
+        The deformed image and mask, or the crop of them; types unchanged.
     """
     rng = np.random.default_rng(random_state)
-    rows, columns = window or map(slice, (0, 0), mask.shape)
+    rows, columns = crop or map(slice, (0, 0), mask.shape)
     shape = rows.stop - rows.start, columns.stop - columns.start
     matrix = _affine(mask.shape, alpha_affine, rng)
     where = _positions(shape, alpha, sigma, matrix, rng, (rows.start, columns.start))
-    return _taken_from(where, image, mask)
+    return _sampled(where, image, mask)
 
 
-def deform(image, mask, rng, deviation=10.0):
+def deform(
+    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, deviation: float = 10.0
+) -> Pair:
     """The U-Net paper's elastic deformation: random displacements on a 3x3 grid.
 
-    The picture is divided into 3x3 equal parts. At their centres lie the nodes, whose displacements
-    in x and in y are normally distributed; between them, those of the pixels are interpolated
-    bicubically, and from the outer nodes to the border they go on as beyond equal neighbours.
-    Each pixel takes what lies at its displaced position. Beyond its border the picture is mirrored,
-    and the mask is 255.
+    The nodes lie at the centres of 3x3 equal parts of the image. Their displacements in x and in y
+    are normally distributed. Those of the pixels between them are interpolated bicubically; outside
+    the outer nodes, the outer values are repeated. Each pixel takes the value at its displaced
+    position. Beyond the border, the image is mirrored and the mask is 255.
 
     Args:
         image: uint8 `[H, W, C]`.
@@ -60,7 +72,7 @@ def deform(image, mask, rng, deviation=10.0):
     Returns:
         The deformed image and mask, shapes and types unchanged.
     """
-    return _taken_from(_bent(mask.shape, deviation, rng), image, mask)
+    return _sampled(_bent(mask.shape, deviation, rng), image, mask)
 
 
 def _bent(shape, deviation, rng):
@@ -72,30 +84,30 @@ def _bent(shape, deviation, rng):
     return where
 
 
-def _taken_from(where, image, mask):
-    """Moves to each pixel what lies at its place in `where`, float32 `[H, W, 2]` (x, y)."""
+def _sampled(where, image, mask):
+    """Gives each pixel the value at its position in `where`, float32 `[H, W, 2]` (x, y)."""
     moved = cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     ids = cv2.remap(mask, where, None, cv2.INTER_NEAREST, borderValue=(IGNORE,) * 4)
     return moved.reshape(*ids.shape, *image.shape[2:]), ids
 
 
 def _positions(shape, alpha, sigma, matrix, rng, corner=(0, 0)):
-    """Where each pixel of a window at `corner` (y, x) comes from, float32 `[H, W, 2]` (x, y).
+    """Where each pixel of a crop at `corner` (y, x) comes from, float32 `[H, W, 2]` (x, y).
 
-    Affine map and displacement are put together on the coarse grid. Bilinear interpolation keeps
-    the first exactly, and 98 percent of the standard deviation of the second.
+    Displacement and affine map are combined on the coarse grid. Bilinear interpolation keeps the
+    map exactly, and 98 percent of the displacements' standard deviation.
     """
     step = max(1, int(sigma / 2))
     coarse_sigma = sigma / step
-    margin = math.ceil(4 * coarse_sigma)  # so that the blur does not see the border of the noise
+    margin = math.ceil(4 * coarse_sigma)  # keeps the noise's border out of the blur
     nodes = [-(-side // step) + 2 for side in shape]  # one more at each side, for the interpolation
 
     noise = rng.random((nodes[0] + 2 * margin, nodes[1] + 2 * margin, 2), np.float32)
-    noise -= 0.5  # in place here and below: fresh memory for large arrays costs more than sums
+    noise -= 0.5  # in place, also below: new memory for large arrays costs more than sums
     positions = cv2.GaussianBlur(noise, (0, 0), coarse_sigma)[margin:-margin, margin:-margin]
-    # White noise filtered by a kernel k in both directions keeps sum(k**2) of its standard
-    # deviation; the coarse kernel keeps more of it than the one that is asked for. The noise has
-    # half the range of uniform(-1, 1).
+    # Filtering white noise by a kernel k in both directions leaves sum(k**2) of its standard
+    # deviation. The coarse kernel leaves more than the one that sigma asks for. The noise has half
+    # the range of uniform(-1, 1).
     positions *= 2 * alpha * _energy(sigma) / _energy(coarse_sigma)
 
     y, x = (
@@ -116,7 +128,7 @@ def _energy(sigma):
 
 
 def _affine(shape, limit, rng):
-    """A random affine map from the result's pixels back to the picture's, float32 `[2, 3]`."""
+    """A random affine map from the result's pixels back to the image's, float32 `[2, 3]`."""
     centre = np.array([shape[1] // 2, shape[0] // 2], np.float32)
     reach = min(shape) // 3
     before = centre + reach * np.array([[1, 1], [1, -1], [-1, -1]], np.float32)

@@ -1,8 +1,8 @@
 """The built-in sample: a small segmentation problem, drawn by code and written in VOC layout.
 
-A picture shows three to six flat objects, discs and stars, on a cluttered and unevenly lit ground.
-The pattern of an object decides its class: plain, speckled, striped or checked. Colours are drawn
-at random for ground and objects alike, so they tell nothing about the class, nor does the outline.
+An image shows three to six flat objects, discs and stars, on a cluttered and unevenly lit ground.
+The pattern of an object decides its class: plain, speckled, striped or checked. Its outline and its
+colours are random, and tell nothing about the class.
 """
 
 import shutil
@@ -11,29 +11,30 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
-from core.config import IGNORE, SAMPLE_CLASSES
+from core.config import IGNORE, SAMPLE_CLASSES, Config
 from core.imaging.draw import voc_palette
 from core.imaging.image import palette_image, write_image
 from core.support.errors import UserError
 from core.support.files import cache_folder
 
 SIZE = 128
-PICTURES = {"train": 240, "val": 60}
+IMAGES = {"train": 240, "val": 60}
 SEED = 2012
-VERSION = 1  # raise it when the drawing changes: the cached folder carries it in its name
+VERSION = 1  # of the drawing, part of the cached folder's name
 
 CAT = Path(__file__).parents[2] / "docs" / "cat.jpg"
 
-_JPEG_QUALITY = 95
 _SUPERSAMPLING = 4
 
 
-def sample_folder():
-    """Returns the folder of the sample data, drawing it first if it is not there yet.
+def sample_folder() -> Path:
+    """Returns the folder of the sample, in `cache_folder`; draws it if it is not there yet.
 
-    It lies where Keras keeps its data sets, see `cache_folder`.
+    Raises:
+        UserError: if it cannot be written.
     """
     folder = cache_folder(f"unet-sample-v{VERSION}")
     if not folder.exists():
@@ -47,11 +48,11 @@ def sample_folder():
     return folder
 
 
-def known_picture(config):
-    """Returns a picture that a model can know something of, for a user who names none.
+def known_image(config: Config) -> Path:
+    """Returns an image with classes that a model has learnt, for a user who names no image.
 
     Args:
-        config: the model's `Config`.
+        config: the model's settings.
 
     Raises:
         UserError: if there is none.
@@ -66,36 +67,32 @@ def known_picture(config):
     if "cat" in config.names and CAT.is_file():
         return CAT
     raise UserError(
-        f"Name a picture to predict: the model knows {', '.join(config.names)}, and no picture of "
+        f"Name an image to predict: the model knows {', '.join(config.names)}, and no image of "
         "these comes with the project."
     )
 
 
-def write_sample(folder):
+def write_sample(folder: Path) -> None:
     """Draws the data set and writes it in VOC layout; nothing is left behind if that fails.
 
     Args:
-        folder: where `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/` shall be.
+        folder: the one for `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/`.
     """
-    folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    images, masks = partial / "JPEGImages", partial / "SegmentationClass"
+    lists = partial / "ImageSets" / "Segmentation"
     try:
-        for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-            (partial / name).mkdir(parents=True)
-        for part, (split, count) in enumerate(PICTURES.items()):
+        for path in (images, masks, lists):
+            path.mkdir(parents=True)
+        for part, (split, count) in enumerate(IMAGES.items()):
             ids = [f"{split}_{index:03d}" for index in range(count)]
-            for index, picture_id in enumerate(ids):
-                image, mask = draw_picture(np.random.default_rng((SEED, part, index)))
-                Image.fromarray(image).save(
-                    partial / "JPEGImages" / f"{picture_id}.jpg",
-                    quality=_JPEG_QUALITY,
-                    subsampling=0,
-                )
-                path = partial / "SegmentationClass" / f"{picture_id}.png"
-                write_image(path, palette_image(mask, voc_palette()))
-            listing = partial / "ImageSets" / "Segmentation" / f"{split}.txt"
-            listing.write_text("".join(f"{picture_id}\n" for picture_id in ids))
+            for index, image_id in enumerate(ids):
+                image, mask = draw_image(np.random.default_rng((SEED, part, index)))
+                jpeg = Image.fromarray(image)
+                jpeg.save(images / f"{image_id}.jpg", quality=95, subsampling=0)
+                write_image(masks / f"{image_id}.png", palette_image(mask, voc_palette()))
+            (lists / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
         partial.chmod(0o755)
         if not folder.exists():  # another process may have been quicker
             partial.rename(folder)
@@ -103,42 +100,42 @@ def write_sample(folder):
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def draw_picture(rng, size=SIZE):
-    """Draws one picture.
+def draw_image(rng: Generator, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Draws one image.
 
     Args:
-        rng: a `np.random.Generator`.
+        rng: the source of randomness.
         size: height and width in pixels.
 
     Returns:
-        The picture, uint8 `[size, size, 3]`, and its mask, uint8 `[size, size]`: class ids in the
+        The image, uint8 `[size, size, 3]`, and its mask, uint8 `[size, size]`: class ids in the
         order of `SAMPLE_CLASSES`, with a border of 255 two pixels wide around every object.
     """
     ground_colour = rng.uniform(30, 225, 3)
     image = _clutter(rng, size, ground_colour)
-    mask = np.zeros((size, size), np.uint8)
+    mask, square = np.zeros((size, size), np.uint8), np.ones((3, 3), np.uint8)
     for _ in range(rng.integers(3, 7)):
         class_id = int(rng.integers(1, len(SAMPLE_CLASSES)))
         cover, filling = _object(rng, size, SAMPLE_CLASSES[class_id], ground_colour)
         image += cover[..., None] * (filling - image)
         inside = (cover >= 0.5).astype(np.uint8)
-        mask[cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0] = IGNORE
-        mask[cv2.erode(inside, np.ones((3, 3), np.uint8), borderValue=1) > 0] = class_id
+        mask[cv2.dilate(inside, square) > 0] = IGNORE
+        mask[cv2.erode(inside, square, borderValue=1) > 0] = class_id
     image *= _light(rng, size)
     image += rng.normal(0, rng.uniform(3, 8), image.shape)
     return image.clip(0, 255).round().astype(np.uint8), mask
 
 
-def draw_cells(rng, size=512, cells=90):
-    """Draws cells that fill the picture, somewhat as a slice under an electron microscope shows.
+def draw_cells(rng: Generator, size: int = 512, cells: int = 90) -> tuple[np.ndarray, np.ndarray]:
+    """Draws cells that fill the image, similar to a slice under an electron microscope.
 
     Args:
-        rng: a `np.random.Generator`.
+        rng: the source of randomness.
         size: height and width in pixels.
-        cells: how many, about.
+        cells: about how many.
 
     Returns:
-        The picture, uint8 `[size, size, 1]`, and its mask, uint8 `[size, size]`: 0 for the dark
+        The image, uint8 `[size, size, 1]`, and its mask, uint8 `[size, size]`: 0 for the dark
         membranes between cells, 1 inside, in the order of `ISBI_CLASSES`.
     """
     bends = rng.normal(0, size / 70, (9, 9, 2))
