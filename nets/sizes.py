@@ -121,8 +121,8 @@ def check_network(
             raise ValueError(f"{what} must be one of {known}, got {value!r}.")
     if architecture == "paper" and (encoder or upsampling == "nearest"):
         raise ValueError(
-            "architecture paper has its own encoder and upsampling: it goes with neither encoder "
-            "nor upsampling nearest."
+            "The paper's network has its own encoder and upsampling: architecture paper goes with "
+            'neither an encoder nor upsampling="nearest".'
         )
     if encoder_weights and not encoder:
         raise ValueError(f"encoder_weights {encoder_weights} needs an encoder.")
