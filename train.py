@@ -84,7 +84,8 @@ def run(args, config, folder, history):
     from core.sources.check import check_data
     from core.sources.choose import open_both
     from core.training.checkpoint import policy_behind
-    from core.training.fit import draw_samples, find_out, train
+    from core.training.fit import find_out, train
+    from core.training.run_folder import draw_samples
 
     dataset, validation = open_both(config, strict=not args.check_data)
     if args.check_data:

@@ -35,7 +35,7 @@ def get_args():
 def measure(args, batch_size):
     """Returns pictures per second from files and from memory, and the operations of a picture."""
     from core.sources.choose import open_dataset
-    from core.training.fit import Epochs
+    from core.training.fit import epochs_of
     from nets.summary import at_size, operations
 
     config = Config(
@@ -52,7 +52,7 @@ def measure(args, batch_size):
     dataset.image_info = (dataset.image_info * -(-pictures // len(dataset.image_info)))[:pictures]
 
     def fit(data):
-        model.fit(data, shuffle=False, verbose=0, callbacks=[Epochs(dataset)])
+        model.fit(data, shuffle=False, verbose=0, callbacks=[epochs_of(dataset)])
 
     batch = constant(dataset[0], args.steps)
     seconds = in_turns({"files": lambda: fit(dataset), "memory": lambda: fit(batch)}, args.rounds)

@@ -67,7 +67,7 @@ def constant(batch, steps):
 def feeding(args):
     """Returns the row of `fit` from files against `fit` on one batch."""
     from core.sources.choose import open_dataset
-    from core.training.fit import Epochs
+    from core.training.fit import epochs_of
 
     config = dataclasses.replace(PRESETS["voc"], data=args.data, filters=32, size=(256, 256))
     model = prepared(config)
@@ -76,7 +76,7 @@ def feeding(args):
     memory = constant(dataset[0], args.steps)
 
     def fit(data):
-        model.fit(data, shuffle=False, verbose=0, callbacks=[Epochs(dataset)])
+        model.fit(data, shuffle=False, verbose=0, callbacks=[epochs_of(dataset)])
 
     jobs = {"files": lambda: fit(dataset), "memory": lambda: fit(memory)}
     seconds = in_turns(jobs, args.rounds)

@@ -99,13 +99,12 @@ def check_size(
 
 
 def check_network(
-    size=(None, None),
-    architecture="same",
-    encoder=None,
-    encoder_weights=None,
-    normalization="none",
-    upsampling=None,
-):
+    architecture: str,
+    encoder: str | None,
+    encoder_weights: str | None,
+    normalization: str,
+    upsampling: str | None,
+) -> None:
     """Makes sure that the parts of a network go together; the arguments are those of `UNet`.
 
     Raises:
@@ -126,4 +125,3 @@ def check_network(
         )
     if encoder_weights and not encoder:
         raise ValueError(f"encoder_weights {encoder_weights} needs an encoder.")
-    check_size(*size, architecture, encoder)

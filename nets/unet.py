@@ -12,7 +12,7 @@ import keras
 from keras import layers
 
 from nets.encoders import encode
-from nets.sizes import DEPTH, check_network
+from nets.sizes import DEPTH, check_network, check_size
 
 
 def UNet(
@@ -66,9 +66,8 @@ def UNet(
         OSError: if the encoder's weights are not there and cannot be downloaded.
     """
     _check_numbers(input_shape, num_classes, filters)
-    check_network(
-        input_shape[:2], architecture, encoder, encoder_weights, normalization, upsampling
-    )
+    check_network(architecture, encoder, encoder_weights, normalization, upsampling)
+    check_size(*input_shape[:2], architecture, encoder)
     unpadded = architecture == "paper"
     upsampling = upsampling or ("transpose" if unpadded else "nearest")
     penalty = keras.regularizers.L2(l2) if l2 else None

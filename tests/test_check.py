@@ -61,7 +61,7 @@ def test_every_problem_is_named(check, voc):
         (
             "pixel value 3 is neither a class (0..2) nor 255 (ignored). The ids seem to be off",
             "pixel value 3",
-            "the mask is 40x48 pixels, its picture 48x40",
+            "the mask is 40x48 pixels, its image 48x40",
             "this file has colours",
             "there is no such mask",
             "cannot be read as a picture",

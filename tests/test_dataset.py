@@ -14,7 +14,7 @@ from core.config import PRESETS
 from core.dataset import Dataset
 from core.imaging.image import read_mask
 from core.support.errors import UserError
-from core.training.fit import Epochs
+from core.training.fit import epochs_of
 from core.training.losses import SegmentationLoss
 from core.VOCdataset import VOCDataset
 from nets.reach import Geometry
@@ -90,7 +90,7 @@ def test_fit_gets_no_new_memory_for_each_picture(voc):
             faults.append(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
 
     data = dataset(voc, workers=1)
-    model.fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[Epochs(data), Reading()])
+    model.fit(data, epochs=2, shuffle=False, verbose=0, callbacks=[epochs_of(data), Reading()])
     assert len(faults) == 4 and faults[-1] < 40 * 2**20 / 4096
 
 

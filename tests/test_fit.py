@@ -11,16 +11,15 @@ from PIL import Image
 
 from core.config import PRESETS, Config, Found
 from core.prediction.model_file import load_model
-from core.training.checkpoint import load_checkpoint
+from core.training.checkpoint import best_of, load_checkpoint
 from core.training.fit import (
     balanced_weights,
     build,
-    draw_samples,
     prepare,
     train,
 )
 from core.training.losses import SegmentationLoss
-from core.training.run_folder import RunFolder
+from core.training.run_folder import RunFolder, draw_samples
 from core.VOCdataset import VOCDataset
 from nets.unet import UNet
 
@@ -119,7 +118,7 @@ def test_best_is_the_epoch_of_the_highest_miou(tmp_path, monkeypatch):
     for epoch, miou in enumerate((0.2, 0.5, 0.4)):
         run.on_epoch_end(epoch, {"loss": 1, "miou": 0, "val_loss": 1, "val_miou": miou})
     assert saved == ["best.keras", "last.keras"] * 2 + ["last.keras"]
-    assert run.best["epoch"] == 2
+    assert best_of(run.history)["epoch"] == 2
 
 
 def test_one_seed_gives_one_result_whatever_the_workers(tiny, tmp_path):

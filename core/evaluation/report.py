@@ -1,6 +1,7 @@
 """What evaluate.py prints and writes."""
 
 import contextlib
+import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
@@ -12,7 +13,7 @@ import scipy
 from core.config import REPORT_FILES
 from core.evaluation.segments import best_scores
 from core.imaging.draw import contact_sheet
-from core.support.files import replacing, write_csv, write_json
+from core.support.files import replacing, write_csv, write_text
 
 
 def block(matrix):
@@ -93,7 +94,8 @@ def write_report(folder, found, names, palette, facts):
     ]
     with contextlib.ExitStack() as together:  # all four files or none
         files = {name: together.enter_context(replacing(folder / name)) for name in REPORT_FILES}
-        write_json(files["metrics.json"], {**figures, **facts, "versions": _versions()})
+        metrics = {**figures, **facts, "versions": _versions()}
+        write_text(files["metrics.json"], json.dumps(metrics, indent=2) + "\n")
         write_csv(files["per_class.csv"], [list(rows[0]), *(list(row.values()) for row in rows)])
         write_csv(files["confusion.csv"], confusion)
         contact_sheet(files["worst.png"], sheet, names, palette)

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -103,10 +102,10 @@ def replacing(path):
             partial.unlink(missing_ok=True)
 
 
-def write_json(path, content):
-    """Writes `content` as indented JSON."""
+def write_text(path: Path, text: str) -> None:
+    """Writes a text."""
     with replacing(path) as partial:
-        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")
 
 
 def write_csv(path, rows):

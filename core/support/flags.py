@@ -16,7 +16,7 @@ from core.config import (
     loss_terms,
 )
 from core.support.errors import UserError
-from nets.sizes import check_network
+from nets.sizes import check_network, check_size
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
@@ -206,18 +206,17 @@ def training_config(args: argparse.Namespace) -> Config:
     _check_classes(args, dataset)
     paper = PAPER if args.architecture == "paper" else {}
     config = with_flags(dataclasses.replace(PRESETS[dataset], **paper), args)
-    pretrained = config.encoder_weights != "none"
+    encoder = None if config.encoder == "none" else config.encoder
+    pretrained = config.encoder_weights if config.encoder_weights != "none" else None
+    network = config.architecture, encoder, pretrained, config.normalization, config.upsampling
+    what = ""
     try:
-        check_network(
-            config.size if config.architecture == "same" else (None, None),  # paper takes any
-            config.architecture,
-            None if config.encoder == "none" else config.encoder,
-            config.encoder_weights if pretrained else None,
-            config.normalization,
-            config.upsampling,
-        )
+        check_network(*network)
+        what = f"--size {config.size[0]} {config.size[1]}: "
+        if config.architecture == "same":  # the other one is given images that fit it
+            check_size(*config.size, encoder=encoder)
     except ValueError as error:
-        raise UserError(f"--{error}" if str(error)[0].islower() else str(error)) from error
+        raise UserError(f"{what}{error}") from error
     if not pretrained and (config.freeze_encoder or args.encoder_lr_factor is not None):
         raise UserError(
             "--freeze-encoder and --encoder-lr-factor are for an encoder that has learnt "

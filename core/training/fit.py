@@ -7,9 +7,7 @@ import keras
 import numpy as np
 
 from core.config import IGNORE, Found
-from core.imaging.draw import contact_sheet, voc_palette
-from core.prediction.model_file import load_model
-from core.prediction.predict import predict
+from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
 from core.support.errors import UserError
 from core.support.files import alone_in
@@ -21,7 +19,7 @@ from nets.reach import geometry, unpadded
 from nets.unet import UNet
 
 
-def build(config, policy=None, pretrained=True):
+def build(config, policy=None, pretrained=True) -> keras.Model:
     """Builds the network that the settings describe; it takes images of any possible size.
 
     Args:
@@ -30,19 +28,20 @@ def build(config, policy=None, pretrained=True):
         pretrained: whether an encoder gets the weights that the settings name, or random ones.
 
     Raises:
-        UserError: if these weights cannot be had.
+        UserError: if these weights are not there or do not fit.
     """
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy or before)
+    pretrained = pretrained and config.encoder_weights != "none"
     try:
         return UNet(
             (None, None, config.channels),
             config.num_classes,
             config.filters,
             architecture=config.architecture,
-            encoder=_or_none(config.encoder),
-            encoder_weights=_or_none(config.encoder_weights) if pretrained else None,
+            encoder=None if config.encoder == "none" else config.encoder,
+            encoder_weights=config.encoder_weights if pretrained else None,
             normalization=config.normalization,
             upsampling=config.upsampling,
             dropout=config.dropout,
@@ -54,12 +53,8 @@ def build(config, policy=None, pretrained=True):
         keras.config.set_dtype_policy(before)
 
 
-def _or_none(name):
-    return None if name == "none" else name
-
-
-def find_out(config, dataset, pixels, policy=None):
-    """Returns what data and machine say: a `Found`.
+def find_out(config, dataset, pixels, policy=None) -> Found:
+    """Returns what data and machine say.
 
     Args:
         config: a `Config`.
@@ -75,11 +70,11 @@ def find_out(config, dataset, pixels, policy=None):
     )
 
 
-def balanced_weights(pixels):
-    """Returns weights by which every class has the same part in the loss.
+def balanced_weights(pixels: np.ndarray) -> tuple:
+    """Returns weights that give every class the same part in the loss.
 
     Class i weighs `sum_j n_j / (K n_i)`, with `n_i` its pixels and K the number of classes that
-    have any; those without weigh nothing. A pixel weighs 1 on average.
+    have any; the others weigh 0. A pixel weighs 1 on average.
 
     Args:
         pixels: of each class in the training masks, `[K]`.
@@ -89,30 +84,7 @@ def balanced_weights(pixels):
     return tuple(weights.tolist())
 
 
-class Epochs(keras.callbacks.Callback):
-    """Tells a data set which epoch begins, and keeps glibc's settings.
-
-    By itself, the data set also counts what Keras reads of it before the first epoch. TensorFlow
-    changes glibc's settings when it begins to read a data set.
-
-    Args:
-        dataset: the `Dataset` to train on.
-    """
-
-    def __init__(self, dataset):
-        super().__init__()
-        self.dataset = dataset
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Keras calls this before the epoch's first batch."""
-        self.dataset.begin_epoch(epoch)
-
-    def on_train_batch_begin(self, batch, logs=None):
-        """Keras calls this before each step; setting them takes microseconds."""
-        backend.keep_memory()
-
-
-def train(config, found, dataset, validation, folder, history=(), callbacks=()):
+def train(config, found, dataset, validation, folder, history=(), callbacks=()) -> list:
     """Trains a network on all devices there are; see `RunFolder` for what it writes.
 
     Args:
@@ -121,16 +93,16 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()):
         dataset: the `Dataset` to train on.
         validation: the `Dataset` to choose the best epoch by.
         folder: the run's folder, a Path.
-        history: the figures of the epochs after which `folder / "last.keras"` is to be resumed, a
-            dictionary each; none for a new network.
+        history: the figures of the epochs so far, a dictionary each. With any, the run resumes from
+            `folder / "last.keras"`.
         callbacks: more of Keras' callbacks.
 
     Returns:
         The figures of all epochs, a dictionary each.
 
     Raises:
-        UserError: if the encoder's weights cannot be had, the loss is no number any more, memory
-            runs out, or another process dies.
+        UserError: if the encoder's weights are missing, the loss is not finite, memory runs out, or
+            another process dies.
         ValueError: if a data set was made for other settings, another network or other devices.
     """
     process = processes.process()
@@ -144,8 +116,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()):
         processes.agree(config, found, *counts)
         model = build(config, found.policy, pretrained=not history)  # else last.keras has them
         devices.synchronize(model)
-        for data in (dataset, validation):
-            _check_made_for(data, model, config if data is dataset else None)
+        _check_made_for(dataset, model, config)
+        _check_made_for(validation, model)
         with alone_in(folder) if run.write else contextlib.nullcontext():
             for first, last, frozen in stages(config):
                 if len(run.history) > last or finished(run.history, config):
@@ -160,7 +132,7 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()):
                     validation_data=validation,
                     epochs=last,
                     initial_epoch=len(run.history),
-                    callbacks=[Epochs(dataset), run, *callbacks],
+                    callbacks=[epochs_of(dataset), run, *callbacks],
                     shuffle=False,  # the data set draws its own order
                     verbose=0 if process[0] or not sys.stderr else 1 if sys.stderr.isatty() else 2,
                 )
@@ -168,20 +140,13 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()):
 
 
 def _check_made_for(data, model, config=None):
-    """Makes sure that a data set's constructor was told what this training needs.
-
-    Args:
-        data: the `Dataset`.
-        model: the network.
-        config: the `Config`, for the data set to train on.
-    """
+    """Makes sure that a data set, to train on where `config` is given, fits this training."""
     wanted = {
         "surroundings": geometry(model) if unpadded(model) else None,
         "part": processes.process(),
     }
-    if config:
-        names = ("border_weight", "ignored_as_background")
-        wanted |= {name: getattr(config, name) for name in names}
+    for name in ("border_weight", "ignored_as_background") if config else ():
+        wanted[name] = getattr(config, name)
     if data.multiple % devices.replicas():
         wanted["multiple"] = devices.replicas()
     for name, value in wanted.items():
@@ -192,22 +157,35 @@ def _check_made_for(data, model, config=None):
             )
 
 
-def stages(config):
+def epochs_of(dataset) -> keras.callbacks.Callback:
+    """Returns a callback that tells a data set which epoch begins.
+
+    By itself, the data set also counts what Keras reads of it before the first epoch. The callback
+    also renews glibc's settings, which TensorFlow changes when it begins to read a data set.
+    """
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: dataset.begin_epoch(epoch),
+        on_train_batch_begin=lambda batch, logs: backend.keep_memory(),
+    )
+
+
+def stages(config) -> list:
     """Divides a training into the epochs with a frozen encoder and the others.
 
-    Each of the two has its own optimizer and a learning rate that rises and falls. So the encoder
-    begins to learn slowly, and Adam knows nothing of it that is not so.
+    Each stage has its own optimizer and its own learning rate schedule. So the encoder begins to
+    learn slowly, with a fresh Adam.
 
     Returns:
-        For each: the epochs behind it when it begins and when it ends, and whether it is frozen.
+        For each stage: the epochs behind it when it begins and when it ends, and whether the
+        encoder is frozen.
     """
     thaw = min(config.freeze_encoder, config.epochs)
     parts = (0, thaw, True), (thaw, config.epochs, False)
     return [part for part in parts if part[0] < part[1]]
 
 
-def prepare(model, config, steps, frozen=False, class_weights=()):
-    """Makes a network ready for training, or for another stage of it.
+def prepare(model, config, steps, frozen=False, class_weights=()) -> None:
+    """Makes a network ready for a stage of the training.
 
     Args:
         model: a `keras.Model`.
@@ -219,32 +197,15 @@ def prepare(model, config, steps, frozen=False, class_weights=()):
     devices.fuse(model)
     if config.freeze_encoder:
         set_frozen(model, frozen)
-    model.compile(
-        make_optimizer(config, model, steps),
-        loss=SegmentationLoss(config.loss, class_weights),
-        metrics=[
-            keras.metrics.MeanIoU(
-                config.num_classes, ignore_class=IGNORE, sparse_y_pred=False, name="miou"
-            )
-        ],
+    miou = keras.metrics.MeanIoU(
+        config.num_classes, ignore_class=IGNORE, sparse_y_pred=False, name="miou"
     )
+    loss = SegmentationLoss(config.loss, class_weights)
+    model.compile(make_optimizer(config, model, steps), loss=loss, metrics=[miou])
     if keras.backend.backend() == "jax":
         # If loss and metrics are not built, `fit` reads batches to build them by, and then trains
-        # on those that its workers had read ahead (Keras 3.15.1), so a continued run on others.
+        # on those that its workers had read ahead (Keras 3.15.1), so a resumed run on others.
         answer, truth = np.zeros((1, 1, 1, config.num_classes)), np.zeros((1, 1, 1))
         model.compute_loss(y=truth, y_pred=answer)
         model.compute_metrics(None, truth, answer)
         model.reset_metrics()
-
-
-def draw_samples(path, weights, dataset, count=8):
-    """Draws a sheet of pictures from all over a data set, with truth and prediction."""
-    model, config, found = load_model(weights)
-    size = len(dataset.image_info)
-    indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
-    images, masks = zip(*map(dataset.load, indices), strict=True)
-    rows = []
-    answers = predict(model, images, config, tile=config.tile, batch_size=1)
-    for index, image, mask, answer in zip(indices, images, masks, answers, strict=True):
-        rows.append((image, mask, answer.class_map(), str(dataset.name(index))))
-    contact_sheet(path, rows, config.names, found.palette)

@@ -1,14 +1,16 @@
-"""What training writes after every epoch."""
+"""What training writes: the run's folder."""
 
 import math
 
 import keras
+import numpy as np
 
 from core.config import REPORT_FILES, RUN_FILES, to_json
-from core.imaging.draw import draw_curves
-from core.prediction.model_file import save_model
+from core.imaging.draw import contact_sheet, draw_curves
+from core.prediction.model_file import load_model, save_model
+from core.prediction.predict import predict
 from core.support.errors import UserError
-from core.support.files import replacing, write_csv
+from core.support.files import write_csv, write_text
 from core.training.checkpoint import best_of, finished, save_checkpoint
 
 
@@ -16,14 +18,14 @@ class RunFolder(keras.callbacks.Callback):
     """Keeps a run's folder: config.json, best.keras, last.keras, history.csv and curves.png.
 
     The best epoch is the one with the highest validation MIoU. Whenever the run is interrupted,
-    last.keras knows of no epoch that the other files have not seen, and they follow from it.
-    Training stops early as `finished` says.
+    last.keras has no epoch that the other files have not seen, and they follow from it. Training
+    stops early as `finished` says.
 
     Args:
         folder: the folder, a Path.
         config: the `Config` that is saved with the models.
         found: the `Found` that is saved with them.
-        history: the figures of the epochs that the run has behind it, a dictionary each.
+        history: the figures of the epochs so far, a dictionary each.
         write: whether to write at all; of several processes only one does.
     """
 
@@ -35,40 +37,26 @@ class RunFolder(keras.callbacks.Callback):
         self.history = list(history)
         self.write = write
         if self.history and write:
-            self.write_history()
-
-    @property
-    def best(self):
-        """The figures of the best epoch so far."""
-        return best_of(self.history)
+            self._write_history()
 
     def on_train_begin(self, logs=None):
-        """Writes config.json, and takes away what is left of a run that this one replaces."""
+        """Writes config.json, and removes what is left of a run that this one replaces."""
         if not self.write:
             return
         if not self.history:
             for name in RUN_FILES + REPORT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
-        with replacing(self.folder / "config.json") as partial:
-            partial.write_text(to_json(self.config, self.found) + "\n", encoding="utf-8")
+        write_text(self.folder / "config.json", to_json(self.config, self.found) + "\n")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Shows the learning rate, and stops where the loss is no number any more.
+        """Shows the learning rate, and stops if the loss is not finite.
 
         Raises:
-            UserError: if that is so: all later steps would be lost.
+            UserError: if it is not: all later steps would be lost.
         """
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not math.isfinite(logs["loss"]):
-            raise self.diverged(f"loss is {logs['loss']} in step {batch + 1}")
-
-    def diverged(self, what):
-        """Returns the error that says so."""
-        kept = f" {self.folder / 'best.keras'} keeps the best epoch." if self.history else ""
-        return UserError(
-            f"The {what} of epoch {len(self.history) + 1}. Try a smaller --lr (now "
-            f"{self.config.lr:g}), with --overwrite or another --output.{kept}"
-        )
+            raise self._diverged(f"loss is {logs['loss']} in step {batch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes all files, last.keras when best.keras is safe.
@@ -77,21 +65,48 @@ class RunFolder(keras.callbacks.Callback):
             UserError: if the last step was one too far.
         """
         if not math.isfinite(logs["val_loss"]):
-            raise self.diverged(f"validation loss is {logs['val_loss']} at the end")
+            raise self._diverged(f"validation loss is {logs['val_loss']} at the end")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         self.history.append(row)
         self.model.stop_training = finished(self.history, self.config)
         if not self.write:
             return
-        if self.best is row:
-            save_model(self.model, self.folder / "best.keras", self.config, self.found)
-        path = self.folder / "last.keras"
-        save_checkpoint(self.model, path, self.config, self.found, self.history)
-        self.write_history()
+        settings = self.config, self.found
+        if best_of(self.history) is row:
+            save_model(self.model, self.folder / "best.keras", *settings)
+        save_checkpoint(self.model, self.folder / "last.keras", *settings, self.history)
+        self._write_history()
 
-    def write_history(self):
-        """Writes history.csv and curves.png."""
+    def _diverged(self, what):
+        kept = f" {self.folder / 'best.keras'} keeps the best epoch." if self.history else ""
+        return UserError(
+            f"The {what} of epoch {len(self.history) + 1}. Try a smaller --lr (now "
+            f"{self.config.lr:g}), with --overwrite or another --output.{kept}"
+        )
+
+    def _write_history(self):
         rows = [list(self.history[0]), *(list(row.values()) for row in self.history)]
         write_csv(self.folder / "history.csv", rows)
         draw_curves(self.folder / "curves.png", self.history)
+
+
+def draw_samples(path, weights, dataset, count=8) -> None:
+    """Draws images from all over a data set, with truth and prediction.
+
+    Args:
+        path: the PNG.
+        weights: a .keras file.
+        dataset: a `Dataset`.
+        count: how many images at most.
+    """
+    model, config, found = load_model(weights)
+    size = len(dataset.image_info)
+    indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
+    images, masks = zip(*map(dataset.load, indices), strict=True)
+    answers = predict(model, images, config, tile=config.tile, batch_size=1)
+    rows = [
+        (image, mask, answer.class_map(), dataset.name(index))
+        for index, image, mask, answer in zip(indices, images, masks, answers, strict=True)
+    ]
+    contact_sheet(path, rows, config.names, found.palette)
