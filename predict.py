@@ -62,12 +62,14 @@ def main():
     args = get_args()
     from core.prediction.inputs import collect
     from core.prediction.model_file import find_weights, load_model, read_config
+    from core.prediction.table import Table
     from core.sources.sample import known_picture
 
     weights = find_weights(args.weights)
     config = read_config(weights)  # refuses what is no model of ours before Keras is started
     sources = collect(args.inputs or [known_picture(config)], args.output)
     output = check_folder(args.output)
+    Table(output)  # refuses a predictions.csv that is not ours, also before
 
     backend.start()
     from tqdm import tqdm
