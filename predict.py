@@ -44,12 +44,14 @@ def main():
     args = get_args()
     from core.prediction.inputs import collect
     from core.prediction.model_file import find_weights, load_model, read_settings
+    from core.prediction.table import Table
     from core.sources.sample import known_image
 
     weights = find_weights(args.weights)
     config, _ = read_settings(weights)  # refuses what is no model of ours before Keras is started
     sources = collect(args.inputs or [known_image(config)], args.output)
     output = check_folder(args.output)
+    Table(output)  # refuses a predictions.csv that is not ours, also before
 
     backend.start()
     from tqdm import tqdm

@@ -14,6 +14,15 @@ def test_replacing_is_all_or_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_writers_of_one_file(tmp_path):
+    """Each has a file of its own beside it; whoever ends last has the word."""
+    path = tmp_path / "file.txt"
+    with replacing(path) as first, replacing(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="table.csv: cannot be written"):

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.imaging.image import (
-    count_pages,
-    palette_image,
-    read_image,
-    read_mask,
-    read_note,
-    write_image,
-)
+from core.imaging.image import count_pages, palette_image, read_image, read_mask, write_image
 from core.support.errors import UserError
 
 
@@ -166,11 +159,3 @@ def test_pages_are_counted(tmp_path):
     (tmp_path / "cut.tif").write_bytes((tmp_path / "stack.tif").read_bytes()[:200])
     with pytest.raises(UserError, match="cut.tif: cannot be read"):
         count_pages(tmp_path / "cut.tif")
-
-
-def test_notes(tmp_path):
-    write_image(tmp_path / "with.png", np.zeros((2, 2, 3), np.uint8), "of cat.jpg")
-    write_image(tmp_path / "without.png", np.zeros((2, 2, 3), np.uint8))
-    (tmp_path / "none.png").touch()
-    notes = [read_note(tmp_path / name) for name in ("with.png", "without.png", "none.png")]
-    assert notes == ["of cat.jpg", None, None]

@@ -70,6 +70,8 @@ def test_files_and_patterns(photos):
     assert paths("**/c.tif") == ["photos/sub/deep er/c.tif"]
     assert paths("photos/b.jpg", "photos/*.jpg", "photos")[0:2] == ["photos/b.jpg", "photos/a.PNG"]
     assert paths("photos/b.jpg", "empty/../photos/b.jpg") == ["photos/b.jpg"]
+    os.symlink("photos/b.jpg", "link.jpg")
+    assert paths("link.jpg", "photos/b.jpg") == ["link.jpg"]
 
 
 @pytest.mark.parametrize(

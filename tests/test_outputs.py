@@ -1,6 +1,12 @@
 """predict.py as a whole, with a model that tells classes by their grey."""
 
+import csv
+import os
 import resource
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +14,11 @@ import pytest
 from PIL import Image
 
 from core.imaging.image import read_mask
-from tests.conftest import GREYS, save_grey_model
+from core.prediction import table
+from core.support.files import alone_in
+from tests.conftest import GREYS, NAMES, save_grey_model
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -29,7 +39,37 @@ def bands(height=40, width=48, mode="RGB"):
 
 
 def written(folder="predictions"):
-    return sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+    """All files but the table."""
+    files = sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
+    return [name for name in files if name != table.NAME]
+
+
+def rows(folder="predictions"):
+    """The lines of the table, dictionaries by its header."""
+    with open(Path(folder, table.NAME), encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_the_table_is_true(folder="predictions"):
+    """It lists the masks that are there, each for one image, with its pixels."""
+    listed = {row["mask"]: row["file"] for row in rows(folder)}
+    assert sorted(listed) == [name for name in written(folder) if "_mask." in name]
+    assert len(set(listed.values())) == len(listed)
+    found = {
+        (row["mask"], int(row["page"]), NAMES.index(row["class"])): int(row["pixels"])
+        for row in rows(folder)
+    }
+    assert len(found) == len(rows(folder))
+    for name in listed:
+        with Image.open(Path(folder, name)) as mask:
+            pages = range(getattr(mask, "n_frames", 1))
+        masks = {page: read_mask(Path(folder, name), page) for page in pages}
+        wanted = {
+            (name, page, int(class_id)): int(pixels)
+            for page, values in masks.items()
+            for class_id, pixels in zip(*np.unique(values, return_counts=True), strict=True)
+        }
+        assert {key: pixels for key, pixels in found.items() if key[0] == name} == wanted
 
 
 def test_a_picture(predict):
@@ -107,7 +147,7 @@ def test_names_do_not_collide(predict):
         Image.new("L", (9, 9), grey).save(name)
     for order in (list(greys), list(greys)[::-1]):
         assert predict(*order)[0] == 0
-        assert len(written()) == 6
+        assert len(written()) == 6 and len(rows()) == 3
         for class_id, stem in enumerate(("cat", "cat-2", "cat-3")):
             assert (read_mask(f"predictions/{stem}_mask.png") == class_id).all()
 
@@ -123,6 +163,7 @@ def test_what_others_wrote_stays(predict):
     assert status == 0 and "cat-4" in err
     assert all(Path("predictions", name).read_bytes() == data for name, data in before.items())
     assert {"cat-4_mask.png", "cat-4_overlay.png"} == set(written()) - set(before)
+    assert {row["mask"] for row in rows()} == {"cat-4_mask.png"}
 
 
 @pytest.mark.parametrize("tile", ["--tile", "--no-tile"])
@@ -169,6 +210,7 @@ def test_a_stack(predict, tile):
     before = written()
     assert predict("stack.tif", "--probabilities", tile)[0] == 0
     assert written() == before and len(before) == 2 + 11 + 2 + 1
+    assert_the_table_is_true()
 
 
 def test_a_stack_with_a_broken_page(predict):
@@ -247,6 +289,7 @@ def test_probabilities_come_and_go_with_their_mask(predict):
     Path("predictions/t_probabilities_0.npy").write_text("mine")
     status, _, err = predict("t.tif", "--probabilities")
     assert status == 0 and "the files are t-2_*" in err
+    assert_the_table_is_true()
     assert Path("predictions/t_probabilities_0.npy").read_text() == "mine"
 
 
@@ -278,6 +321,8 @@ def test_names_that_are_no_text(predict):
     status, out, err = predict("in")
     assert status == 1 and out.count("\n") == 2 and len(written()) == 4
     assert err.count("\n") == 3 and "leaves no room" in err and "in/bad .png: cannot be" in err
+    assert {row["mask"] for row in rows()} == {"a\\xff_mask.png", "b\nc_mask.png"}
+    assert predict("in")[0] == 1 and len(written()) == 4 and len(rows()) == 6
 
 
 def test_several_bad_pictures_are_all_named(predict):
@@ -293,3 +338,163 @@ def test_other_formats_with_a_tiff_s_suffix(predict):
     picture.save("x.tif", "PNG")
     assert predict("x.tif")[0] == 0
     np.testing.assert_array_equal(read_mask("predictions/x_mask.png"), mask)
+
+
+def test_the_table(predict):
+    Path("in/sub").mkdir(parents=True)
+    stack("in/sub/stack.tif", 2)
+    bands()[0].save("in/cat.png")
+    for options in ((), ("--probabilities",), ()):
+        assert predict("in", *options)[0] == 0
+        cat, page = os.path.realpath("in/cat.png"), os.path.realpath("in/sub/stack.tif")
+        has = "yes" if options else ""
+        assert rows() == [
+            dict(zip(table.COLUMNS, map(str, row), strict=True))
+            for row in (
+                (cat, 0, "background", 640, 0.333333, "cat_mask.png", has),
+                (cat, 0, "a", 640, 0.333333, "cat_mask.png", has),
+                (cat, 0, "b", 640, 0.333333, "cat_mask.png", has),
+                (page, 0, "background", 480, 1.0, "sub/stack_mask.tif", has),
+                (page, 1, "a", 480, 0.96, "sub/stack_mask.tif", has),
+                (page, 1, "background", 20, 0.04, "sub/stack_mask.tif", has),
+            )
+        ]
+        assert b"\n\n" not in Path("predictions", table.NAME).read_bytes()
+        assert_the_table_is_true()
+
+
+@pytest.mark.parametrize("content", ["", "name,pixels\ncat,3\n", "PK\x03\x04\0"])
+def test_a_table_of_others_is_refused(predict, content):
+    bands()[0].save("cat.png")
+    Path("predictions").mkdir()
+    path = Path("predictions", table.NAME)
+    path.write_text(content)
+    status, out, err = predict("cat.png")
+    assert (status, out) == (2, "") and err.count("\n") == 1 and f"{path}: is not a table" in err
+    assert path.read_text() == content and written() == []
+
+
+def test_a_table_without_its_last_line_break(predict):
+    bands()[0].save("cat.png")
+    assert predict("cat.png")[0] == 0
+    path = Path("predictions", table.NAME)
+    path.write_text(path.read_text().rstrip("\n"))
+    bands()[0].save("dog.png")
+    assert predict("dog.png")[0] == 0
+    assert len(rows()) == 6
+    assert_the_table_is_true()
+
+
+def test_a_file_that_changes_takes_its_old_predictions_with_it(predict):
+    """From one page to three: the PNG files go. And what is listed but gone is written again."""
+    for pages in (1, 3, 1):
+        stack("t.tif", pages)
+        assert predict("t.tif")[0] == 0
+        suffix = "png" if pages == 1 else "tif"
+        assert written() == [f"t_mask.{suffix}", f"t_overlay.{suffix}"]
+        assert_the_table_is_true()
+    Path("predictions/t_mask.png").unlink()
+    Path("a").mkdir()
+    bands()[0].save("a/t.png")
+    assert predict("a/t.png", "t.tif")[0] == 0
+    assert {row["mask"]: Path(row["file"]).name for row in rows()} == {
+        "t_mask.png": "t.tif",
+        "t-2_mask.png": "t.png",
+    }
+    assert_the_table_is_true()
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from core.config import Config
+from core.prediction.inputs import collect
+from core.prediction.predict import predict_files
+
+class Nearest:  # needs no Keras, which takes seconds to start
+    layers = ()
+
+    def predict_on_batch(self, batch):
+        return -np.abs(batch[..., :1] - np.array({greys}, np.float32))
+
+palette = ((0, 0, 0), (200, 0, 0), (0, 200, 0))
+config = Config(class_names={names}, size=(48, 48), palette=palette)
+sources = collect(sys.argv[1:], "predictions")
+for line in predict_files(Nearest(), config, sources, Path("predictions")):
+    print(line, flush=True)
+"""
+
+
+def start(*args):
+    """Starts a program that predicts images, with a network that is no work."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(greys=GREYS, names=NAMES), *args],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_several_programs_in_one_folder():
+    """Two with images of the same names, and two with the same images: nothing is lost."""
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        for number in range(60):
+            grey = GREYS[1 + (number + (folder == "b")) % 2]
+            Image.new("L", (9, 9), grey).save(f"{folder}/{number}.png")
+    for _ in range(3):
+        for program in [start(folder) for folder in ("a", "b", "a")]:
+            out, err = program.communicate()
+            assert program.returncode == 0 and out.count("\n") == 60, err
+        assert len(written()) == 240 and len(rows()) == 120
+        assert_the_table_is_true()
+        for row in rows():
+            assert NAMES[GREYS.index(read_mask(row["file"])[0, 0])] == row["class"]
+
+
+def test_a_killed_program():
+    """What is there is whole and listed, and the next run does the rest."""
+    Path("in").mkdir()
+    for number in range(200):
+        Image.new("L", (64, 64), GREYS[number % 3]).save(f"in/{number:03}.png")
+    for wanted in (50, 120):  # the second replaces what the first has written
+        with start("in") as program:
+            for _ in range(wanted):
+                program.stdout.readline()
+            with alone_in(Path("predictions"), seconds=20):  # not just while it renames
+                program.kill()
+                program.wait()
+        assert program.returncode == -signal.SIGKILL
+        for hidden in Path("predictions").glob(".partial-*"):
+            hidden.unlink()
+        assert_the_table_is_true()
+        assert wanted <= len(rows()) < 200
+    program = start("in")
+    assert program.communicate()[0].count("\n") == 200
+    assert len(written()) == 400 and len(rows()) == 200
+    assert_the_table_is_true()
+
+
+def test_a_folder_that_another_program_keeps(predict, monkeypatch):
+    bands()[0].save("cat.png")
+    monkeypatch.setattr(table, "_PATIENCE", 0.1)
+    with alone_in(Path("predictions")):
+        status, out, err = predict("cat.png")
+    assert (status, out) == (2, "") and err.count("\n") == 1 and "another program writes" in err
+    assert written() == []
+
+
+def test_the_work_for_an_image_does_not_grow_with_their_number():
+    seconds = []
+    for count in (200, 2000):
+        listed = table.Table(Path(str(count)))
+        began = time.perf_counter()
+        for number in range(count):
+            row = {"page": 0, "mask": f"{number}_mask.png"}
+            with listed.locked(), listed.listing(f"/in/{number}.png", [row]):
+                pass
+        seconds.append((time.perf_counter() - began) / count)
+        listed.close()
+    assert seconds[1] < 4 * seconds[0]

@@ -59,7 +59,7 @@ def test_from_nothing_to_a_report():
     assert (
         predicted.stdout.startswith(str(sample.sample_folder().parent)) and "%" in predicted.stdout
     )
-    assert names("predictions") == {"val_000_mask.png", "val_000_overlay.png"}
+    assert names("predictions") == {"val_000_mask.png", "val_000_overlay.png", "predictions.csv"}
 
     report = shell("evaluate.py").stdout.splitlines()
     assert report[0] == "-" * 80
@@ -244,7 +244,7 @@ def test_one_bad_picture_among_many(call, trained, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     status, out, err = call("predict", tmp_path / "bad.png", tmp_path / "good.png")
     assert status == 1 and "good.png: " in out and "bad.png: cannot be read as a picture" in err
-    assert names("predictions") == {"good_mask.png", "good_overlay.png"}
+    assert names("predictions") == {"good_mask.png", "good_overlay.png", "predictions.csv"}
 
 
 def test_a_second_run_does_not_replace_the_first_by_accident(call, trained):
@@ -369,7 +369,7 @@ def test_no_weights(call, script, monkeypatch, tmp_path):
 def test_without_a_run_there_is_a_model_for_photographs(call):
     status, out, _ = call("predict")
     assert status == 0 and "cat.jpg: cat " in out
-    assert names("predictions") == {"cat_mask.png", "cat_overlay.png"}
+    assert names("predictions") == {"cat_mask.png", "cat_overlay.png", "predictions.csv"}
     assert_refused(call("evaluate"), "data/VOCdevkit/VOC2012", "--data")
 
 

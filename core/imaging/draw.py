@@ -63,11 +63,11 @@ def _blocks(mask):
     return [slice(first, first + step) for first in range(0, len(mask), step)]
 
 
-def summary(mask: np.ndarray, names: Sequence[str]) -> str:
-    """Names the classes of a mask, the largest first, and their share of the pixels."""
+def class_shares(mask, names):
+    """Returns which classes a mask has, the largest first: tuples of name, pixels and share."""
     counts = sum(np.bincount(mask[rows].ravel(), minlength=len(names)) for rows in _blocks(mask))
     found = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
-    return ", ".join(f"{names[i]} {counts[i] / mask.size:.1%}" for i in found)
+    return [(names[i], int(counts[i]), counts[i] / mask.size) for i in found]
 
 
 def contact_sheet(

@@ -1,18 +1,17 @@
 """Reading and writing pictures and masks."""
 
 import contextlib
+import io
 import warnings
 import zlib
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps
 
 from core.support.errors import UserError
 from core.support.files import replacing
 
 _COLOURED = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA", "PA")  # of Pillow's modes
-_NOTE = "Source"  # the name of a note among the texts of a PNG file
-_DESCRIPTION = 270  # TIFF's tag for texts
 _SCALED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of 2 and 4 bits by
 _RANGES = (255, 4095, 65535)  # of 8, 12 and 16 bits
 
@@ -144,31 +143,34 @@ def palette_image(mask, palette):
     return picture
 
 
-def write_image(path, picture, note=None, photograph=False):
-    """Writes a `PIL.Image.Image` or a uint8 array `[H, W, 3]` as PNG.
+def encode_image(image, kind="PNG", photograph=False) -> bytes:
+    """Encodes an image.
 
     Args:
-        path: the file.
-        picture: what to write.
-        note: a text to keep in the file, see `read_note`.
-        photograph: whether to look for no repetitions, which is a third quicker; flat pictures
+        image: a `PIL.Image.Image` or a uint8 array `[H, W]` or `[H, W, 3]`.
+        kind: "PNG", or "TIFF" for a page of a TIFF file.
+        photograph: whether a PNG looks for no repetitions, which is a third quicker; flat images
             would become larger.
+
+    Returns:
+        The bytes of the file.
     """
-    if not isinstance(picture, Image.Image):
-        picture = Image.fromarray(picture)
-    details = PngImagePlugin.PngInfo()
-    if note:
-        details.add_text(_NOTE, note)
-    with replacing(path) as partial:
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    file = io.BytesIO()
+    if kind == "TIFF":
+        image.save(file, kind, compression="tiff_adobe_deflate")
+    else:
         # Level 1 is quick; 6 takes four times as long and saves a few per cent.
         strategy = zlib.Z_HUFFMAN_ONLY if photograph else zlib.Z_DEFAULT_STRATEGY
-        picture.save(partial, pnginfo=details, compress_level=1, compress_type=strategy)
+        image.save(file, kind, compress_level=1, compress_type=strategy)
+    return file.getvalue()
 
 
-def read_note(path):
-    """Returns the note in a PNG or TIFF file, None where there is none."""
-    try:
-        with Image.open(path) as picture:
-            return picture.info.get(_NOTE) or getattr(picture, "tag_v2", {}).get(_DESCRIPTION)
-    except Exception:  # not one of our files, then
-        return None
+def write_image(path, image):
+    """Writes an image as PNG, see `encode_image`.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    with replacing(path) as partial:
+        partial.write_bytes(encode_image(image))

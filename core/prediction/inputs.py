@@ -48,7 +48,7 @@ def collect(inputs, output):
                 raise UserError(f"{name or repr(name)}: there is no such file or folder.")
         for match in matches:
             for source in _walk(match, output) if match.is_dir() else [Source(match)]:
-                found.setdefault(os.path.abspath(source.path), source)
+                found.setdefault(_real(source.path), source)
     folders = {_real(source.path).parent: source.path for source in found.values()}
     for target in {_real(output / source.folder) for source in found.values()}:
         if target in folders:

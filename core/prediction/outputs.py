@@ -1,132 +1,229 @@
-"""The files of a prediction: their names, and how they are written.
+"""The files of predictions: how they are named and written.
 
-Every mask and overlay carries a note of the picture that it was made from, so that only what was
-written for the same picture is ever replaced.
+Only files that predict.py wrote itself are ever replaced; `core.prediction.table` lists them.
 """
 
 import contextlib
-import glob
-import hashlib
+import itertools
 import os
+import re
 import struct
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import TiffImagePlugin
+from tqdm import tqdm
 
-from core.imaging.image import palette_image, read_note, write_image
-from core.support.errors import UserError
-from core.support.files import replacing
+from core.imaging.draw import class_shares, overlay
+from core.imaging.image import encode_image, palette_image
+from core.prediction.inputs import Source
+from core.prediction.table import Table, text_of
+from core.support.errors import UserError, one_line
+from core.support.files import partial_file
 
 _LONGEST = 255  # bytes in a file's name, on the usual file systems
-_WITH_PROBABILITIES = "+"  # at the end of a note: the probabilities beside the mask are ours, too
 
 
-class Files:
-    """The files of one input: NAME_mask, NAME_overlay and NAME_probabilities.
+class Page(NamedTuple):
+    """An image of an input: the only one of its file, or a page of a stack."""
 
-    Where these names belong to something else, NAME-2 takes their place, then NAME-3.
+    source: Source
+    count: int  # of the input's pages; more than one make TIFF files with as many, else PNG files
+    number: int
+
+
+class Drawn(NamedTuple):
+    """What is written for a page, and said of it."""
+
+    page: Page
+    mask: bytes  # a PNG file, or a TIFF file of one page
+    overlay: bytes
+    probabilities: np.ndarray | None  # float16 `[H, W, K]`
+    shares: list  # the classes that were found: tuples of name, pixels and share
+
+    def line(self) -> str:
+        """Returns what is printed."""
+        number = f":{self.page.number}" if self.page.count > 1 else ""
+        found = ", ".join(f"{name} {share:.1%}" for name, _, share in self.shares)
+        return one_line(f"{self.page.source.path}{number}: {found}")
+
+
+def draw(
+    answered: tuple, names: Sequence, palette: Sequence, alpha: float, probabilities: bool
+) -> Drawn:
+    """Draws and encodes what is written for a page.
 
     Args:
-        output: the folder of all predictions.
-        source: a `core.prediction.inputs.Source`.
-        pages: how many pages it has; more than one make TIFF files with as many, else PNG files.
-        palette: the classes' colours.
-        taken: the set of names that this run has given away; this one's is added.
+        answered: the `Page`, its image, uint8 `[H, W, C]`, and what the network says of it, an
+            `OnCanvas` or `OnTiles`.
+        names: the classes' names.
+        palette: `[K, 3]`, their colours.
+        alpha: opacity of the overlay.
+        probabilities: whether to write them, too.
+    """
+    page, image, answer = answered
+    kind = "PNG" if page.count == 1 else "TIFF"
+    mask = answer.class_map()
+    return Drawn(
+        page,
+        encode_image(palette_image(mask, palette), kind),
+        encode_image(overlay(image, mask, palette, alpha), kind, photograph=True),
+        answer.probabilities().astype(np.float16, copy=False) if probabilities else None,
+        class_shares(mask, names),
+    )
+
+
+def check_name(source: Source, count: int):
+    """Refuses an input whose name is too long.
 
     Raises:
-        UserError: if the input's name is too long.
+        UserError: if those of its prediction would be longer than the file system takes.
+    """
+    if len(os.fsencode(f"{source.path.stem}-99_probabilities_{count}.npy")) > _LONGEST:
+        raise UserError(f"{source.path}: its name leaves no room for those of its prediction.")
+
+
+class Outputs:
+    """A folder of predictions.
+
+    Args:
+        folder: it is made when something is written.
+
+    Raises:
+        UserError: if it has a `predictions.csv` that predict.py did not write.
     """
 
-    def __init__(self, output, source, pages, palette, taken):
-        self.source = source
-        self.folder = output / source.folder
-        self.pages = pages
-        self.palette = palette
-        path = os.fsencode(os.path.realpath(source.path))
-        self.note = hashlib.sha256(path).hexdigest()[:16]
-        self.suffix = ".png" if pages == 1 else ".tif"
-        self.stem = source.path.stem
-        if len(os.fsencode(f".{self.stem}-99_probabilities_{pages}-partial.npy")) > _LONGEST:
-            raise UserError(f"{source.path}: its name leaves no room for those of its prediction.")
-        number = 1
-        while self.path("mask") in taken or not self._free():
-            number += 1
-            self.stem = f"{source.path.stem}-{number}"
-        taken.add(self.path("mask"))
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._table = Table(folder)
+        self._numbers = {}  # the numbers that are left to try, by the name without one
 
-    def path(self, kind):
-        """Returns the path of the mask or the overlay."""
-        return self.folder / f"{self.stem}_{kind}{self.suffix}"
+    def close(self):
+        """Ends the work with the folder."""
+        self._table.close()
 
-    @contextlib.contextmanager
-    def open(self, probabilities=False):
-        """Gives a function that writes a page: mask, overlay and probabilities or None.
+    def write(self, source: Source, count: int, pages: Iterable[Drawn]) -> list[str]:
+        """Writes the files of an input: all of them, or none if pages are missing.
 
-        The mask is a uint8 `[H, W]`, the overlay a uint8 `[H, W, 3]`, the probabilities are a float
-        `[H, W, K]` and are written as float16. All files are there at the end of the block; if it
-        fails, none is.
+        They are NAME_mask, NAME_overlay and NAME_probabilities. Where these names belong to
+        something else, NAME-2 takes their place, then NAME-3.
 
         Args:
-            probabilities: whether there will be some.
+            source: the input.
+            count: how many pages it has.
+            pages: in order.
+
+        Returns:
+            For each page the line to print; none if nothing was written.
+
+        Raises:
+            UserError: if they cannot be written.
         """
-        note = self.note + (_WITH_PROBABILITIES if probabilities else "")
-        old = self._probabilities() if read_note(self.path("mask")) else []
+        base = str(self._folder / source.folder / source.path.stem)
+        names = _names(base, count)
+        lines, rows, partials = [], [], []
         with contextlib.ExitStack() as together:
-            files = [together.enter_context(replacing(self.path(k))) for k in ("mask", "overlay")]
-            stacks = [together.enter_context(_tiff(f, note)) for f in files if self.pages > 1]
-            written = []
 
-            def write(mask, overlay, shares=None):
-                images = (palette_image(mask, self.palette), Image.fromarray(overlay))
-                for place, image in enumerate(images):
-                    if stacks:
-                        stacks[place](image)
-                    else:
-                        write_image(files[place], image, note, photograph=image.mode == "RGB")
-                if shares is not None:
-                    page = f"_{len(written):0{len(str(self.pages - 1))}}" if stacks else ""
-                    written.append(self.folder / f"{self.stem}_probabilities{page}.npy")
-                    np.save(
-                        together.enter_context(replacing(written[-1])),
-                        shares.astype(np.float16, copy=False),
-                    )
+            def partial():
+                file = partial_file(names[len(partials)])
+                partials.append(together.enter_context(file))
+                return partials[-1]
 
-            yield write
-        for path in old:
-            if path not in written:
-                path.unlink(missing_ok=True)  # of a prediction that is no more
+            with _joined(partial(), count) as add_mask, _joined(partial(), count) as add_overlay:
+                for number, drawn in enumerate(pages):
+                    add_mask(drawn.mask)
+                    add_overlay(drawn.overlay)
+                    if drawn.probabilities is not None:
+                        np.save(partial(), drawn.probabilities)
+                    for name, pixels, share in drawn.shares:
+                        found = {"class": name, "pixels": pixels, "share": round(share, 6)}
+                        rows.append({"page": number, **found})
+                    lines.append(drawn.line())
+                    if len(lines) == count:  # without waiting for the next input
+                        break
+            if len(lines) < count:
+                return []
+            self._publish(source, base, count, partials, rows)
+        return lines
 
-    def _free(self):
-        """Whether the files are not there, or were written for the same picture."""
-        there = [self.path(kind) for kind in ("mask", "overlay") if self.path(kind).exists()]
-        notes = {read_note(path) for path in there}
-        if self._probabilities():  # nothing but the notes beside them can tell whose they are
-            return notes == {self.note + _WITH_PROBABILITIES}
-        return notes <= {self.note, self.note + _WITH_PROBABILITIES}
+    def _publish(self, source, base, count, partials, rows):
+        """Gives the files of an input their names and lists them, in place of its old ones."""
+        file = text_of(os.path.realpath(source.path))
+        with self._table.locked():
+            own, old = self._listed(file, base)
+            chosen = self._choose(file, base, own, count, old)
+            names = _names(chosen, count)[: len(partials)]
+            about = {"mask": self._text(names[0]), "probabilities": "yes" if names[2:] else ""}
+            with (
+                self._table.listing(file, [{**row, **about} for row in rows]),
+                contextlib.ExitStack() as undo,
+            ):
+                for partial, name in zip(partials, names, strict=True):
+                    os.replace(partial, name)
+                    undo.callback(os.unlink, name)
+                undo.pop_all()
+            for name in set(old) - set(names):
+                Path(name).unlink(missing_ok=True)
+        stem = Path(chosen).name
+        if stem != source.path.stem:
+            note = f"{source.path}: the files are {stem}_*, its own name being taken."
+            tqdm.write(one_line(note), file=sys.stderr)
 
-    def _probabilities(self):
-        """The files that have this name, of all pages."""
-        if self.pages == 1:  # without going through the folder for every picture
-            path = self.folder / f"{self.stem}_probabilities.npy"
-            return [path] if path.exists() else []
-        return list(self.folder.glob(f"{glob.escape(self.stem)}_probabilities*.npy"))
+    def _listed(self, file, base):
+        """The name that an input has had, None if it was another's, and the files of that name."""
+        entry = self._table.entry(file)
+        if not entry:
+            return None, []
+        listed = entry.mask.rpartition("_mask.")[0]
+        number = re.fullmatch(re.escape(self._text(base)) + r"(|-\d+)", listed)
+        own = base + number[1] if number else None
+        names = _names(own or str(self._folder / listed), entry.pages)
+        return own, names if entry.probabilities else names[:2]
+
+    def _choose(self, file, base, own, count, old):
+        """The name that an input has had, or else the first that is free."""
+
+        def free(name):
+            names = _names(name, count)
+            owner = self._table.owner(self._text(names[0]))
+            return owner in (None, file) and not any(
+                os.path.lexists(path) and path not in old for path in names
+            )
+
+        if own and free(own):
+            return own
+        tried = self._numbers.setdefault((base, count == 1), itertools.count(1))
+        numbered = (base if number == 1 else f"{base}-{number}" for number in tried)
+        return next(filter(free, numbered))
+
+    def _text(self, path):
+        """A path as the table has it."""
+        return text_of(Path(path).relative_to(self._folder).as_posix())
+
+
+def _names(base, count):
+    """The files of an input by the name `base`: mask, overlay, probabilities of each page."""
+    suffix = ".png" if count == 1 else ".tif"
+    numbers = [f"_{n:0{len(str(count - 1))}}" for n in range(count)] if count > 1 else [""]
+    probabilities = [f"{base}_probabilities{number}.npy" for number in numbers]
+    return [f"{base}_mask{suffix}", f"{base}_overlay{suffix}", *probabilities]
 
 
 @contextlib.contextmanager
-def _tiff(path, note):
-    """Gives a function that adds a page to a TIFF file."""
+def _joined(path, count):
+    """Gives a function that adds the bytes of a page to a file, a TIFF if there are several."""
     with open(path, "w+b") as file:
-        stack = TiffImagePlugin.AppendingTiffWriter(file)
+        stack = TiffImagePlugin.AppendingTiffWriter(file) if count > 1 else None
 
-        def add(image):
+        def add(data):
             try:
-                image.save(stack, "TIFF", compression="tiff_adobe_deflate", description=note)
-                stack.newFrame()
+                (stack or file).write(data)
+                if stack:
+                    stack.newFrame()
             except struct.error as error:  # its numbers have 32 bits
-                raise UserError(
-                    f"{path}: would be larger than the 4 GB that a TIFF file can have. Split the "
-                    "stack."
-                ) from error
+                raise OSError("more than the 4 GB that a TIFF file can have") from error
 
         yield add
-        stack.close()

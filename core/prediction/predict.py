@@ -2,20 +2,23 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import math
-import sys
 from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from core.imaging.draw import overlay, summary
+from core.config import Config
 from core.imaging.image import count_pages, read_image
 from core.imaging.letterbox import class_map, letterbox, undo_letterbox
 from core.imaging.tiles import core_of, cut, places, surround
-from core.prediction.outputs import Files
-from core.support.errors import UserError, one_line
+from core.prediction.inputs import Source
+from core.prediction.outputs import Outputs, Page, check_name, draw
+from core.support.errors import UserError
 from core.support.threads import mapped
 from nets.reach import geometry, unpadded
 
@@ -24,68 +27,51 @@ TILE_BUDGET = 3 * 2**24  # pixels of a batch of tiles, times the filters of the 
 
 @dataclasses.dataclass
 class OnCanvas:
-    """What the network says of a picture that was fitted into the canvas.
+    """What the network says of an image that was fitted into the canvas."""
 
-    Attributes:
-        scores: class probabilities on the canvas, float32 `[height, width, K]`.
-        shape: the picture's own height and width.
-    """
-
-    scores: np.ndarray
-    shape: tuple
+    scores: np.ndarray  # class probabilities on the canvas, float32 `[height, width, K]`
+    shape: tuple  # the image's own height and width
 
     def class_map(self):
-        """The most probable class at each of the picture's own pixels, uint8 `[H, W]`."""
+        """The most probable class at each of the image's own pixels, uint8 `[H, W]`."""
         return class_map(self.scores, self.shape)
 
     def probabilities(self):
-        """The class probabilities at the picture's own pixels, float32 `[H, W, K]`."""
+        """The class probabilities at the image's own pixels, float32 `[H, W, K]`."""
         return undo_letterbox(self.scores, self.shape)
 
 
+@dataclasses.dataclass
 class OnTiles:
-    """What the network says of a picture that was cut into tiles.
+    """What the network says of an image that was cut into tiles; it is filled tile by tile."""
 
-    Args:
-        shape: the picture's own height and width.
-        classes: K.
-        keep: dtype to keep the probabilities in; None keeps only the most probable classes.
-    """
-
-    def __init__(self, shape, classes, keep):
-        self._mask = np.empty(shape, np.uint8)
-        self._kept = None if keep is None else np.empty((*shape, classes), keep)
-
-    def put(self, place, scores):
-        """Takes the probabilities of a core."""
-        self._mask[place] = class_map(scores)
-        if self._kept is not None:
-            self._kept[place] = scores
+    mask: np.ndarray  # uint8 `[H, W]`
+    kept: np.ndarray | None  # the class probabilities `[H, W, K]`, if they are to be kept
 
     def class_map(self):
         """The most probable class at each pixel, uint8 `[H, W]`."""
-        return self._mask
+        return self.mask
 
     def probabilities(self):
-        """The class probabilities at each pixel, `[H, W, K]`, if they were to be kept."""
-        return self._kept
+        """The class probabilities at each pixel, `[H, W, K]`."""
+        return self.kept
 
 
 def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=None):
-    """Runs pictures of any sizes through a model, in batches of one shape.
+    """Runs images of any sizes through a model, in batches of one shape.
 
     Args:
         model: from `load_model`.
         images: iterable of uint8 `[H, W, C]`.
         config: the model's `Config`.
-        tile: whether to cut pictures into overlapping tiles at their own resolution, instead of
+        tile: whether to cut images into overlapping tiles at their own resolution, instead of
             fitting them into the canvas.
         tta: whether to average over the ways up that training has shown: all, or upright.
         batch_size: canvases in a batch, or tiles, as far as memory goes.
         keep: with tiles, the dtype to keep probabilities in; None keeps only the classes.
 
     Yields:
-        An `OnCanvas` or `OnTiles` for each picture, in order.
+        An `OnCanvas` or `OnTiles` for each image, in order.
     """
     if tile:
         yield from _on_tiles(model, images, config, tta, batch_size, keep)
@@ -94,7 +80,7 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
 
 
 def _on_canvas(model, images, config, tta, batch_size):
-    """Fits pictures into the canvas; the last batch is filled up, so that all have one shape."""
+    """Fits images into the canvas; the last batch is filled up, so that all have one shape."""
     images = iter(images)
     needs = geometry(model) if unpadded(model) else None
     height, width = config.size
@@ -109,13 +95,15 @@ def _on_canvas(model, images, config, tta, batch_size):
 
 
 def _on_tiles(model, images, config, tta, batch_size, keep):
-    """Cuts pictures into tiles; tiles of one shape share batches, also those of two pictures."""
+    """Cuts images into tiles; tiles of one shape share batches, also those of two images."""
     needs = geometry(model)
     longest = math.isqrt(TILE_BUDGET // config.filters)
 
     def tiles():
         for image in images:
-            answer = OnTiles(image.shape[:2], config.num_classes, keep)
+            shape = image.shape[:2]
+            kept = None if keep is None else np.empty((*shape, config.num_classes), keep)
+            answer = OnTiles(np.empty(shape, np.uint8), kept)
             cores = places(image.shape, needs, longest)
             for place in tqdm(cores, "tiles", leave=False, disable=None if cores[8:] else True):
                 yield answer, place, place is cores[-1], cut(image, needs, place)
@@ -125,8 +113,10 @@ def _on_tiles(model, images, config, tta, batch_size, keep):
         while part := list(itertools.islice(group, max(1, min(batch_size, fitting)))):
             scores = _run(model, np.stack([tile for *_, tile in part]), config, tta)
             for (answer, place, last, _), scores_of_tile in zip(part, scores, strict=True):
-                mask = answer.class_map()
-                answer.put(place, core_of(scores_of_tile, needs, place, mask.shape))
+                core = core_of(scores_of_tile, needs, place, answer.mask.shape)
+                answer.mask[place] = class_map(core)
+                if keep is not None:
+                    answer.kept[place] = core
                 if last:
                     yield answer
 
@@ -145,118 +135,88 @@ def _run(model, batch, config, tta):
     return total / (2 * len(turns))
 
 
-@dataclasses.dataclass
-class Page:
-    """A picture, or a page of a stack, on its way from its file to those of its prediction."""
-
-    files: Files
-    number: int
-    image: np.ndarray | None = None
-
-    @property
-    def name(self):
-        """What is printed for it."""
-        number = f":{self.number}" if self.files.pages > 1 else ""
-        return f"{self.files.source.path}{number}"
-
-
-class _Unfinished(Exception):
-    """Not all pages of a stack could be read."""
-
-
 def predict_files(
     model,
-    config,
-    palette,
-    sources,
-    output,
+    config: Config,
+    palette: Sequence,
+    sources: Iterable[Source],
+    output: Path,
     *,
-    tile=False,
-    tta=False,
-    batch_size=8,
-    alpha=0.5,
-    probabilities=False,
-    failures=None,
-):
-    """Predicts files; reading, drawing and writing go on beside the network.
+    tile: bool = False,
+    tta: bool = False,
+    batch_size: int = 8,
+    alpha: float = 0.5,
+    probabilities: bool = False,
+    failures: dict | None = None,
+) -> Iterator[str]:
+    """Predicts files; reading and drawing go on beside the network.
 
     Args:
         model: from `load_model`.
         config: the model's `Config`.
         palette: `[K, 3]`, the classes' colours.
-        sources: list of `core.prediction.inputs.Source`.
-        output: the folder for the predictions, a Path.
-        tile: whether to cut pictures into tiles, see `core.prediction.predict.predict`.
-        tta: whether to average over mirror images and turns, see `inference.predict`.
-        batch_size: pictures in a batch.
+        sources: what to predict.
+        output: the folder for the predictions.
+        tile: as in `predict`.
+        tta: as in `predict`.
+        batch_size: as in `predict`.
         alpha: opacity of the overlay.
         probabilities: whether to write class probabilities, too.
         failures: a dictionary that receives the UserErrors of the files that cannot be read.
 
     Yields:
-        For each picture, once its files are written, a line that says which classes it has.
+        For each image, once its files are written, a line that says which classes it has.
+
+    Raises:
+        UserError: if the predictions cannot be written.
     """
     failures = {} if failures is None else failures
-    taken = set()
-    waiting = deque()  # pages that the network has been given and not yet answered
-    ahead = 1 if tile else batch_size  # large pictures wait one by one
+    options = {"tile": tile, "tta": tta, "batch_size": batch_size}
+    options["keep"] = np.float16 if probabilities else None
+    ahead = 1 if tile else batch_size  # large images wait one by one
+    read = functools.partial(_read, channels=config.channels, failures=failures)
+    drawing = functools.partial(
+        draw, names=config.names, palette=palette, alpha=alpha, probabilities=probabilities
+    )
+    images = mapped(read, _pages(sources, failures), ahead)
+    drawn = mapped(drawing, _answers(model, images, config, options), ahead)
+    with contextlib.closing(Outputs(output)) as outputs:
+        for (source, count), pages in itertools.groupby(drawn, lambda drawn: drawn.page[:2]):
+            yield from outputs.write(source, count, pages)
 
-    def pages():
-        for source in sources:
-            try:
-                count = count_pages(source.path)
-                files = Files(output, source, count, palette, taken)
-            except UserError as error:
-                failures[source.path] = error
-                continue
-            yield from (Page(files, number) for number in range(count))
 
-    def read(page):
+def _pages(sources, failures):
+    """The pages of all files, as far as those can be opened."""
+    for source in sources:
         try:
-            page.image = read_image(page.files.source.path, config.channels, page.number)
+            count = count_pages(source.path)
+            check_name(source, count)
         except UserError as error:
-            failures.setdefault(page.files.source.path, error)
-        return page
+            failures[source.path] = error
+        else:
+            yield from (Page(source, count, number) for number in range(count))
+
+
+def _read(page, channels, failures):
+    """A page and its image; None where it cannot be read or one before it could not."""
+    path = page.source.path
+    if path not in failures:
+        try:
+            return page, read_image(path, channels, page.number)
+        except UserError as error:
+            failures.setdefault(path, error)
+    return page, None
+
+
+def _answers(model, pages, config, options):
+    """Every page that could be read, with its image and what the network says of it."""
+    waiting = deque()  # what the network has been given and not yet answered
 
     def images():
-        for page in mapped(read, pages(), ahead):
-            if page.files.source.path not in failures:
-                waiting.append(page)
-                yield page.image
+        for page, image in pages:
+            if image is not None:
+                waiting.append((page, image))
+                yield image
 
-    def answers():
-        options = {"tile": tile, "tta": tta, "batch_size": batch_size}
-        keep = np.float16 if probabilities else None
-        for answer in predict(model, images(), config, keep=keep, **options):
-            yield waiting.popleft(), answer
-
-    def draw(answered):
-        page, answer = answered
-        mask = answer.class_map()
-        drawn = [mask, overlay(page.image, mask, palette, alpha)]
-        drawn.append(answer.probabilities() if probabilities else None)
-        page.image = None
-        if page.files.pages == 1:
-            with page.files.open(probabilities) as write:
-                write(*drawn)
-            drawn = None
-        return page, drawn, f"{page.name}: {summary(mask, config.names)}"
-
-    drawn_pages = mapped(draw, answers(), ahead)
-    for files, group in itertools.groupby(drawn_pages, key=lambda entry: entry[0].files):
-        lines = []
-        try:
-            stack = files.open(probabilities) if files.pages > 1 else contextlib.nullcontext()
-            with stack as write:
-                for _, drawn, line in group:
-                    if write:
-                        write(*drawn)
-                    lines.append(line)
-                if files.source.path in failures:
-                    raise _Unfinished
-        except _Unfinished:
-            continue
-        if files.stem != files.source.path.stem:
-            note = f"{files.source.path}: the files are {files.stem}_*, its own name being taken."
-            tqdm.write(one_line(note), file=sys.stderr)
-        yield from map(one_line, lines)
+    for answer in predict(model, images(), config, **options):
+        yield *waiting.popleft(), answer

@@ -3,7 +3,9 @@
 import contextlib
 import csv
 import os
+import secrets
 import tempfile
+import time
 from pathlib import Path
 
 from core.support.errors import UserError
@@ -49,49 +51,56 @@ def cache_folder(name):
 
 
 @contextlib.contextmanager
-def alone_in(folder):
+def alone_in(folder: Path, who: str = "training", seconds: float = 0):
     """Keeps other processes that ask for the same out of a folder, where the system can.
 
     Args:
-        folder: a Path; it is made if need be.
+        folder: it is made if need be.
+        who: what the others are, for the message.
+        seconds: how long to wait for them.
 
     Raises:
-        UserError: if another process is in there.
+        UserError: if another process is still in there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not fcntl:
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
+    end = time.monotonic() + seconds
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another training writes there. Wait for its end, or name another "
-                "folder with --output."
-            ) from error
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= end:
+                    raise UserError(
+                        f"{folder}: another {who} writes there. Wait for its end, or name another "
+                        "folder with --output."
+                    ) from error
+                time.sleep(0.005)
+            except OSError:  # a file system that knows no locks
+                break
         yield
     finally:
         os.close(handle)
 
 
 @contextlib.contextmanager
-def replacing(path):
-    """Gives the name of a file beside `path` to write to, and renames it to `path` at the end.
+def partial_file(path):
+    """Gives the name of a hidden file beside `path`, which nobody else uses, to write to.
 
-    The folder is made if need be. If the block fails or is interrupted, `path` stays as it was and
-    the file beside it goes away.
+    The folder is made if need be. Rename the file in the block to keep it; else it goes away.
 
     Raises:
         UserError: if the file cannot be written (no space, no permission).
     """
     path = Path(path)
-    partial = path.with_name(f".{path.stem}-partial{path.suffix}")
+    partial = path.with_name(f".partial-{secrets.token_hex(8)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        os.replace(partial, path)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}). Free some space or name "
@@ -100,6 +109,20 @@ def replacing(path):
     finally:
         with contextlib.suppress(OSError):  # the folder may be what cannot be used
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives a `partial_file` and renames it to `path` at the end of the block.
+
+    If the block fails or is interrupted, `path` stays as it was.
+
+    Raises:
+        UserError: if the file cannot be written (no space, no permission).
+    """
+    with partial_file(path) as partial:
+        yield partial
+        os.replace(partial, path)
 
 
 def write_text(path: Path, text: str) -> None:
