@@ -9,7 +9,6 @@ from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser, add_data_flags
 from core.support.trainflags import add_training_flags, parse_group, training_config
-from core.support.watch import watched
 
 
 def get_args():
@@ -138,5 +137,4 @@ def describe_best(history, folder):
 
 
 if __name__ == "__main__":
-    with watched(several=any(arg.startswith("--coord") for arg in sys.argv)):
-        errors.run(main)
+    errors.run(main)
