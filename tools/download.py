@@ -13,7 +13,7 @@ from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser
 from tools import sbd
-from tools.archive import BadArchive, locate, staging, unpack
+from tools.archive import BadArchive, check_python, locate, staging, unpack
 from tools.fetch import fetch
 
 
@@ -141,6 +141,7 @@ def get(name, output, url=None, checksum=None):
 
 def install(name, target, output, url, checksum):
     """Fetches an archive and puts what is in it into place; an archive that is no good goes."""
+    check_python()
     output.mkdir(parents=True, exist_ok=True)
     archive = hidden(output, name, url)
     fetch(url, archive, checksum)

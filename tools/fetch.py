@@ -88,12 +88,15 @@ class _Download:
             if first != start:
                 self.part.unlink()
                 raise ConnectionError("the server sent another part than it was asked for")
+            name = self.part.stem.lstrip(".")
+            shown = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}
             with (
-                open(self.part, "ab" if start else "wb", buffering=0) as file,
-                _bar(self.part.stem.lstrip("."), start, self.total) as bar,
+                open(self.part, "ab" if start else "wb") as file,
+                tqdm(desc=name, initial=start, total=self.total, **shown) as bar,
             ):
                 while chunk := response.read1(_CHUNK):  # what is there already, so none is lost
-                    _write(file, chunk)
+                    file.write(chunk)
+                    file.flush()
                     bar.update(len(chunk))
         if self.total is not None and _size(self.part) > self.total:
             self.part.unlink()
@@ -142,18 +145,6 @@ def _extent(headers, start):
         return int(span[1]), int(span[2])
     length = headers.get("Content-Length")
     return start, start + int(length) if length else None
-
-
-def _bar(name, start, total):
-    options = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}
-    return tqdm(desc=name, initial=start, total=total, **options)
-
-
-def _write(file, chunk):
-    """Writes all of a chunk; an unbuffered file may take less of it at once."""
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _size(path):

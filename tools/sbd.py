@@ -5,7 +5,7 @@ import shutil
 
 from tqdm import tqdm
 
-from tools.archive import BadArchive, leads_out
+from tools.archive import BadArchive, check_name
 
 MASKS, LISTS = "SegmentationClassAug", "SegmentationAug"
 
@@ -41,8 +41,7 @@ def augment_voc(voc, sbd, staging):
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
     every = [*ids["train"], *ids["val"]]
     for name in tqdm(every, desc="masks", unit="mask", disable=None, leave=False):
-        if leads_out(name):
-            raise BadArchive(f"'{name}' in its lists leads outside the data")
+        check_name(name)
         own = voc / "SegmentationClass" / f"{name}.png"
         if own.is_file():  # has the borders that are not looked at, which SBD's has not
             shutil.copyfile(own, masks / own.name)
