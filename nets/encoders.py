@@ -1,6 +1,5 @@
 """Known classification networks as a U-Net's way down, with what they have learnt on ImageNet."""
 
-import os
 import re
 import warnings
 from pathlib import Path
@@ -9,9 +8,10 @@ import keras
 from keras import applications, layers
 
 from nets.efficientnet_lite import EfficientNetLite0
+from nets.home import keras_home
 from nets.sizes import halvings
 
-LITE0_FILE = "efficientnet_lite0_notop.weights.h5"  # in Keras' folder of models
+LITE0_FILE = "models/efficientnet_lite0_notop.weights.h5"  # below Keras' home
 
 _CAFFE = (1.0, (-123.68, -116.779, -103.939))
 # Of each network: its function; scale and offset of pixels 0..255, unless it sees to them itself;
@@ -86,18 +86,13 @@ def encode(inputs, name, weights=None):
     return [None] * (halvings(name) - len(skips)) + skips, bottom
 
 
-def models_folder():
-    """Returns the folder that Keras keeps the weights of networks in."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
-
-
 def _build(name, weights, x):
     """Builds a network with its weights; Keras' errors become ones that say what to do."""
     build = _ENCODERS[name][0]
     options = {} if build is EfficientNetLite0 else {"include_top": False}
     file = None if weights in (None, "imagenet") else Path(weights)
     if weights == "imagenet" and build is EfficientNetLite0:
-        file = models_folder() / LITE0_FILE
+        file = keras_home() / LITE0_FILE
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file}: is not there. Two commands make it from the published weights: "
@@ -119,5 +114,5 @@ def _build(name, weights, x):
         url = re.search(r"https://\S+\.h5", reason)
         raise OSError(
             f"The ImageNet weights of {name} cannot be had ({reason}). Put "
-            f"{url[0] if url else 'a whole file'} into {models_folder()}."
+            f"{url[0] if url else 'a whole file'} into {keras_home() / 'models'}."
         ) from error

@@ -641,7 +641,8 @@ def test_ctrl_c_while_unpacking_or_building(homes, get, monkeypatch, args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.copyfile" if "--sbd" in args else "tarfile.copyfileobj", interrupted)
+        copies = "shutil.copyfile" if "--sbd" in args else "tarfile.copyfileobj"
+        patched.setattr(copies, interrupted)
         status, out, err = get(*args)
     assert status == 130 and err.endswith("interrupted.\n")
     found = content_of("data")

@@ -46,13 +46,9 @@ HOMES = {
 
 def address(text):
     """Parses an http, https or file URL."""
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme == "file" or parts.scheme in ("http", "https") and parts.hostname
-        parts.port  # noqa: B018, raises for what is no number
-    except ValueError:
-        good = False
-    if not good:
+    parts = urlsplit(text)
+    parts.port  # noqa: B018, raises a ValueError for what is no number
+    if parts.scheme != "file" and not (parts.scheme in ("http", "https") and parts.hostname):
         raise argparse.ArgumentTypeError(f"{text!r} must be an http, https or file URL")
     return text
 
