@@ -27,12 +27,7 @@ def photograph(image, mask, rng, size=None):
     for change in (flip, translate, sharpness):
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
-    # One way through HSV for both, as that takes longer than everything else here.
-    colours = {}
-    for drawn in (_jitter, _brighter):
-        if rng.random() < 0.5:
-            colours |= drawn(rng)
-    return _through_hsv(image, **colours) if colours else image, mask
+    return colours(image, mask, rng)
 
 
 def microscopy(image, mask, rng):
@@ -112,18 +107,22 @@ def translate(image, mask, rng, share=0.1):
     return moved, ids
 
 
-def color_jitter(image, mask, rng, hue=0.1, saturation=1.5, value=1.5):
-    """Shifts the hue by up to `hue` of the colour circle, multiplies saturation and value.
+def colours(image, mask, rng, hue=0.1, saturation=1.5, value=1.5, brightness=0.3):
+    """Jitters the colours, and changes the brightness, each with probability 1/2.
 
-    The factors lie between `1 / saturation` and `saturation`, and `1 / value` and `value`; a grey
-    picture only takes the last.
+    The first shifts the hue by up to `hue` of the colour circle, and multiplies saturation and
+    value by factors from `1 / saturation` to `saturation` and `1 / value` to `value`. The second
+    adds up to `brightness` of the full range to the value, which is the largest of red, green and
+    blue. A grey image only has a value.
     """
-    return _through_hsv(image, **_jitter(rng, hue, saturation, value)), mask
-
-
-def brightness(image, mask, rng, limit=0.3):
-    """Adds up to `limit` of the full range to the value (the largest of red, green and blue)."""
-    return _through_hsv(image, **_brighter(rng, limit)), mask
+    change = {}
+    if rng.random() < 0.5:
+        change["shift"] = round(rng.uniform(-hue, hue) * 256)
+        change |= {"saturation": _factor(rng, saturation), "value": _factor(rng, value)}
+    if rng.random() < 0.5:
+        change["brighter"] = rng.uniform(-brightness, brightness) * 255
+    # Once through HSV for both, as that takes longer than everything else here.
+    return _through_hsv(image, **change) if change else image, mask
 
 
 def sharpness(image, mask, rng, limit=3.0):
@@ -148,25 +147,8 @@ def elastic(image, mask, rng, window=None):
     return elastic_transform(image, mask, 300, 16, 10, random_state=rng, window=window)
 
 
-def _jitter(rng, hue=0.1, saturation=1.5, value=1.5):
-    """Draws what `color_jitter` does."""
-    return {
-        "shift": round(rng.uniform(-hue, hue) * 256),
-        "saturation": _factor(rng, saturation),
-        "value": _factor(rng, value),
-    }
-
-
-def _brighter(rng, limit=0.3):
-    """Draws what `brightness` does."""
-    return {"brighter": rng.uniform(-limit, limit) * 255}
-
-
 def _through_hsv(image, shift=0, saturation=1.0, value=1.0, brighter=0.0):
-    """Shifts the hue (of 256), multiplies saturation and value, and adds to the value.
-
-    A grey picture has only a value.
-    """
+    """Shifts the hue (of 256), multiplies saturation and value, and adds to the value."""
     if image.shape[-1] == 1:
         return cv2.addWeighted(image, value, image, 0, brighter).reshape(image.shape)
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
