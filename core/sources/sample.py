@@ -5,7 +5,6 @@ The pattern of an object decides its class: plain, speckled, striped or checked.
 at random for ground and objects alike, so they tell nothing about the class, nor does the outline.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -79,28 +78,22 @@ def write_sample(folder):
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as own:
+        partial = Path(own) / folder.name
         for name in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (partial / name).mkdir(parents=True)
         for part, (split, count) in enumerate(PICTURES.items()):
             ids = [f"{split}_{index:03d}" for index in range(count)]
             for index, picture_id in enumerate(ids):
                 image, mask = draw_picture(np.random.default_rng((SEED, part, index)))
-                Image.fromarray(image).save(
-                    partial / "JPEGImages" / f"{picture_id}.jpg",
-                    quality=_JPEG_QUALITY,
-                    subsampling=0,
-                )
+                path = partial / "JPEGImages" / f"{picture_id}.jpg"
+                Image.fromarray(image).save(path, quality=_JPEG_QUALITY, subsampling=0)
                 path = partial / "SegmentationClass" / f"{picture_id}.png"
                 write_image(path, palette_image(mask, voc_palette()))
             listing = partial / "ImageSets" / "Segmentation" / f"{split}.txt"
             listing.write_text("".join(f"{picture_id}\n" for picture_id in ids))
-        partial.chmod(0o755)
         if not folder.exists():  # another process may have been quicker
             partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def draw_picture(rng, size=SIZE):
