@@ -402,7 +402,7 @@ def test_the_next_call_goes_on(server, get, ranges):
     server.limits, server.ranges = itertools.repeat(300), ranges
     args = ("isbi", "--url", server.url("isbi.zip"))
     size = len(ARCHIVES["isbi.zip"])
-    assert_refused(get(*args), "isbi.zip", f"300 of {size:,} bytes", "same command goes on")
+    assert_refused(get(*args), "isbi.zip", f"300 of {size:,} bytes", "same command resumes")
     assert files() == {partial(server)}
     assert Path("data", partial(server)).read_bytes() == ARCHIVES["isbi.zip"][:300]
     assert 2 <= len(server.asked()) <= 6
@@ -575,7 +575,7 @@ def result(started):
 def test_a_full_disk_while_downloading(server, get):
     args = ("isbi", "--url", server.url("isbi.zip"))
     refused = result(process(*args, limit=500))
-    assert_refused(refused, partial(server), "File too large", "500 of", "same command goes on")
+    assert_refused(refused, partial(server), "File too large", "500 of", "same command resumes")
     assert files() == {partial(server)}
     server.requests.clear()
     assert get(*args)[0] == 0 and server.asked() == ["bytes=500-"] and isbi_is_right()

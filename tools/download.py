@@ -67,13 +67,13 @@ def get_args():
     parser = Parser(
         prog="python -m tools.download",
         description="Fetches a data set and unpacks it to where train.py looks for it. What is "
-        "there already is not fetched again; a broken download goes on where it broke off.",
+        "there already is not fetched again; a broken download resumes where it broke off.",
     )
     parser.add_argument("dataset", choices=["voc", "isbi"], help="PASCAL VOC 2012 or ISBI 2012")
     parser.add_argument(
         "--sbd",
         action="store_true",
-        help="with voc: also add the masks of SBD, for 10,582 instead of 1,464 training pictures",
+        help="with voc: also add the masks of SBD, for 10,582 instead of 1,464 training images",
     )
     parser.add_argument(
         "--output", metavar="DIR", default="data", help="where to (default: %(default)s)"
@@ -186,7 +186,7 @@ def first_missing(name, folder):
 
 
 def _files_of_voc(voc, lists, masks):
-    """Yields the lists, and the pictures and masks that are in them."""
+    """Yields the lists, and the images and masks that are in them."""
     for split in ("train", "val"):
         listing = f"ImageSets/{lists}/{split}.txt"
         yield listing

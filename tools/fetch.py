@@ -1,4 +1,4 @@
-"""Downloads that survive a bad connection: they go on where they broke off."""
+"""Downloads that survive a bad connection: they resume where they broke off."""
 
 import errno
 import hashlib
@@ -112,15 +112,14 @@ class _Download:
         if _is_local(error):
             return (
                 f"{self.part}: cannot be written ({reason}); {came}. Free some space or name "
-                "another folder with --output; the same command goes on from there."
+                "another folder with --output; the same command resumes it."
             )
         if isinstance(error, HTTPError):
             reason = f"the server answers {error.code} {reason}"
         if _is_lasting(error):
             return f"{self.url}: cannot be fetched ({reason}). Name another home with --url."
         return (
-            f"{self.url}: {reason}; {came}. The same command goes on from there, --url names "
-            "another home."
+            f"{self.url}: {reason}; {came}. The same command resumes it, --url names another home."
         )
 
 
