@@ -3,7 +3,6 @@
 The table of networks is `nets.sizes.ENCODERS`.
 """
 
-import os
 import re
 import warnings
 from pathlib import Path
@@ -12,13 +11,14 @@ import keras
 from keras import applications, layers
 
 from nets.efficientnet_lite import EfficientNetLite0
+from nets.home import keras_home
 from nets.sizes import ENCODERS
 
-LITE0_FILE = "efficientnet_lite0_notop.weights.h5"  # in Keras' folder of models
+LITE0_FILE = "models/efficientnet_lite0_notop.weights.h5"  # below Keras' home
 
 
 def encode(
-    inputs: keras.KerasTensor, name: str, weights: str | os.PathLike | None = None
+    inputs: keras.KerasTensor, name: str, weights: str | Path | None = None
 ) -> tuple[list, keras.KerasTensor]:
     """Builds the layers of a classification network on images.
 
@@ -59,11 +59,6 @@ def encode(
     return [None] * (encoder.halvings - len(skips)) + skips, bottom
 
 
-def models_folder() -> Path:
-    """Returns the folder where Keras keeps the weights of networks."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
-
-
 def _build(name, weights, x):
     """Builds a network with its weights; the errors of Keras become errors that say what to do."""
     lite = ENCODERS[name].function == "EfficientNetLite0"
@@ -71,7 +66,7 @@ def _build(name, weights, x):
     options = {} if lite else {"include_top": False}
     file = None if weights in (None, "imagenet") else Path(weights)
     if weights == "imagenet" and lite:
-        file = models_folder() / LITE0_FILE
+        file = keras_home() / LITE0_FILE
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file}: is not there. Two commands make it from the published weights: "
@@ -93,5 +88,5 @@ def _build(name, weights, x):
         url = re.search(r"https://\S+\.h5", reason)
         raise OSError(
             f"The ImageNet weights of {name} cannot be had ({reason}). Put "
-            f"{url[0] if url else 'a whole file'} into {models_folder()}."
+            f"{url[0] if url else 'a whole file'} into {keras_home() / 'models'}."
         ) from error

@@ -16,7 +16,7 @@ GEOMETRY = [
     augment.elastic,
     augment.deform,
 ]
-COLOUR = [augment.color_jitter, augment.brightness, augment.sharpness, augment.intensity]
+COLOUR = [augment.colours, augment.sharpness, augment.intensity]
 ALL = [*GEOMETRY, *COLOUR, augment.photograph, augment.microscopy, augment.paper]
 
 
@@ -130,16 +130,17 @@ def test_colour_changes_leave_the_mask(change):
     assert any((changed != image).any() for changed, _ in results)
 
 
-def test_hue_is_shifted_by_a_share_of_the_circle(monkeypatch):
+def test_hue_is_shifted_by_a_share_of_the_circle():
     red = np.full((4, 4, 3), (200, 0, 0), np.uint8)
+    limits = {"hue": 1 / 3, "saturation": 1, "value": 1, "brightness": 0}
     shifts = []
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        jittered, _ = augment.color_jitter(red, None, rng, hue=1 / 3, limit=1)
+    for seed in range(400):
+        jittered, _ = augment.colours(red, None, np.random.default_rng(seed), **limits)
         assert jittered.max() == 200
         degrees = cv2.cvtColor((jittered / 255).astype(np.float32), cv2.COLOR_RGB2HSV)[0, 0, 0]
         shifts.append((degrees + 180) % 360 - 180)
     assert -123 < min(shifts) < -100 and 100 < max(shifts) < 123
+    assert shifts.count(0) == pytest.approx(200, abs=50)
 
 
 def test_photograph_goes_through_hsv_once(monkeypatch):
@@ -200,10 +201,10 @@ def test_colours_are_those_of_tables(rng):
 
 def test_brightness_adds_to_the_value():
     grey = np.full((4, 4, 1), 100, np.uint8)
-    levels = [
-        augment.brightness(grey, None, np.random.default_rng(i))[0][0, 0, 0] for i in range(200)
-    ]
+    rngs = map(np.random.default_rng, range(400))
+    levels = [augment.colours(grey, None, rng, value=1)[0][0, 0, 0] for rng in rngs]
     assert 100 - 77 <= min(levels) < 40 and 160 < max(levels) <= 100 + 77
+    assert levels.count(100) == pytest.approx(200, abs=50)
 
 
 def test_sharpness_is_pillow_s(rng):

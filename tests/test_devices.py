@@ -145,33 +145,6 @@ def run_limited(limit, *args):
     )
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="sets Linux' limit of memory")
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_memory_that_runs_out(voc, precision):
-    """TensorFlow says so in the one case, and crashes in the other."""
-    args = ("--data", voc, "--class-names", "background,a,b", "--size", 2048, 2048)
-    args += ("--filters", 64, "--precision", precision)
-    done = run_limited(("RLIMIT_AS", 8 * 2**30), *args)
-    assert done.returncode in (2, -signal.SIGSEGV, -signal.SIGABRT) and done.stdout == ""
-    last = done.stderr.splitlines()[-1]
-    assert "emory" in last and "Less is used with a smaller --batch-size" in last
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="is left to Linux")
-def test_a_training_that_is_killed(voc):
-    """As Linux does when memory runs out."""
-    args = ("--data", voc, "--class-names", "background,a,b", "--size", "32", "32")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *args], stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr:
-        if "pictures to train on" in line:
-            process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert "killed or crashed" in line and "Less is used with a smaller --batch-size" in line
-
-
 def test_a_disk_that_is_full(voc):
     """As far as a program can tell: a file that grows beyond a limit cannot be written on."""
     args = ("--data", voc, "--class-names", "background,a,b", "--size", 32, 32, "--filters", 2)
@@ -266,7 +239,7 @@ def test_the_words_of_a_lost_process(monkeypatch):
         raise ValueError("UNKNOWN: Gloo AllGather failed: Connection closed by peer")
     with pytest.raises(ValueError, match="a defect"), processes.joined():
         raise ValueError("a defect")
-    assert registered == [(os._exit, 2)] * 2
+    assert registered == [(os._exit, 1)] * 2
 
 
 @needs_jax
@@ -284,8 +257,9 @@ def test_a_process_that_dies_ends_the_other(tmp_path, dying):
     _, err = processes[1 - dying].communicate(timeout=120)
     assert time.monotonic() - began < 120
     print("ended after", time.monotonic() - began)
-    assert "nother process of this training" in err.splitlines()[-1], err
-    assert processes[1 - dying].returncode in (2, -signal.SIGABRT)
+    status = processes[1 - dying].returncode
+    assert status in (2, -signal.SIGABRT), err  # JAX itself may abort
+    assert status != 2 or "nother process of this training" in err.splitlines()[-1], err
     behind = len(history.read_text().splitlines()) - 1
     finish(*start_two(data, tmp_path / "run", {"epochs": 1000, "batch_size": 2, "patience": 1}))
     assert len(history.read_text().splitlines()) - 1 >= behind

@@ -402,7 +402,7 @@ def test_the_next_call_goes_on(server, get, ranges):
     server.limits, server.ranges = itertools.repeat(300), ranges
     args = ("isbi", "--url", server.url("isbi.zip"))
     size = len(ARCHIVES["isbi.zip"])
-    assert_refused(get(*args), "isbi.zip", f"300 of {size:,} bytes", "same command goes on")
+    assert_refused(get(*args), "isbi.zip", f"300 of {size:,} bytes", "same command resumes")
     assert files() == {partial(server)}
     assert Path("data", partial(server)).read_bytes() == ARCHIVES["isbi.zip"][:300]
     assert 2 <= len(server.asked()) <= 6
@@ -453,15 +453,6 @@ GOOD = {name: ISBI_FILES[f"challenge/{name}"] for name in FILES_OF_ISBI}
 SYMBOLIC, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
 
 
-def zip_with_link():
-    file = io.BytesIO(zipped(GOOD))
-    with zipfile.ZipFile(file, "a") as archive:
-        link = zipfile.ZipInfo("evil")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, "../../evil.txt")
-    return file.getvalue()
-
-
 @pytest.mark.parametrize(
     ("name", "content"),
     [
@@ -475,7 +466,6 @@ def zip_with_link():
         ("link.tar", tar(GOOD, links=[("evil", "../../evil.txt", SYMBOLIC)])),
         ("link2.tar", tar(GOOD, links=[("evil", "/etc/passwd", SYMBOLIC)])),
         ("link3.tar", tar(GOOD, links=[("evil", "../../evil.txt", HARD)])),
-        ("link.zip", zip_with_link()),
     ],
 )
 def test_archives_that_lead_out(server, get, name, content):
@@ -488,14 +478,32 @@ def test_archives_that_lead_out(server, get, name, content):
 
 
 def test_links_within_an_archive(server, get):
-    """They become copies."""
     links = [("train-labels.tif", "./x/labels.tif", SYMBOLIC), ("b.tif", "x/labels.tif", HARD)]
     inner = {"train-volume.tif": stack([1, 2]), "x/labels.tif": stack([0, 0])}
     server.files["links.tar"] = tar(inner, links=links)
     assert get("isbi", "--url", server.url("links.tar"))[0] == 0
     for name in ("train-labels.tif", "b.tif"):
-        assert not Path("data/isbi", name).is_symlink()
         assert Path("data/isbi", name).read_bytes() == inner["x/labels.tif"]
+
+
+def test_links_in_a_zip_file_become_files(server, get):
+    file = io.BytesIO(zipped(GOOD))
+    with zipfile.ZipFile(file, "a") as archive:
+        link = zipfile.ZipInfo("evil")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "../../evil.txt")
+    server.files["link.zip"] = file.getvalue()
+    Path("evil.txt").write_text("mine")
+    assert get("isbi", "--url", server.url("link.zip"))[0] == 0
+    path = Path("data/isbi/evil")
+    assert not path.is_symlink() and path.read_text() == "../../evil.txt"
+    assert Path("evil.txt").read_text() == "mine"
+
+
+def test_a_python_that_cannot_unpack_safely(homes, get, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter")
+    assert_refused(get("isbi"), "cannot unpack", "3.10.12, 3.11.4, 3.12")
+    assert homes.requests == [] and not Path("data").exists()
 
 
 def without_the_last(contents):
@@ -567,7 +575,7 @@ def result(started):
 def test_a_full_disk_while_downloading(server, get):
     args = ("isbi", "--url", server.url("isbi.zip"))
     refused = result(process(*args, limit=500))
-    assert_refused(refused, partial(server), "File too large", "500 of", "same command goes on")
+    assert_refused(refused, partial(server), "File too large", "500 of", "same command resumes")
     assert files() == {partial(server)}
     server.requests.clear()
     assert get(*args)[0] == 0 and server.asked() == ["bytes=500-"] and isbi_is_right()
@@ -633,7 +641,8 @@ def test_ctrl_c_while_unpacking_or_building(homes, get, monkeypatch, args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("shutil.copyfile" if "--sbd" in args else "shutil.copyfileobj", interrupted)
+        copies = "shutil.copyfile" if "--sbd" in args else "tarfile.copyfileobj"
+        patched.setattr(copies, interrupted)
         status, out, err = get(*args)
     assert status == 130 and err.endswith("interrupted.\n")
     found = content_of("data")

@@ -210,7 +210,7 @@ def test_lite0_s_imagenet_weights_are_the_converted_file(tmp_path, monkeypatch, 
         UNet((64, 64, 3), 3, 2, **options)
     (tmp_path / "models").mkdir()
     network = EfficientNetLite0()
-    network.save_weights(tmp_path / "models" / encoders.LITE0_FILE)
+    network.save_weights(tmp_path / encoders.LITE0_FILE)
     model = UNet((64, 64, 3), 3, 2, **options)
     np.testing.assert_array_equal(
         model.get_layer("stem_conv").kernel, network.get_layer("stem_conv").kernel

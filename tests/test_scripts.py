@@ -437,23 +437,50 @@ def test_an_interrupt_is_one_line(seconds):
     assert not [path for path in Path("runs").rglob("*") if "partial" in path.name]
 
 
-def test_an_interrupted_training_goes_on():
-    args = ("--filters", "2", "--size", "32", "32", "--epochs")
-    process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *args, "100"], stderr=subprocess.PIPE, text=True
-    )
-    while not Path("runs/sample/history.csv").exists():
+LONG = ("--filters", "2", "--size", "32", "32", "--epochs", "1000")
+
+
+def wait_for_epochs(process, count):
+    """Waits until a run has some epochs behind it; returns how many."""
+    history = Path("runs/sample/history.csv")
+    while True:
+        behind = len(history.read_text().splitlines()) - 1 if history.exists() else 0
+        if behind >= count:
+            return behind
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_training_goes_on(number):
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *LONG], stderr=subprocess.PIPE, text=True
+    )
+    wait_for_epochs(process, 1)
+    process.send_signal(number)
     began = time.monotonic()
     _, err = process.communicate(timeout=60)
-    assert time.monotonic() - began < 5
-    assert process.returncode == 130 and err.splitlines()[-1].endswith("train.py: interrupted.")
-    behind = len(Path("runs/sample/history.csv").read_text().splitlines()) - 1
-    again = shell("train.py", *args, str(behind + 1))
+    assert time.monotonic() - began < 5 and process.returncode == 128 + number
+    assert err.splitlines()[-1].endswith("train.py: interrupted.")
+    assert not [path for path in Path("runs").rglob("*") if "partial" in path.name]
+    behind = wait_for_epochs(process, 1)
+    again = shell("train.py", *LONG[:-1], str(behind + 1))
     assert f"Going on after epoch {behind} of {behind + 1}" in again.stderr
-    assert len(Path("runs/sample/history.csv").read_text().splitlines()) - 1 == behind + 1
+    assert wait_for_epochs(process, 1) == behind + 1
+
+
+def test_nohup():
+    """A training that SIGHUP shall not end."""
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "train.py", *LONG],
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        stderr=subprocess.DEVNULL,
+    )
+    behind = wait_for_epochs(process, 1)
+    process.send_signal(signal.SIGHUP)
+    wait_for_epochs(process, behind + 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")

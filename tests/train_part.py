@@ -12,7 +12,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from core.config import Config, Found
 from core.support import backend, errors
-from core.support.watch import watched
 
 
 def main():
@@ -68,5 +67,4 @@ def main():
 
 
 if __name__ == "__main__":
-    with watched(several=True):
-        errors.run(main)
+    errors.run(main)

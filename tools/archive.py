@@ -1,10 +1,10 @@
 """Archives: unpacked without trusting what is in them, and never halfway."""
 
 import contextlib
+import functools
 import os
-import posixpath
+import platform
 import shutil
-import stat
 import tarfile
 import zipfile
 from pathlib import Path, PureWindowsPath
@@ -18,6 +18,19 @@ _CLASHES = (FileExistsError, IsADirectoryError, NotADirectoryError)  # a file an
 
 class BadArchive(UserError):
     """The archive is no good: it is better deleted and fetched anew."""
+
+
+def check_python():
+    """Makes sure that this Python knows how to unpack tar files safely.
+
+    Raises:
+        UserError: if it does not.
+    """
+    if not hasattr(tarfile, "data_filter"):
+        raise UserError(
+            f"Python {platform.python_version()} cannot unpack archives safely. 3.10.12, 3.11.4, "
+            "3.12 and later versions can."
+        )
 
 
 @contextlib.contextmanager
@@ -46,10 +59,7 @@ def staging(target):
 
 
 def unpack(archive, folder):
-    """Unpacks a tar (of any compression) or zip file, links as copies of what they point to.
-
-    The rules of `extractall` for paths that lead out of the folder differ between versions of
-    Python and between the two formats, so they are not relied on: files are all that is written.
+    """Unpacks a tar (of any compression) or zip file.
 
     Args:
         archive: the file.
@@ -58,13 +68,16 @@ def unpack(archive, folder):
     Raises:
         BadArchive: if it is damaged, or has a path or a link that leads outside.
     """
+    show = functools.partial(tqdm, desc="unpacking", unit="file", disable=None, leave=False)
     try:
         if tarfile.is_tarfile(archive):
             with tarfile.open(archive) as opened:
-                _write(_tar_files(opened), folder)
+                opened.extractall(folder, show(opened), filter=_inside)
         else:
             with zipfile.ZipFile(archive) as opened:
-                _write(_zip_files(opened), folder)
+                for name in opened.namelist():
+                    check_name(name)
+                opened.extractall(folder, show(opened.namelist()))
     except UserError:
         raise
     except Exception as error:  # a decoder raises whatever its parser runs into
@@ -85,47 +98,21 @@ def locate(folder, names):
     raise BadArchive(f"has no folder with {' and '.join(names)} in it")
 
 
-def leads_out(name):
-    """Whether a path may leave the folder it is joined to, on whatever system wrote it."""
+def check_name(name):
+    """Makes sure that a path stays in the folder it is joined to, on whatever system wrote it.
+
+    Raises:
+        BadArchive: if it may not.
+    """
     path = PureWindowsPath(name)  # takes both kinds of slashes
-    return bool(path.anchor) or ".." in path.parts
+    if path.anchor or ".." in path.parts:
+        raise BadArchive(f"'{name}' in it leads outside")
 
 
-def _write(files, folder):
-    """Writes pairs of a name and an open file."""
-    for name, file in tqdm(files, desc="unpacking", unit="file", disable=None, leave=False):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with file, open(path, "wb") as copy:
-            shutil.copyfileobj(file, copy)
-
-
-def _tar_files(archive):
-    for member in archive:
-        if leads_out(member.name):
-            raise _leads_out(member.name)
-        if member.isfile() or member.islnk() or member.issym():
-            try:
-                file = archive.extractfile(member)  # follows links, but only inside the archive
-            except (KeyError, RecursionError):
-                raise _leads_out(member.name) from None
-            if file:
-                yield member.name, file
-
-
-def _zip_files(archive):
-    for member in archive.infolist():
-        if leads_out(member.filename):
-            raise _leads_out(member.filename)
-        source = member.filename
-        if stat.S_ISLNK(member.external_attr >> 16):
-            link = archive.read(member).decode(errors="replace")
-            source = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
-            if source not in archive.namelist():
-                raise _leads_out(member.filename)
-        if not member.is_dir():
-            yield member.filename, archive.open(source)
-
-
-def _leads_out(name):
-    return BadArchive(f"'{name}' in it leads outside the archive, so none of it is unpacked")
+def _inside(member, folder):
+    """Python's filter for data, which would only cut what is absolute about a path."""
+    check_name(member.name)
+    try:
+        return tarfile.data_filter(member, folder)
+    except tarfile.FilterError as error:
+        raise BadArchive(f"leads outside: {error}") from error

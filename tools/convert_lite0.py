@@ -12,6 +12,7 @@ from pathlib import Path
 
 from core.support import backend, errors
 from core.support.flags import Parser
+from nets.home import keras_home
 
 
 def get_args():
@@ -81,9 +82,9 @@ def main():
     args = get_args()
     state = published()
     backend.start()
-    from nets.encoders import LITE0_FILE, models_folder
+    from nets.encoders import LITE0_FILE
 
-    path = Path(args.file) if args.file else models_folder() / LITE0_FILE
+    path = Path(args.file) if args.file else keras_home() / LITE0_FILE
     if not path.name.endswith(".weights.h5"):
         raise errors.UserError(f"{path}: the name must end in .weights.h5.")
     path.parent.mkdir(parents=True, exist_ok=True)

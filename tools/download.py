@@ -13,7 +13,7 @@ from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser
 from tools import sbd
-from tools.archive import BadArchive, locate, staging, unpack
+from tools.archive import BadArchive, check_python, locate, staging, unpack
 from tools.fetch import fetch
 
 
@@ -46,13 +46,9 @@ HOMES = {
 
 def address(text):
     """Parses an http, https or file URL."""
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme == "file" or parts.scheme in ("http", "https") and parts.hostname
-        parts.port  # noqa: B018, raises for what is no number
-    except ValueError:
-        good = False
-    if not good:
+    parts = urlsplit(text)
+    parts.port  # noqa: B018, raises a ValueError for what is no number
+    if parts.scheme != "file" and not (parts.scheme in ("http", "https") and parts.hostname):
         raise argparse.ArgumentTypeError(f"{text!r} must be an http, https or file URL")
     return text
 
@@ -71,13 +67,13 @@ def get_args():
     parser = Parser(
         prog="python -m tools.download",
         description="Fetches a data set and unpacks it to where train.py looks for it. What is "
-        "there already is not fetched again; a broken download goes on where it broke off.",
+        "there already is not fetched again; a broken download resumes where it broke off.",
     )
     parser.add_argument("dataset", choices=["voc", "isbi"], help="PASCAL VOC 2012 or ISBI 2012")
     parser.add_argument(
         "--sbd",
         action="store_true",
-        help="with voc: also add the masks of SBD, for 10,582 instead of 1,464 training pictures",
+        help="with voc: also add the masks of SBD, for 10,582 instead of 1,464 training images",
     )
     parser.add_argument(
         "--output", metavar="DIR", default="data", help="where to (default: %(default)s)"
@@ -141,6 +137,7 @@ def get(name, output, url=None, checksum=None):
 
 def install(name, target, output, url, checksum):
     """Fetches an archive and puts what is in it into place; an archive that is no good goes."""
+    check_python()
     output.mkdir(parents=True, exist_ok=True)
     archive = hidden(output, name, url)
     fetch(url, archive, checksum)
@@ -189,7 +186,7 @@ def first_missing(name, folder):
 
 
 def _files_of_voc(voc, lists, masks):
-    """Yields the lists, and the pictures and masks that are in them."""
+    """Yields the lists, and the images and masks that are in them."""
     for split in ("train", "val"):
         listing = f"ImageSets/{lists}/{split}.txt"
         yield listing

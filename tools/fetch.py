@@ -1,4 +1,4 @@
-"""Downloads that survive a bad connection: they go on where they broke off."""
+"""Downloads that survive a bad connection: they resume where they broke off."""
 
 import errno
 import hashlib
@@ -88,12 +88,15 @@ class _Download:
             if first != start:
                 self.part.unlink()
                 raise ConnectionError("the server sent another part than it was asked for")
+            name = self.part.stem.lstrip(".")
+            shown = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}
             with (
-                open(self.part, "ab" if start else "wb", buffering=0) as file,
-                _bar(self.part.stem.lstrip("."), start, self.total) as bar,
+                open(self.part, "ab" if start else "wb") as file,
+                tqdm(desc=name, initial=start, total=self.total, **shown) as bar,
             ):
                 while chunk := response.read1(_CHUNK):  # what is there already, so none is lost
-                    _write(file, chunk)
+                    file.write(chunk)
+                    file.flush()
                     bar.update(len(chunk))
         if self.total is not None and _size(self.part) > self.total:
             self.part.unlink()
@@ -109,15 +112,14 @@ class _Download:
         if _is_local(error):
             return (
                 f"{self.part}: cannot be written ({reason}); {came}. Free some space or name "
-                "another folder with --output; the same command goes on from there."
+                "another folder with --output; the same command resumes it."
             )
         if isinstance(error, HTTPError):
             reason = f"the server answers {error.code} {reason}"
         if _is_lasting(error):
             return f"{self.url}: cannot be fetched ({reason}). Name another home with --url."
         return (
-            f"{self.url}: {reason}; {came}. The same command goes on from there, --url names "
-            "another home."
+            f"{self.url}: {reason}; {came}. The same command resumes it, --url names another home."
         )
 
 
@@ -142,18 +144,6 @@ def _extent(headers, start):
         return int(span[1]), int(span[2])
     length = headers.get("Content-Length")
     return start, start + int(length) if length else None
-
-
-def _bar(name, start, total):
-    options = {"unit": "B", "unit_scale": True, "disable": None, "leave": False}
-    return tqdm(desc=name, initial=start, total=total, **options)
-
-
-def _write(file, chunk):
-    """Writes all of a chunk; an unbuffered file may take less of it at once."""
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _size(path):

@@ -5,13 +5,13 @@ import shutil
 
 from tqdm import tqdm
 
-from tools.archive import BadArchive, leads_out
+from tools.archive import BadArchive, check_name
 
 MASKS, LISTS = "SegmentationClassAug", "SegmentationAug"
 
 
 def read_list(path):
-    """Returns the pictures' ids in a list, one a line."""
+    """Returns the images' ids in a list, one a line."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
@@ -19,7 +19,7 @@ def read_list(path):
 def augment_voc(voc, sbd, staging):
     """Adds `SegmentationClassAug/` and `ImageSets/SegmentationAug/` to VOC 2012.
 
-    The training list has the pictures of VOC's training list and all of SBD's, without those of
+    The training list has the images of VOC's training list and all of SBD's, without those of
     VOC's validation list, which stays as it is: nothing is both trained on and validated with.
 
     Args:
@@ -28,7 +28,7 @@ def augment_voc(voc, sbd, staging):
         staging: an empty folder to work in, on the same disk as `voc`.
 
     Raises:
-        BadArchive: if SBD lacks a mask or a picture, or a mask cannot be read.
+        BadArchive: if SBD lacks a mask or an image, or a mask cannot be read.
     """
     val = read_list(voc / "ImageSets/Segmentation/val.txt")
     train = {*read_list(voc / "ImageSets/Segmentation/train.txt")}
@@ -41,8 +41,7 @@ def augment_voc(voc, sbd, staging):
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
     every = [*ids["train"], *ids["val"]]
     for name in tqdm(every, desc="masks", unit="mask", disable=None, leave=False):
-        if leads_out(name):
-            raise BadArchive(f"'{name}' in its lists leads outside the data")
+        check_name(name)
         own = voc / "SegmentationClass" / f"{name}.png"
         if own.is_file():  # has the borders that are not looked at, which SBD's has not
             shutil.copyfile(own, masks / own.name)
@@ -70,9 +69,9 @@ def _draw_mask(source, path):
 
 
 def _move_into_place(voc, sbd, masks, lists, ids):
-    """Adds pictures, lists and masks, in this order: masks without the rest are of no use."""
-    pictures = [f"{name}.jpg" for name in ids]
-    lacking = [name for name in pictures if not (voc / "JPEGImages" / name).is_file()]
+    """Adds images, lists and masks, in this order: masks without the rest are of no use."""
+    files = (f"{name}.jpg" for name in ids)
+    lacking = [name for name in files if not (voc / "JPEGImages" / name).is_file()]
     for name in lacking:
         if not (sbd / "img" / name).is_file():
             raise BadArchive(f"has no img/{name}")

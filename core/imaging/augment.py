@@ -28,11 +28,7 @@ def photograph(image: Array, mask: Array, rng: Generator, size: tuple | None = N
     for change in (flip, translate, sharpness):
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
-    # One conversion to HSV for both, as it takes longer than everything else here.
-    colours = _draw_jitter(rng) if rng.random() < 0.5 else {}
-    if rng.random() < 0.5:
-        colours |= _draw_brightness(rng)
-    return _through_hsv(image, **colours) if colours else image, mask
+    return colours(image, mask, rng)
 
 
 def microscopy(image: Array, mask: Array, rng: Generator) -> Pair:
@@ -104,19 +100,30 @@ def translate(image: Array, mask: Array, rng: Generator, share: float = 0.1) -> 
     return moved, ids
 
 
-def color_jitter(
-    image: Array, mask: Array, rng: Generator, hue: float = 0.1, limit: float = 1.5
+def colours(
+    image: Array,
+    mask: Array,
+    rng: Generator,
+    hue: float = 0.1,
+    saturation: float = 1.5,
+    value: float = 1.5,
+    brightness: float = 0.3,
 ) -> Pair:
-    """Shifts the hue by up to `hue` of the colour circle, multiplies saturation and value.
+    """Jitters the colours, and changes the brightness, each with probability 1/2.
 
-    Their factors lie between `1 / limit` and `limit`. In a grey image only the value changes.
+    The first shifts the hue by up to `hue` of the colour circle, and multiplies saturation and
+    value by factors from `1 / saturation` to `saturation` and `1 / value` to `value`. The second
+    adds up to `brightness` of the full range to the value, which is the largest of red, green and
+    blue. A grey image only has a value.
     """
-    return _through_hsv(image, **_draw_jitter(rng, hue, limit)), mask
-
-
-def brightness(image: Array, mask: Array, rng: Generator, limit: float = 0.3) -> Pair:
-    """Adds up to `limit` of the full range to the value (the largest of red, green and blue)."""
-    return _through_hsv(image, **_draw_brightness(rng, limit)), mask
+    change = {}
+    if rng.random() < 0.5:
+        change["shift"] = round(rng.uniform(-hue, hue) * 256)
+        change |= {"saturation": _factor(rng, saturation), "value": _factor(rng, value)}
+    if rng.random() < 0.5:
+        change["brighter"] = rng.uniform(-brightness, brightness) * 255
+    # Once through HSV for both, as that takes longer than everything else here.
+    return _through_hsv(image, **change) if change else image, mask
 
 
 def sharpness(image: Array, mask: Array, rng: Generator, limit: float = 3.0) -> Pair:
@@ -141,18 +148,9 @@ def elastic(image: Array, mask: Array, rng: Generator, crop: Crop | None = None)
     return elastic_transform(image, mask, 300, 16, 10, random_state=rng, crop=crop)
 
 
-def _draw_jitter(rng, hue=0.1, limit=1.5):
-    shift = round(rng.uniform(-hue, hue) * 256)
-    return {"shift": shift, "saturation": _factor(rng, limit), "value": _factor(rng, limit)}
-
-
-def _draw_brightness(rng, limit=0.3):
-    return {"brighter": rng.uniform(-limit, limit) * 255}
-
-
 def _through_hsv(image, shift=0, saturation=1.0, value=1.0, brighter=0.0):
     """Shifts the hue (of 256), multiplies saturation and value, and adds to the value."""
-    if image.shape[-1] == 1:  # grey, which is all value
+    if image.shape[-1] == 1:
         return cv2.addWeighted(image, value, image, 0, brighter).reshape(image.shape)
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)
     if shift:  # adding to whole rows takes a tenth of the time of adding to one of three channels

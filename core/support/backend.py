@@ -8,7 +8,7 @@ import sys
 import tempfile
 import warnings
 
-from core.support.errors import UserError
+from core.support.errors import SIGNALS, UserError
 
 
 def start(group=None):
@@ -104,19 +104,18 @@ def _stderr_kept_back():
 
 @contextlib.contextmanager
 def _interrupts_kept_back():
-    """Holds back Ctrl-C, which some compiled modules turn into other errors while they load."""
+    """Holds back Ctrl-C and its like, which some compiled modules turn into other errors."""
     came = []
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a command in the background
-        yield
-        return
+    held = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     try:
-        before = signal.signal(signal.SIGINT, lambda *_: came.append(True))
+        before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in held}
     except ValueError:  # only the main thread may do that
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
-    if came:
-        raise KeyboardInterrupt
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for number in came:
+        signal.raise_signal(number)

@@ -1,8 +1,13 @@
-"""How the scripts speak of what only the user can put right."""
+"""How the scripts speak of what only the user can put right, and how they end."""
 
+import contextlib
 import errno
 import os
+import signal
 import sys
+
+# What ends a program in order; Windows has no SIGHUP, which a terminal sends that is closed.
+SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
 
 class UserError(Exception):
@@ -13,12 +18,23 @@ def run(main):
     """Runs a script's `main` and leaves with its exit status.
 
     0 done, 1 some inputs failed (the return value of `main`), 2 the user must change something (one
-    line on stderr), 130 interrupted. Everything else is a defect of ours and keeps its traceback.
+    line on stderr), 128 + N interrupted by signal N: Ctrl-C, SIGTERM or SIGHUP. Everything else is
+    a defect of ours and keeps its traceback.
     """
+    came = [signal.SIGINT]
+
+    def interrupt(number, _):
+        came.append(number)
+        raise KeyboardInterrupt
+
+    for number in SIGNALS[1:]:
+        with contextlib.suppress(ValueError):  # only the main thread may do that
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+                signal.signal(number, interrupt)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.reconfigure(errors="backslashreplace")  # names in letters that a terminal lacks
     try:
-        status = main()
+        status = main() or 0
         if sys.stdout:
             sys.stdout.flush()
     except UserError as error:
@@ -33,8 +49,22 @@ def run(main):
         status = _say(f"{where}: {error.strerror}. Give access to it, or name another path.")
     except KeyboardInterrupt:
         _say("interrupted.")
-        status = 130
-    sys.exit(status)
+        status = 128 + came[-1]
+    leave(status)
+
+
+def leave(status):
+    """Ends the process with an exit status.
+
+    What ended by a line of ours ends at once, so that it is the last one: TensorFlow's threads
+    would go on talking, and JAX would wait for the other processes of a training for minutes.
+    """
+    if status < 2:
+        sys.exit(status)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(status)
 
 
 def one_line(message):
@@ -47,5 +77,6 @@ def one_line(message):
 
 
 def _say(message):
-    print(f"{sys.argv[0]}: {one_line(message)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # of a terminal that was closed
+        print(f"{sys.argv[0]}: {one_line(message)}", file=sys.stderr)
     return 2

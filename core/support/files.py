@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from core.support.errors import UserError
+from nets.home import keras_home
 
 try:
     import fcntl
@@ -42,12 +43,8 @@ def check_folder(folder, advice="Name another folder with --output."):
 
 
 def cache_folder(name):
-    """Returns the path of a folder where Keras keeps its data sets, without making it.
-
-    That is below `$KERAS_HOME`, by default `~/.keras`.
-    """
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    return home / "datasets" / name
+    """Returns the path of a folder where Keras keeps its data sets, without making it."""
+    return keras_home() / "datasets" / name
 
 
 @contextlib.contextmanager

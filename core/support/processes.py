@@ -86,14 +86,9 @@ def join(coordinator, processes, index):
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     limit = time.monotonic() + PATIENCE
-    try:
-        while thread.is_alive() and time.monotonic() < limit:
-            thread.join(0.2)  # so that Ctrl-C is heard
-    except KeyboardInterrupt:
-        atexit.register(os._exit, 130)
-        raise
+    while thread.is_alive() and time.monotonic() < limit:
+        thread.join(0.2)  # so that Ctrl-C is heard
     if failed or thread.is_alive():
-        atexit.register(os._exit, 2)
         reason = f" ({failed[0]})" if failed else f" within {PATIENCE} seconds"
         raise UserError(
             f"--coordinator {coordinator}: the {processes} processes did not come together"
@@ -141,17 +136,15 @@ def agree(config, found, *counts):
 def joined():
     """Lets this process end without the others if the block fails.
 
-    At its exit, JAX would wait for them for minutes.
-
     Raises:
         UserError: if another process is lost.
     """
     try:
         yield
-    except BaseException as error:
+    except Exception as error:
         if process()[1] > 1:
-            status = 130 if isinstance(error, KeyboardInterrupt) else 2
-            atexit.register(os._exit, status)  # what is registered last is called first
+            # At its exit, JAX would wait for them. What is registered last is called first.
+            atexit.register(os._exit, 1)
             # Mostly JAX's own error, but a ValueError from where it compares what processes have.
             if type(error).__name__ == "JaxRuntimeError" or any(
                 library in str(error) for library in ("Gloo", "NCCL")
