@@ -1,11 +1,9 @@
 """The built-in sample: a small segmentation problem, drawn by code and written in VOC layout.
 
-An image shows three to six flat objects, discs and stars, on a cluttered and unevenly lit ground.
-The pattern of an object decides its class: plain, speckled, striped or checked. Its outline and its
-colours are random, and tell nothing about the class.
+An image shows three to six discs and stars on a cluttered, unevenly lit ground. An object's pattern
+is its class: plain, speckled, striped or checked. Outline and colours are random and do not tell.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -26,12 +24,11 @@ SEED = 2012
 VERSION = 1  # of the drawing, part of the cached folder's name
 
 CAT = Path(__file__).parents[2] / "docs" / "cat.jpg"
-
 _SUPERSAMPLING = 4
 
 
 def sample_folder() -> Path:
-    """Returns the folder of the sample, in `cache_folder`; draws it if it is not there yet.
+    """Returns the sample's folder, in `cache_folder`; draws the sample first if it is missing.
 
     Raises:
         UserError: if it cannot be written.
@@ -49,10 +46,7 @@ def sample_folder() -> Path:
 
 
 def known_image(config: Config) -> Path:
-    """Returns an image with classes that a model has learnt, for a user who names no image.
-
-    Args:
-        config: the model's settings.
+    """Returns an image of classes that a model with these settings knows.
 
     Raises:
         UserError: if there is none.
@@ -73,55 +67,46 @@ def known_image(config: Config) -> Path:
 
 
 def write_sample(folder: Path) -> None:
-    """Draws the data set and writes it in VOC layout; nothing is left behind if that fails.
-
-    Args:
-        folder: the one for `JPEGImages/`, `SegmentationClass/` and `ImageSets/Segmentation/`.
-    """
+    """Draws the data set and writes it in VOC layout; a failure leaves nothing behind."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    images, masks = partial / "JPEGImages", partial / "SegmentationClass"
-    lists = partial / "ImageSets" / "Segmentation"
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as parent:
+        partial = Path(parent, folder.name)
+        images, masks = partial / "JPEGImages", partial / "SegmentationClass"
+        lists = partial / "ImageSets" / "Segmentation"
         for path in (images, masks, lists):
             path.mkdir(parents=True)
         for part, (split, count) in enumerate(IMAGES.items()):
-            ids = [f"{split}_{index:03d}" for index in range(count)]
-            for index, image_id in enumerate(ids):
+            names = [f"{split}_{index:03d}" for index in range(count)]
+            for index, name in enumerate(names):
                 image, mask = draw_image(np.random.default_rng((SEED, part, index)))
                 jpeg = Image.fromarray(image)
-                jpeg.save(images / f"{image_id}.jpg", quality=95, subsampling=0)
-                write_image(masks / f"{image_id}.png", palette_image(mask, voc_palette()))
-            (lists / f"{split}.txt").write_text("".join(f"{image_id}\n" for image_id in ids))
-        partial.chmod(0o755)
+                jpeg.save(images / f"{name}.jpg", quality=95, subsampling=0)
+                write_image(masks / f"{name}.png", palette_image(mask, voc_palette()))
+            (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
         if not folder.exists():  # another process may have been quicker
             partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def draw_image(rng: Generator, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+def draw_image(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draws one image.
 
-    Args:
-        rng: the source of randomness.
-        size: height and width in pixels.
-
     Returns:
-        The image, uint8 `[size, size, 3]`, and its mask, uint8 `[size, size]`: class ids in the
-        order of `SAMPLE_CLASSES`, with a border of 255 two pixels wide around every object.
+        The image, uint8 `[SIZE, SIZE, 3]`, and its mask, uint8 `[SIZE, SIZE]`: class ids in the
+        order of `SAMPLE_CLASSES`; a line of 255, two pixels wide, surrounds every object.
     """
     ground_colour = rng.uniform(30, 225, 3)
-    image = _clutter(rng, size, ground_colour)
-    mask, square = np.zeros((size, size), np.uint8), np.ones((3, 3), np.uint8)
+    image = np.tile(ground_colour, (SIZE, SIZE, 1))
+    for cells in (4, 12, 40):  # blotches
+        image += _enlarged(rng.normal(0, rng.uniform(9, 16), (cells, cells, 3)), SIZE)
+    mask, square = np.zeros((SIZE, SIZE), np.uint8), np.ones((3, 3), np.uint8)
     for _ in range(rng.integers(3, 7)):
         class_id = int(rng.integers(1, len(SAMPLE_CLASSES)))
-        cover, filling = _object(rng, size, SAMPLE_CLASSES[class_id], ground_colour)
+        cover, filling = _object(rng, SAMPLE_CLASSES[class_id], ground_colour)
         image += cover[..., None] * (filling - image)
         inside = (cover >= 0.5).astype(np.uint8)
         mask[cv2.dilate(inside, square) > 0] = IGNORE
         mask[cv2.erode(inside, square, borderValue=1) > 0] = class_id
-    image *= _light(rng, size)
+    image *= _enlarged(rng.uniform(0.65, 1.25, (3, 3)), SIZE)[..., None]  # uneven light
     image += rng.normal(0, rng.uniform(3, 8), image.shape)
     return image.clip(0, 255).round().astype(np.uint8), mask
 
@@ -135,12 +120,11 @@ def draw_cells(rng: Generator, size: int = 512, cells: int = 90) -> tuple[np.nda
         cells: about how many.
 
     Returns:
-        The image, uint8 `[size, size, 1]`, and its mask, uint8 `[size, size]`: 0 for the dark
+        The image, uint8 `[size, size, 1]`, and its mask, uint8 `[size, size]`: 0 on the dark
         membranes between cells, 1 inside, in the order of `ISBI_CLASSES`.
     """
     bends = rng.normal(0, size / 70, (9, 9, 2))
-    places = np.indices((size, size)).transpose(1, 2, 0)
-    places = places + cv2.resize(bends, (size, size), interpolation=cv2.INTER_CUBIC)
+    places = np.indices((size, size)).transpose(1, 2, 0) + _enlarged(bends, size)
     near = far = np.full((size, size), np.inf)
     for centre in rng.uniform(-0.05 * size, 1.05 * size, (cells, 2)):
         distance = np.linalg.norm(places - centre, axis=-1)
@@ -148,43 +132,30 @@ def draw_cells(rng: Generator, size: int = 512, cells: int = 90) -> tuple[np.nda
     inside = far - near > rng.uniform(4, 6)  # it is 0 halfway between two centres
     image = np.where(inside, rng.uniform(120, 150), rng.uniform(45, 70)).astype(np.float32)
     for grain, strength in ((size // 32, 8), (size // 4, 14), (size, 30)):
-        noise = rng.normal(0, strength, (grain, grain)).astype(np.float32)
-        image += cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)
+        image += _enlarged(rng.normal(0, strength, (grain, grain)).astype(np.float32), size)
     image = cv2.GaussianBlur(image, (0, 0), 0.8)
     return image.clip(0, 255).round().astype(np.uint8)[..., None], inside.astype(np.uint8)
 
 
-def _clutter(rng, size, colour):
-    """A ground of blotches at three scales, float64 `[size, size, 3]`."""
-    image = np.tile(colour, (size, size, 1))
-    for cells in (4, 12, 40):
-        blotches = rng.normal(0, rng.uniform(9, 16), (cells, cells, 3))
-        image += cv2.resize(blotches, (size, size), interpolation=cv2.INTER_CUBIC)
-    return image
+def _enlarged(values, size):
+    """Interpolates a small grid of values to `[size, size]` pixels."""
+    return cv2.resize(values, (size, size), interpolation=cv2.INTER_CUBIC)
 
 
-def _light(rng, size):
-    """An uneven light: a factor between about 0.6 and 1.3 for every pixel, `[size, size, 1]`."""
-    corners = rng.uniform(0.65, 1.25, (3, 3))
-    return cv2.resize(corners, (size, size), interpolation=cv2.INTER_CUBIC)[..., None]
-
-
-def _object(rng, size, class_name, ground_colour):
-    """One object: its coverage `[size, size]` in 0..1 and its colours `[size, size, 3]`."""
-    radius = rng.uniform(0.15, 0.28) * size
-    centre = rng.uniform(-0.02 * size, 1.02 * size, 2)
+def _object(rng, class_name, ground_colour):
+    """One object: its coverage `[SIZE, SIZE]` in 0..1 and its colours `[SIZE, SIZE, 3]`."""
+    radius = rng.uniform(0.15, 0.28) * SIZE
+    centre = rng.uniform(-0.02 * SIZE, 1.02 * SIZE, 2)
     angle = rng.uniform(0, 2 * np.pi)
     points = (_disc, _star)[rng.integers(2)](rng)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     points = (points * radius) @ turn.T + centre
-
-    large = np.zeros((size * _SUPERSAMPLING,) * 2, np.float32)
+    large = np.zeros((SIZE * _SUPERSAMPLING,) * 2, np.float32)
     cv2.fillPoly(large, [(points * _SUPERSAMPLING).round().astype(np.int32)], 1.0)
-    cover = cv2.resize(large, (size, size), interpolation=cv2.INTER_AREA).astype(float)
-
+    cover = cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(float)
     first = _distant_colour(rng, ground_colour)
     second = _distant_colour(rng, first)
-    offsets = np.indices((size, size))[::-1].transpose(1, 2, 0) - centre  # (x, y) of every pixel
+    offsets = np.indices((SIZE, SIZE))[::-1].transpose(1, 2, 0) - centre  # (x, y) of every pixel
     share = _pattern(rng, class_name, *np.moveaxis(offsets @ turn, -1, 0))
     return cover, first + share[..., None] * (second - first)
 
@@ -206,12 +177,12 @@ def _wave(distance, period):
     return 0.5 + 0.5 * np.tanh(3 * np.sin(2 * np.pi * distance / period))
 
 
-def _distant_colour(rng, other, distance=120):
-    """A random colour at least `distance` away from another one in RGB."""
-    while True:
+def _distant_colour(rng, other):
+    """A random colour at least 120 away from another one in RGB."""
+    colour = other
+    while np.linalg.norm(colour - other) < 120:
         colour = rng.uniform(20, 235, 3)
-        if np.linalg.norm(colour - other) >= distance:
-            return colour
+    return colour
 
 
 def _disc(rng):
