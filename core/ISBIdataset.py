@@ -29,7 +29,7 @@ class ISBIDataset(Dataset):
         num_classes: 2.
         aug: whether to change slices at random.
         split: "train" or "val" for the first or the last slices, None for all.
-        val_fraction: share of the slices, at the end of the stack, that are "val".
+        val_fraction: share of the slices for "val", from the end of the stack.
         strict: whether a missing label is an error at once.
         paper: whether `aug` makes the changes of the U-Net paper, and no others.
         **kwargs: as for `Dataset`.
@@ -94,7 +94,7 @@ class ISBIDataset(Dataset):
         else:
             raise UserError(
                 f"{folder}: holds neither image/ and label/ nor {' and '.join(ISBI_STACKS)}. Name "
-                "the folder that does with --data."
+                "another folder with --data."
             )
 
     def read_mask(self, index: int) -> np.ndarray:

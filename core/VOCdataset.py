@@ -13,7 +13,7 @@ MASK_FOLDERS = {"SegmentationAug": "SegmentationClassAug", "Segmentation": "Segm
 
 
 def read_list(path: Path) -> list[str]:
-    """Returns the lines of a list of images without blank ones; raises a UserError if none."""
+    """Returns the lines of a text file, without blank ones; raises a UserError if none is left."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -68,7 +68,7 @@ class VOCDataset(Dataset):
         self.batch_size, self.aug = batch_size, aug
         self.annotation_path = self.listed_in = Path(annotation_path)
         self.root = Path(root) if root else self.annotation_path.resolve().parents[2]
-        self.renumber = None  # from ids in the files to ids that are learnt, uint8 [256]
+        self.renumber = None  # from ids in the files to learnt ids, uint8 [256]
         if class_ids is not None:
             self.renumber = np.full(256, IGNORE, np.uint8)
             self.renumber[[0, *class_ids]] = np.arange(1 + len(class_ids))

@@ -104,8 +104,8 @@ def test_to_ids():
     [
         (COLOURS, "ids", "one class id a pixel, but this file has colours"),
         ([[0, 1]], "black-and-white", "other values than 0 and 255"),
-        ([[[1, 2, 3]]], "colours", "not VOC's"),
-        ([[5]], "colours", "not VOC's"),
+        ([[[1, 2, 3]]], "colours", "other colours than VOC's"),
+        ([[5]], "colours", "other colours than VOC's"),
     ],
 )
 def test_masks_unlike_the_others_are_refused(mask, reading, message):

@@ -159,7 +159,7 @@ def to_ids(values: np.ndarray, reading: str, path) -> np.ndarray:
         seen = rgb_numbers(values) if values.ndim == 3 else values * np.int32(0x010101)
         ids = order[np.searchsorted(colours, seen, sorter=order).clip(max=255)]
         if (colours[ids] != seen).any():
-            raise UserError(f"{path}: has colours that are not VOC's. Save class ids instead.")
+            raise UserError(f"{path}: has other colours than VOC's. Save class ids instead.")
         return ids.astype(np.uint8)
     plain = grey(values)
     if plain is None:

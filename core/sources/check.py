@@ -1,4 +1,4 @@
-"""`--check-data`: what would stop or mislead a training, found before hours are spent on it."""
+"""`--check-data`: the problems of a data set, found before hours are spent on training."""
 
 import dataclasses
 from collections import Counter
@@ -75,7 +75,7 @@ def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
             print(f"All together: {explain(sum(wrong, Counter()), len(names))}")
         print(_table(found, names))
     twice = _duplicates(parts, surveys)
-    print(f"\nval images that are in train, too: {len(twice)}", *twice[:20], sep="\n  ")
+    print(f"\nval images also in train: {len(twice)}", *twice[:20], sep="\n  ")
     problems = [problem for found in surveys.values() for problem in found.problems]
     if problems:
         others = f" And {len(problems) - 1} more files." if len(problems) > 1 else ""

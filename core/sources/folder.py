@@ -106,7 +106,7 @@ class FolderDataset(Dataset):
         )
 
     def _find_out(self, infos, reading):
-        """Reads masks and returns how to read them; refuses masks that contradict `reading`."""
+        """Finds out from all masks how to read them; refuses a contradiction to `reading`."""
 
         def count(info):
             try:
@@ -137,7 +137,7 @@ class FolderDataset(Dataset):
 
 def _pairs(folder):
     """The images of a folder and their masks, by name."""
-    images, of_stem = {}, {}
+    images, of_stem = {}, {}  # lists of paths by stem
     for part, found in (("images", images), ("masks", of_stem)):
         if not (folder / part).is_dir():
             raise UserError(
@@ -151,16 +151,16 @@ def _pairs(folder):
         raise UserError(f"{folder / 'images'}: this folder has no images. Add them.")
     infos = []
     for stem, found in images.items():
-        pair = {"image_path": found, "mask_path": of_stem.get(stem, [folder / f"masks/{stem}.png"])}
-        for paths in pair.values():
+        pair = found, of_stem.get(stem, [folder / "masks" / f"{stem}.png"])
+        for paths in pair:
             if len(paths) > 1:
                 raise UserError(f"{paths[0]} and {paths[1]}: two files of one name. Remove one.")
-        infos += _pages({kind: path for kind, (path,) in pair.items()})
+        infos += _pages({"image_path": pair[0][0], "mask_path": pair[1][0]})
     return infos
 
 
 def _pages(info):
-    """A dictionary for each page of a stack, or the one given."""
+    """The given entry of `image_info`, or one for each page of a stack."""
     try:
         pages, of_mask = (count_pages(info[name]) for name in ("image_path", "mask_path"))
     except UserError:  # the message comes when the pair is read
