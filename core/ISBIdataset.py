@@ -16,11 +16,11 @@ __all__ = ["ISBIDataset", "elastic_transform"]
 
 
 class ISBIDataset(Dataset):
-    """Slices with one channel and two classes: 1 inside a cell, 0 membrane.
+    """Slices with one channel and two classes: 0 on membranes, 1 inside cells.
 
-    The slices are the files of `image/` with labels of the same name in `label/`, in natural order,
-    or the pages of `train-volume.tif` and `train-labels.tif`. Labels are 255 (or 1) inside a cell,
-    else 0.
+    The slices are the files of `image/`, in natural order, with labels of the same names in
+    `label/`; or the pages of `train-volume.tif` and `train-labels.tif`. A label is 0 on membranes
+    and 255 (or 1) inside cells.
 
     Args:
         annotation_path: the folder.
@@ -29,57 +29,80 @@ class ISBIDataset(Dataset):
         num_classes: 2.
         aug: whether to change slices at random.
         split: "train" or "val" for the first or the last slices, None for all.
-        val_fraction: share of the slices, from the end of the stack, that "val" has.
+        val_fraction: share of the slices for "val", from the end of the stack.
+        strict: whether a missing label is an error at once.
+        paper: whether `aug` makes the changes of the U-Net paper, and no others.
         **kwargs: as for `Dataset`.
 
     Raises:
         UserError: if slices or labels are missing, or too few for the split.
     """
 
-    elastic = True
-
     def __init__(
         self,
-        annotation_path,
-        batch_size=4,
-        target_size=(512, 512),
-        num_classes=2,
-        aug=False,
+        annotation_path: str | Path,
+        batch_size: int = 4,
+        target_size: tuple[int, int] = (512, 512),
+        num_classes: int = 2,
+        aug: bool = False,
         *,
-        split=None,
-        val_fraction=0.2,
-        strict=True,
+        split: str | None = None,
+        val_fraction: float = 0.2,
+        strict: bool = True,
+        paper: bool = False,
         **kwargs,
     ):
         super().__init__(target_size, num_classes, **{"channels": 1, **kwargs})
-        self.batch_size = batch_size
+        self.batch_size, self.aug = batch_size, aug
+        self.paper, self.elastic = paper, not paper  # the paper's changes deform already
         self.annotation_path = Path(annotation_path)
-        self.aug = aug
         self.set_image_info()
         if strict:
             self.check_files()
+        count = len(self.image_info)
+        kept = max(1, round(count * val_fraction))
+        if split and kept >= count:
+            raise UserError(
+                f"{annotation_path}: of {count} slices, {kept} would be kept for validation and "
+                "none left for training. Add slices or make --val-fraction smaller."
+            )
         if split:
-            self._keep(split, val_fraction)
+            self.image_info = self.image_info[-kept:] if split == "val" else self.image_info[:-kept]
 
-    def set_image_info(self):
+    def set_image_info(self) -> None:
         """Fills `image_info` with all slices of the folder."""
         folder = self.annotation_path
+        images, labels = (folder / name for name in ISBI_STACKS)
         if (folder / "image").is_dir():
-            self.image_info = _slices_of_folders(folder / "image", folder / "label")
-        elif all((folder / name).is_file() for name in ISBI_STACKS):
-            self.image_info = _slices_of_stacks(*(folder / name for name in ISBI_STACKS))
+            paths = sorted((folder / "image").iterdir(), key=_natural)
+            self.image_info = [
+                {"image_path": path, "mask_path": folder / "label" / path.name}
+                for path in paths
+                if not path.name.startswith(".")
+            ]
+            if not self.image_info:
+                raise UserError(f"{folder / 'image'}: this folder has no slices. Add them.")
+        elif images.is_file() and labels.is_file():
+            pages, of_labels = count_pages(images), count_pages(labels)
+            if pages != of_labels:
+                raise UserError(
+                    f"{labels}: has {of_labels} pages, but {images.name} has {pages}. Make them "
+                    "equal."
+                )
+            stack = {"image_path": images, "mask_path": labels}
+            self.image_info = [{**stack, "page": page} for page in range(pages)]
         else:
             raise UserError(
                 f"{folder}: holds neither image/ and label/ nor {' and '.join(ISBI_STACKS)}. Name "
-                "the folder that does with --data."
+                "another folder with --data."
             )
 
-    def read_mask(self, index):
-        """Reads a label; 255 becomes class 1."""
+    def read_mask(self, index: int) -> np.ndarray:
+        """Reads a label, uint8 `[H, W]`; 255 becomes class 1."""
         mask = super().read_mask(index)
         inside = mask != 0
-        values = np.unique(mask[inside])
-        if values.size > 1 or values.size and values[0] not in (1, 255):
+        values = np.unique(mask[inside]).tolist()
+        if values not in ([], [1], [255]):
             raise UserError(
                 f"{self.image_info[index]['mask_path']}: a label must be 0 on membranes and 255 "
                 f"inside cells, but has {', '.join(map(str, values[:4]))}. Threshold it."
@@ -87,38 +110,9 @@ class ISBIDataset(Dataset):
         return inside.astype(np.uint8)
 
     def augment(self, image, mask, rng):
-        """Changes a slice at random, as suits microscopy."""
-        return augment.microscopy(image, mask, rng)
-
-    def _keep(self, split, val_fraction):
-        count = len(self.image_info)
-        kept = max(1, round(count * val_fraction))
-        if kept >= count:
-            raise UserError(
-                f"{self.annotation_path}: of {count} slices, {kept} would be kept for validation "
-                "and none left for training. Add slices or make --val-fraction smaller."
-            )
-        self.image_info = self.image_info[-kept:] if split == "val" else self.image_info[:-kept]
-
-
-def _slices_of_folders(images, labels):
-    infos = []
-    for path in sorted(images.iterdir(), key=_natural):
-        if path.name.startswith("."):
-            continue
-        infos.append({"image_path": path, "mask_path": labels / path.name})
-    if not infos:
-        raise UserError(f"{images}: this folder has no slices.")
-    return infos
-
-
-def _slices_of_stacks(images, labels):
-    pages = [count_pages(path) for path in (images, labels)]
-    if pages[0] != pages[1]:
-        raise UserError(
-            f"{labels}: has {pages[1]} pages, but {images.name} has {pages[0]}. Make them equal."
-        )
-    return [{"image_path": images, "mask_path": labels, "page": page} for page in range(pages[0])]
+        """Changes a slice at random, as suits microscopy or as the U-Net paper does."""
+        change = augment.paper if self.paper else augment.microscopy
+        return change(image, mask, rng)
 
 
 def _natural(path):

@@ -1,5 +1,6 @@
 """PASCAL VOC 2012, and any data in its layout."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,97 +12,87 @@ from core.support.errors import UserError
 MASK_FOLDERS = {"SegmentationAug": "SegmentationClassAug", "Segmentation": "SegmentationClass"}
 
 
-class VOCDataset(Dataset):
-    """Pictures of a list in VOC's layout.
+def read_list(path: Path) -> list[str]:
+    """Returns the lines of a text file, without blank ones; raises a UserError if none is left."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: this list cannot be read ({error}). Name the folder with --data, or the "
+            "lists with --train-list and --val-list."
+        ) from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: this list is empty. It needs one image a line.")
+    return lines
 
-    `ROOT/ImageSets/Segmentation/LIST.txt` names a picture a line; the pictures are
-    `ROOT/JPEGImages/ID.jpg` and the masks `ROOT/SegmentationClass/ID.png`. The masks of a list in
-    `ImageSets/SegmentationAug/` are in `SegmentationClassAug/`. A list that lies elsewhere needs
-    `root` and takes the first of these mask folders that is there.
+
+class VOCDataset(Dataset):
+    """The images of a list in VOC's layout.
+
+    `ROOT/ImageSets/Segmentation/LIST.txt` has an image's id in each line. The image is
+    `ROOT/JPEGImages/ID.jpg`, its mask `ROOT/SegmentationClass/ID.png`. For a list in
+    `ImageSets/SegmentationAug/`, the masks are in `SegmentationClassAug/`. A list elsewhere needs
+    `root` and takes the first of these mask folders that exists.
 
     Args:
         annotation_path: the list.
-        batch_size: pictures in a batch.
+        batch_size: images in a batch.
         target_size: the canvas, `(height, width)`.
         num_classes: number of classes, background included.
-        aug: whether to change pictures at random.
-        root: the folder that holds JPEGImages/; None: two folders above the list's own.
-        class_ids: ids to learn: they are renumbered from 1 in this order, 0 stays and all others
+        aug: whether to change images at random.
+        root: the folder with JPEGImages/; None: two folders above the list's own.
+        class_ids: class ids to learn. They are renumbered from 1 in this order; 0 stays, all others
             become 255. None: all ids as they are.
-        strict: whether a picture or a mask that is not there is an error at once.
+        strict: whether a missing image or mask is an error at once.
         **kwargs: as for `Dataset`.
 
     Raises:
-        UserError: if the list, a picture or a mask is not there.
+        UserError: if the list, an image or a mask is missing.
     """
 
     def __init__(
         self,
-        annotation_path,
-        batch_size=4,
-        target_size=(320, 320),
-        num_classes=21,
-        aug=False,
+        annotation_path: str | Path,
+        batch_size: int = 4,
+        target_size: tuple[int, int] = (320, 320),
+        num_classes: int = 21,
+        aug: bool = False,
         *,
-        root=None,
-        class_ids=None,
-        strict=True,
+        root: str | Path | None = None,
+        class_ids: Sequence[int] | None = None,
+        strict: bool = True,
         **kwargs,
     ):
         super().__init__(target_size, num_classes, **kwargs)
-        self.batch_size = batch_size
+        self.batch_size, self.aug = batch_size, aug
         self.annotation_path = self.listed_in = Path(annotation_path)
-        self.aug = aug
         self.root = Path(root) if root else self.annotation_path.resolve().parents[2]
-        self.renumber = _renumbering(class_ids)
+        self.renumber = None  # from ids in the files to learnt ids, uint8 [256]
+        if class_ids is not None:
+            self.renumber = np.full(256, IGNORE, np.uint8)
+            self.renumber[[0, *class_ids]] = np.arange(1 + len(class_ids))
         self.read_voc_annotation()
         self.set_image_info()
         if strict:
             self.check_files()
 
-    def read_voc_annotation(self):
-        """Reads the list into `annotation`, the pictures' ids."""
-        try:
-            lines = self.annotation_path.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{self.annotation_path}: this list cannot be read ({error}). Name the folder with "
-                "--data, or the lists with --train-list and --val-list."
-            ) from error
-        self.annotation = [line.strip() for line in lines if line.strip()]
-        if not self.annotation:
-            raise UserError(
-                f"{self.annotation_path}: this list is empty; it needs a picture's id a line."
-            )
+    def read_voc_annotation(self) -> None:
+        """Reads the list into `annotation`, the images' ids."""
+        self.annotation = read_list(self.annotation_path)
 
-    def set_image_info(self):
-        """Fills `image_info` with the paths of all pictures and masks."""
-        masks = self.root / self._mask_folder()
+    def set_image_info(self) -> None:
+        """Fills `image_info` with the paths of all images and masks."""
+        named = MASK_FOLDERS.get(self.annotation_path.resolve().parent.name)
+        there = (folder for folder in MASK_FOLDERS.values() if (self.root / folder).is_dir())
+        images = self.root / "JPEGImages"
+        masks = self.root / (named or next(there, MASK_FOLDERS["Segmentation"]))
         self.image_info = [
-            {
-                "image_path": self.root / "JPEGImages" / f"{image_id}.jpg",
-                "mask_path": masks / f"{image_id}.png",
-            }
-            for image_id in self.annotation
+            {"image_path": images / f"{name}.jpg", "mask_path": masks / f"{name}.png"}
+            for name in self.annotation
         ]
 
-    def read_mask(self, index):
-        """Reads a mask, renumbered where only some classes are learnt."""
+    def read_mask(self, index: int) -> np.ndarray:
+        """Reads a mask, uint8 `[H, W]`, renumbered if only some classes are learnt."""
         mask = super().read_mask(index)
         return mask if self.renumber is None else self.renumber[mask]
-
-    def _mask_folder(self):
-        named = MASK_FOLDERS.get(self.annotation_path.resolve().parent.name)
-        if named:
-            return named
-        there = [folder for folder in MASK_FOLDERS.values() if (self.root / folder).is_dir()]
-        return there[0] if there else MASK_FOLDERS["Segmentation"]
-
-
-def _renumbering(class_ids):
-    """A table from the ids in the files to the ids that are learnt, uint8 `[256]`."""
-    if class_ids is None:
-        return None
-    table = np.full(256, IGNORE, np.uint8)
-    table[[0, *class_ids]] = np.arange(1 + len(class_ids))
-    return table

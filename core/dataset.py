@@ -12,7 +12,7 @@ from core.imaging import augment
 from core.imaging.borders import border_weights
 from core.imaging.image import read_image, read_mask
 from core.imaging.letterbox import letterbox, letterbox_mask
-from core.imaging.mask import WrongValues, count_values, histogram, nothing_to_learn, to_ids
+from core.imaging.mask import WrongValues, check_objects, count_values, histogram, to_ids
 from core.imaging.tiles import surround, surrounded
 from core.support.errors import UserError
 from core.support.threads import mapped
@@ -249,7 +249,5 @@ class Dataset(keras.utils.PyDataset):
         loaded = mapped(self.load_counted, range(count), 4 * self.workers, max(1, self.workers))
         for _, _, counts in tqdm(loaded, "Checking the data", count, leave=False, disable=None):
             pixels += counts
-        empty = nothing_to_learn(pixels, self.num_classes, self.where)
-        if empty:
-            raise empty
+        check_objects(pixels, self.num_classes, self.where)
         return pixels[: self.num_classes]

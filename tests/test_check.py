@@ -1,4 +1,4 @@
-"""train.py --check-data: what it says, and that nothing makes it stumble."""
+"""train.py --check-data: its output, and that no damage stops it."""
 
 import re
 from pathlib import Path
@@ -26,23 +26,23 @@ def test_sound_data(check, voc):
     assert (status, err) == (0, "")
     train, val = out.split("\nval:")
     nothing = "0 unreadable, 0 missing, 0 of sizes that differ, 0 with values outside the classes"
-    assert f"4 pictures with masks; {nothing}" in train
+    assert f"4 images with masks; {nothing}" in train
     assert "height 40 to 40, median 40; width 48 to 48, median 48" in train
     rows = {line.split()[0]: line.split()[-3:] for line in train.splitlines() if line.endswith("%")}
     assert rows == {name: ["4", "1,920", "33.3%"] for name in ("background", "a", "b")}
-    assert "255 (ignored): 1,920 pixels in 4 pictures, 25.0% of all" in train
-    assert "no pixel of: -" in train and "2 pictures with masks" in val
-    assert out.endswith("val pictures that are in train, too: 0\n")
+    assert "255 (ignored): 1,920 pixels in 4 images, 25.0% of all" in train
+    assert "no pixel of: -" in train and "2 images with masks" in val
+    assert out.endswith("val images also in train: 0\n")
     assert not Path("runs").exists()
 
 
 def test_duplicates_are_found_by_content(check, voc):
-    """The pictures of `write_voc` differ but for one that is copied under another name."""
+    """The images of `write_voc` differ but for one that is copied under another name."""
     copy = voc / "JPEGImages/picture5.jpg"
     copy.write_bytes((voc / "JPEGImages/picture1.jpg").read_bytes())
     status, out, _ = check(voc)
     assert status == 0
-    assert out.endswith("val pictures that are in train, too: 1\n  picture5 = picture1\n")
+    assert out.endswith("val images also in train: 1\n  picture5 = picture1\n")
 
 
 def test_every_problem_is_named(check, voc):
@@ -70,17 +70,17 @@ def test_every_problem_is_named(check, voc):
         assert sum(f"picture{number}." in line and message in line for line in lines) == 1
     assert sum(line.startswith("All together: pixel value 3 is neither") for line in lines) == 1
     assert (
-        "0 pictures with masks; 2 unreadable, 1 missing, 1 of sizes that differ, 0 with values "
+        "0 images with masks; 2 unreadable, 1 missing, 1 of sizes that differ, 0 with values "
         "outside the classes" in out
     )
-    assert "0 pictures with masks; 0 unreadable, 0 missing, 0 of sizes that differ, 2 with" in out
+    assert "0 images with masks; 0 unreadable, 0 missing, 0 of sizes that differ, 2 with" in out
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [(255, "nothing but 255"), (0, "hold no object, only 0.")],
 )
-def test_masks_that_teach_nothing(check, call, voc, value, message):
+def test_masks_without_objects(check, call, voc, value, message):
     for path in (voc / "SegmentationClass").iterdir():
         Image.new("L", (48, 40), value).save(path)
     status, out, err = check(voc)
@@ -91,7 +91,7 @@ def test_masks_that_teach_nothing(check, call, voc, value, message):
     assert (status, out) == (2, "") and message in err and not Path("runs").exists()
 
 
-def test_own_pictures_and_classes_without_a_pixel(call, tmp_path):
+def test_own_data_and_classes_without_a_pixel(call, tmp_path):
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
     for number in range(5):
@@ -100,11 +100,11 @@ def test_own_pictures_and_classes_without_a_pixel(call, tmp_path):
     names = ("--class-names", "ground,leaf,stem")
     status, out, err = call("train", "--data", tmp_path, *names, "--check-data")
     assert status == 0 and "no pixel of: stem" in out
-    assert "1 of 5 pictures are kept for validation, drawn with seed 0." in out
+    assert "1 of 5 images are kept for validation, drawn with seed 0." in out
 
 
 def flip(rng, data):
-    """Some bytes are others."""
+    """Changes some bytes."""
     data = bytearray(data)
     for place in rng.integers(0, max(1, len(data)), rng.integers(1, 20)):
         if data:
@@ -113,7 +113,7 @@ def flip(rng, data):
 
 
 def cut(rng, data):
-    """The end is missing."""
+    """Cuts off the end."""
     return data[: rng.integers(0, max(1, len(data)))]
 
 
@@ -146,7 +146,7 @@ def damage(rng, folder):
 
 
 @pytest.mark.parametrize("seed", range(300))
-def test_no_damage_makes_it_stumble(check, tmp_path, seed):
+def test_no_damage_stops_it(check, tmp_path, seed):
     """300 data sets, each damaged in one to three places."""
     rng = np.random.default_rng(seed)
     folder = write_voc(tmp_path / "voc", count=4, size=(9, 11))

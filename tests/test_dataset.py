@@ -54,7 +54,7 @@ def everything(data):
     return np.concatenate(images), np.concatenate(masks)
 
 
-def test_randomness_depends_on_seed_epoch_and_picture_alone(voc):
+def test_randomness_depends_on_seed_epoch_and_image_alone(voc):
     first = everything(dataset(voc, aug=True, seed=1))
     again = everything(dataset(voc, aug=True, seed=1, workers=4))
     other = everything(dataset(voc, aug=True, seed=2))
@@ -75,7 +75,7 @@ def test_randomness_depends_on_seed_epoch_and_picture_alone(voc):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a matter of glibc")
-def test_fit_gets_no_new_memory_for_each_picture(voc):
+def test_fit_gets_no_new_memory_for_each_image(voc):
     """TensorFlow, where it runs on Python 3.11, would let the system zero each page of each one."""
     resource = pytest.importorskip("resource")
     model = grey_model()
@@ -117,14 +117,14 @@ def test_the_order_is_new_in_every_epoch_and_whole(voc):
     assert (dataset(voc, aug=True, shuffle=False).order() == range(4)).all()
 
 
-def test_repeats_visit_every_picture_with_other_crops(voc):
+def test_repeats_visit_every_image_with_other_crops(voc):
     data = dataset(voc, repeats=5, crop=(16, 16), batch_size=100)
     images, masks = data[0]
     assert images.shape == (20, 16, 16, 3) and masks.shape == (20, 16, 16)
     assert len({image.tobytes() for image in images[::4]}) > 1
 
 
-def test_augmented_flips_reach_half_of_the_pictures(voc):
+def test_augmented_flips_reach_half_of_the_images(voc):
     data = dataset(voc, repeats=100, aug=True)
     flipped = []
     for number in range(400):
@@ -175,8 +175,8 @@ def test_the_readme_s_subclass_as_it_stands(tmp_path, rng, monkeypatch, call):
         for folder in ("pictures", "masks"):
             Path(f"my_data/{split}/{folder}").mkdir(parents=True)
         for i in range(3):
-            picture = rng.integers(0, 256, (20, 30, 3), np.uint8)
-            Image.fromarray(picture).save(f"my_data/{split}/pictures/{i}.jpg")
+            image = rng.integers(0, 256, (20, 30, 3), np.uint8)
+            Image.fromarray(image).save(f"my_data/{split}/pictures/{i}.jpg")
             mask = rng.integers(0, 2, (20, 30), np.uint8)
             Image.fromarray(mask).save(f"my_data/{split}/masks/{i}.png")
     names = {}
@@ -230,14 +230,14 @@ def break_mask_colours(voc):
     return "picture3.png.*colours"
 
 
-def break_picture(voc):
+def break_image(voc):
     path = voc / "JPEGImages/picture3.jpg"
     path.write_bytes(path.read_bytes()[:500])
     return "picture3.jpg.*cannot be read"
 
 
 @pytest.mark.parametrize(
-    "damage", [break_mask_size, break_mask_value, break_mask_colours, break_picture]
+    "damage", [break_mask_size, break_mask_value, break_mask_colours, break_image]
 )
 def test_check_names_what_is_wrong(voc, damage):
     data = dataset(voc)
@@ -247,7 +247,7 @@ def test_check_names_what_is_wrong(voc, damage):
         data.check()
 
 
-def remove_picture(voc):
+def remove_image(voc):
     (voc / "JPEGImages/picture3.jpg").unlink()
     return "picture3.jpg: there is no such image, but .*train.txt lists 'picture3'"
 
@@ -273,7 +273,7 @@ def missing_list(voc):
 
 
 @pytest.mark.parametrize(
-    "damage", [remove_picture, remove_mask, unknown_id, empty_list, missing_list]
+    "damage", [remove_image, remove_mask, unknown_id, empty_list, missing_list]
 )
 def test_opening_names_what_is_missing(voc, damage):
     sentence = damage(voc)
@@ -296,14 +296,14 @@ def test_processes_share_each_batch(voc):
     whole = VOCDataset(voc / "ImageSets/Segmentation/train.txt", 3, (32, 48), 3)
     listing = voc / "ImageSets/Segmentation/train.txt"
     parts = [VOCDataset(listing, 3, (32, 48), 3, part=(i, 2), multiple=2) for i in range(2)]
-    images, masks = whole[0]  # three pictures, and one to fill up
+    images, masks = whole[0]  # three images, and one to fill up
     for a, b in zip(parts[0][0], (images[[0, 2]], masks[[0, 2]]), strict=True):
         np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(parts[1][0][0], images[[1, 0]])
     np.testing.assert_array_equal(parts[1][0][1][0], masks[1])
     assert (parts[1][0][1][1] == 255).all()
     assert len(parts[0]) == len(whole) == 2
-    assert [len(part[1][0]) for part in parts] == [1, 1]  # of the last batch of one picture
+    assert [len(part[1][0]) for part in parts] == [1, 1]  # the last batch has one image
 
 
 def test_what_is_ignored_may_be_learnt_as_background(voc):
@@ -324,7 +324,7 @@ def test_what_is_ignored_may_be_learnt_as_background(voc):
 
 
 def test_samples_of_a_network_that_answers_for_less_than_it_sees(voc):
-    """The same windows; inside its surroundings the picture is what it was without them."""
+    """The same crops; inside its surroundings the image equals the one without them."""
     plain = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20)
     needs = {"surroundings": Geometry(grid=16, radius=94, border=92)}
     wide = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20, **needs)

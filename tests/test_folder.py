@@ -1,4 +1,4 @@
-"""Own pictures in images/ and masks/."""
+"""Own data in images/ and masks/."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from core.support.errors import UserError
 
 
 def write(folder, count=10, suffix=".png", kind="ids", size=(40, 48)):
-    """Writes pictures whose left half is bright where the mask has class 1."""
+    """Writes images, bright where the mask has class 1."""
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for number in range(count):
@@ -21,8 +21,8 @@ def write(folder, count=10, suffix=".png", kind="ids", size=(40, 48)):
         mask = np.zeros(size, np.uint8)
         mask[:, : 10 + number] = 1
         noise = rng.integers(0, 100, (*size, 3))
-        picture = Image.fromarray((noise + 150 * mask[..., None]).astype(np.uint8))
-        picture.save(folder / f"images/leaf {number}{suffix}")
+        image = Image.fromarray((noise + 150 * mask[..., None]).astype(np.uint8))
+        image.save(folder / f"images/leaf {number}{suffix}")
         values = {"ids": mask, "black-and-white": 255 * mask, "colours": voc_palette()[mask]}[kind]
         Image.fromarray(values).save(folder / f"masks/leaf {number}.png")
     return folder
@@ -43,23 +43,23 @@ def test_pairs_of_every_kind(tmp_path, suffix, kind):
 
 @pytest.mark.parametrize("kind", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
 def test_what_predict_takes_trains_too(tmp_path, kind):
-    """The picture that training sees is the one that predict.py reads."""
+    """Training sees the same image as predict.py."""
     write(tmp_path, 1)
     path = tmp_path / "images/leaf 0.png"
-    picture = Image.open(path).convert("L")
+    file = Image.open(path).convert("L")
     path.unlink()
     if kind in ("I;16", "F"):
-        values = np.asarray(picture) / np.float32(255)
-        picture = Image.fromarray((values * 65535).astype(np.uint16) if kind != "F" else values)
+        values = np.asarray(file) / np.float32(255)
+        file = Image.fromarray((values * 65535).astype(np.uint16) if kind != "F" else values)
     else:
-        picture = picture.convert(kind)
-    picture.save(tmp_path / "images/leaf 0.tif")
+        file = file.convert(kind)
+    file.save(tmp_path / "images/leaf 0.tif")
     image, mask = FolderDataset(tmp_path).load(0)
     np.testing.assert_array_equal(image, read_image(tmp_path / "images/leaf 0.tif"))
     assert image[mask == 1].mean() > image[mask == 0].mean() + 50
 
 
-def test_pictures_that_lie_on_their_side(tmp_path):
+def test_images_on_their_side(tmp_path):
     write(tmp_path, 1)
     path = tmp_path / "images/leaf 0.png"
     exif = Image.Exif()
@@ -77,7 +77,7 @@ def test_the_drawn_split(tmp_path):
     assert stems(val) == stems(FolderDataset(tmp_path, "val"))
     others = [stems(FolderDataset(tmp_path, "val", seed=seed)) for seed in range(1, 5)]
     assert any(drawn != stems(val) for drawn in others)
-    assert "2 of 10 pictures are kept for validation, drawn with seed 0" in train.stated
+    assert "2 of 10 images are kept for validation, drawn with seed 0" in train.stated
     with pytest.raises(UserError, match="none left for training"):
         FolderDataset(tmp_path, "val", val_fraction=0.99)
 
@@ -100,9 +100,9 @@ def test_lists(tmp_path):
     (tmp_path / "other.txt").write_text("leaf 2")
     assert stems(FolderDataset(tmp_path, "train")) == ["leaf 3", "leaf 1"]
     assert stems(FolderDataset(tmp_path, "val")) == ["leaf 0"]
-    other = {"listing": tmp_path / "other.txt", "reading": "ids"}
+    other = {"lists": (None, tmp_path / "other.txt"), "reading": "ids"}
     assert stems(FolderDataset(tmp_path, "val", **other)) == ["leaf 2"]
-    rest = FolderDataset(tmp_path, "train", other_listing=tmp_path / "other.txt")
+    rest = FolderDataset(tmp_path, "train", lists=(None, tmp_path / "other.txt"))
     assert stems(rest) == ["leaf 0", "leaf 1", "leaf 3"]
     (tmp_path / "train.txt").unlink()
     assert stems(FolderDataset(tmp_path, "train")) == ["leaf 1", "leaf 2", "leaf 3"]
@@ -125,11 +125,11 @@ def test_stacks(tmp_path):
     pages = [info for info in FolderDataset(tmp_path, "val").image_info if "page" in info]
     assert len(pages) in (0, 3)
     Image.new("L", (8, 8)).save(tmp_path / "masks/stack.tif")
-    with pytest.raises(UserError, match="stack.tif: has 1 pages, its picture 3"):
+    with pytest.raises(UserError, match="stack.tif: has 1 pages, its image 3"):
         FolderDataset(tmp_path)
 
 
-def test_folders_that_lack_something(tmp_path):
+def test_incomplete_folders(tmp_path):
     with pytest.raises(UserError, match="images: there is no such folder"):
         FolderDataset(tmp_path)
     write(tmp_path, 2)
@@ -139,17 +139,17 @@ def test_folders_that_lack_something(tmp_path):
     assert len(FolderDataset(tmp_path, strict=False).image_info) == 2
     Image.new("L", (4, 4)).save(tmp_path / "masks/leaf 1.png")
     Image.new("L", (4, 4)).save(tmp_path / "masks/leaf 1.bmp")
-    with pytest.raises(UserError, match="leaf 1.bmp and .*leaf 1.png: which one is meant"):
+    with pytest.raises(UserError, match="leaf 1.bmp and .*leaf 1.png: two files of one name"):
         FolderDataset(tmp_path)
     for path in (tmp_path / "images").iterdir():
         path.unlink()
-    with pytest.raises(UserError, match="images: this folder has no pictures"):
+    with pytest.raises(UserError, match="images: this folder has no images"):
         FolderDataset(tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["ids", "black-and-white", "colours"])
-def test_own_pictures_train_at_once(call, tmp_path, kind):
-    """From a folder to a report and a mask, without another word about the data."""
+def test_own_data_trains_at_once(call, tmp_path, kind):
+    """From a folder to a report and a mask, without a setting for the data."""
     write(tmp_path / "leaves", kind=kind)
     names = ("--class-names", "ground,leaf") if kind == "ids" else ("--num-classes", 2)
     small = ("--size", 48, 48, "--filters", 2, "--epochs", 12, "--lr", 0.03)

@@ -3,6 +3,7 @@ import pytest
 from conftest import write_isbi
 from PIL import Image
 
+from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
 from core.support.errors import UserError
 
@@ -91,7 +92,7 @@ def one_slice(isbi):
 
 
 @pytest.mark.parametrize("damage", [grey_label, no_label, no_slices, no_folders, one_slice])
-def test_what_is_wrong_is_named(isbi, damage):
+def test_every_problem_is_named(isbi, damage):
     sentence = damage(isbi)
     with pytest.raises(UserError, match=sentence):
         ISBIDataset(isbi, split="train").check()
@@ -104,3 +105,14 @@ def test_stacks_of_different_lengths_are_refused(tmp_path):
     page.save(tmp_path / "train-labels.tif")
     with pytest.raises(UserError, match="has 1 pages, but train-volume.tif has 2"):
         ISBIDataset(tmp_path)
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_the_paper_s_augmentation_deforms_by_itself(isbi, monkeypatch, paper):
+    calls = []
+    for name in ("microscopy", "paper"):
+        change = getattr(augment, name)
+        monkeypatch.setattr(augment, name, lambda *a, f=change, n=name: calls.append(n) or f(*a))
+    data = ISBIDataset(isbi, 5, (32, 32), aug=True, paper=paper)
+    data[0]
+    assert calls == ["paper" if paper else "microscopy"] * 5 and data.elastic != paper

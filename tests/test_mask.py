@@ -5,11 +5,11 @@ import pytest
 
 from core.imaging.draw import voc_palette
 from core.imaging.mask import (
+    check_objects,
     count_values,
     explain,
     grey,
-    nothing_to_learn,
-    pack,
+    rgb_numbers,
     to_ids,
     understand,
 )
@@ -17,12 +17,12 @@ from core.support.errors import UserError
 
 
 def counted(mask):
-    """The values of a mask."""
+    """Counts the values of a mask."""
     return count_values(np.array(mask, np.uint8))
 
 
 def found(*masks):
-    """The values of several masks by their names."""
+    """Counts the values of several masks, by their names."""
     return {f"my/masks/{i}.png": counted(mask) for i, mask in enumerate(masks)}
 
 
@@ -33,7 +33,7 @@ def test_values_are_counted():
     assert counted([[0, 3], [3, 255]]) == {0: 1, 3: 2, 255: 1}
     assert counted([[[7, 7, 7], [0, 0, 0]]]) == {0: 1, 7: 1}
     assert counted(COLOURS) == {"#000000": 1, "#800000": 1, "#008000": 1, "#e0e0c0": 1}
-    assert pack(np.array([1, 2, 3], np.uint8)) == 0x010203
+    assert rgb_numbers(np.array([1, 2, 3], np.uint8)) == 0x010203
 
 
 def test_greys_stored_as_colours_are_greys():
@@ -55,7 +55,7 @@ def test_greys_stored_as_colours_are_greys():
         ([[[0, 1], [0, 255]], [[0, 255]]], 2, "ids"),
     ],
 )
-def test_what_can_be_told_is_understood(masks, num_classes, reading):
+def test_masks_are_understood(masks, num_classes, reading):
     assert understand(found(*masks), num_classes, "my/masks") == reading
 
 
@@ -70,7 +70,7 @@ def test_what_can_be_told_is_understood(masks, num_classes, reading):
         ([[[0, 1]], [[0, 255]]], 2, "1.png: holds 0 and 255, but my/masks/0.png holds 0 and 1"),
     ],
 )
-def test_what_cannot_be_told_is_refused_with_the_choice(masks, num_classes, message):
+def test_ambiguous_masks_are_refused_with_the_choice(masks, num_classes, message):
     with pytest.raises(UserError, match=f"my/masks.*{message}"):
         understand(found(*masks), num_classes, "my/masks")
 
@@ -104,8 +104,8 @@ def test_to_ids():
     [
         (COLOURS, "ids", "one class id a pixel, but this file has colours"),
         ([[0, 1]], "black-and-white", "other values than 0 and 255"),
-        ([[[1, 2, 3]]], "colours", "not VOC's"),
-        ([[5]], "colours", "not VOC's"),
+        ([[[1, 2, 3]]], "colours", "other colours than VOC's"),
+        ([[5]], "colours", "other colours than VOC's"),
     ],
 )
 def test_masks_unlike_the_others_are_refused(mask, reading, message):
@@ -113,11 +113,18 @@ def test_masks_unlike_the_others_are_refused(mask, reading, message):
         to_ids(np.array(mask, np.uint8), reading, "m.png")
 
 
-def test_too_little_to_learn_from():
-    def pixels(*values):
-        return np.bincount(values, minlength=256)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([255], "nothing but 255"),
+        ([0], "hold no object, only 0[.]"),
+        ([0, 255], "only 0 and 255[.]"),
+    ],
+)
+def test_too_little_to_learn_from(values, message):
+    with pytest.raises(UserError, match=f"^data: all masks .*{message}"):
+        check_objects(np.bincount(values, minlength=256), 2, "data")
 
-    assert "nothing but 255" in str(nothing_to_learn(pixels(255), 2, "data"))
-    assert "hold no object, only 0." in str(nothing_to_learn(pixels(0), 2, "data"))
-    assert "only 0 and 255" in str(nothing_to_learn(pixels(0, 255), 2, "data"))
-    assert nothing_to_learn(pixels(0, 1), 2, "data") is None
+
+def test_one_object_is_enough():
+    check_objects(np.bincount([0, 1], minlength=256), 2, "data")

@@ -84,7 +84,7 @@ def test_nothing_half_drawn_is_left(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_cells_are_parted_by_membranes(rng):
+def test_membranes_separate_cells(rng):
     image, mask = sample.draw_cells(rng, 256, cells=30)
     assert image.shape == (256, 256, 1) and image.dtype == mask.dtype == np.uint8
     assert set(np.unique(mask)) == {0, 1} and 0.6 < mask.mean() < 0.9
@@ -93,7 +93,7 @@ def test_cells_are_parted_by_membranes(rng):
     assert 15 <= cells <= 60
 
 
-def test_an_image_that_the_model_knows(tmp_path, monkeypatch):
+def test_an_image_of_known_classes(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     cells = sample.known_image(PRESETS["isbi"])
     assert Image.open(cells).size == (512, 512) and Image.open(cells).mode == "L"

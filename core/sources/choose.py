@@ -1,10 +1,16 @@
-"""From settings to data sets."""
+"""From settings to data sets.
 
+A new data set NAME is an entry in `core.config.PRESETS` and a file `core/sources/NAME.py` with a
+subclass of `Dataset` and a function `open_part`, see `open_dataset`. folder.py is an example.
+"""
+
+from importlib import import_module
 from pathlib import Path
 
+from core.config import PRESETS, Config
+from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
-from core.sources.folder import FolderDataset
 from core.sources.sample import sample_folder
 from core.support import devices, processes
 from core.support.errors import UserError
@@ -21,78 +27,46 @@ class SampleDataset(VOCDataset):
         return augment.orient(image, mask, rng)
 
 
-class PaperISBIDataset(ISBIDataset):
-    """Slices with the U-Net paper's augmentation."""
-
-    elastic = False
-
-    def augment(self, image, mask, rng):
-        """Turns, flips and deforms at random."""
-        return augment.paper(image, mask, rng)
-
-
-def open_dataset(config, split, training=False, strict=True, reading=None, **shared):
+def open_dataset(
+    config: Config, split: str | None, training=False, strict=True, reading=None, **shared
+) -> Dataset:
     """Opens a part of the data that the settings name.
+
+    `core/sources/NAME.py` opens the data set NAME: `open_part(config, split, **options)`. The
+    options are `strict`, `reading`, `batch_size`, in training `aug`, and arguments of `Dataset`.
 
     Args:
         config: a `Config`.
-        split: "train", "val", or None for all pictures of an own folder.
+        split: "train", "val", or None for all images of own data.
         training: whether to shuffle, repeat, augment and crop as the settings say.
-        strict: whether a file that is not there is an error at once.
-        reading: what the values of an own folder's masks mean; None: found out from the masks.
-        **shared: more of `Dataset`'s arguments.
+        strict: whether a missing file is an error at once.
+        reading: the meaning of mask values in own data; None: found out from the masks.
+        **shared: more arguments of `Dataset`.
 
     Raises:
         UserError: if the data is not there or cannot be used.
     """
-    options = {
-        "batch_size": config.batch_size,
-        "target_size": config.size,
-        "num_classes": config.num_classes,
-        "channels": config.channels,
-        "seed": config.seed,
-        "workers": config.workers,
-        "strict": strict,
-        **shared,
-    }
+    if config.dataset not in PRESETS:
+        raise UserError(f"--dataset {config.dataset}: choose one of {', '.join(PRESETS)}.")
+    if config.data and config.dataset != "sample" and not Path(config.data).is_dir():
+        raise UserError(
+            f"{config.data}: there is no such folder. Name the folder of the data with --data."
+        )
+    names = ["num_classes", "channels", "seed", "workers", "batch_size"]
     if training:
-        options |= {
-            "aug": config.aug,
-            "shuffle": True,
-            "crop": config.crop,
-            "repeats": config.repeats,
-            "border_weight": config.border_weight,
-            "ignored_as_background": config.ignored_as_background,
-        }
-    if config.dataset == "sample":
-        folder = sample_folder()
-    else:
-        folder = Path(config.data)
-        if not folder.is_dir():
-            raise UserError(
-                f"{folder}: there is no such folder. Name the folder of the data with --data."
-            )
-    listing = config.train_list if split == "train" else config.val_list
-    if config.dataset == "folder":
-        options |= {"val_fraction": config.val_fraction, "reading": reading}
-        other = config.val_list if split == "train" else config.train_list
-        return FolderDataset(folder, split, listing=listing, other_listing=other, **options)
-    if config.dataset == "isbi":
-        kind = PaperISBIDataset if config.architecture == "paper" else ISBIDataset
-        return kind(folder, split=split, val_fraction=config.val_fraction, **options)
-    kind = SampleDataset if config.dataset == "sample" else VOCDataset
-    return kind(
-        listing or _default_list(folder, split),
-        root=folder,
-        class_ids=[config.class_names.index(name) for name in config.classes] or None,
-        **options,
-    )
+        names += ["aug", "crop", "repeats", "border_weight", "ignored_as_background"]
+        shared["shuffle"] = True
+    options = {name: getattr(config, name) for name in names}
+    options |= {"target_size": config.size, "strict": strict, "reading": reading, **shared}
+    known = {"voc": _open_voc, "sample": _open_voc, "isbi": _open_isbi}.get(config.dataset)
+    opener = known or import_module(f"core.sources.{config.dataset}").open_part
+    return opener(config, split, **options)
 
 
-def open_both(config, strict=True):
-    """Opens training and validation data for `fit` on all devices; see above.
+def open_both(config: Config, strict=True) -> tuple[Dataset, Dataset]:
+    """Opens training and validation data for `fit` on all devices, see `open_dataset`.
 
-    Masks of both are read in the same way.
+    The masks of both are read in the same way.
     """
     shared = {"strict": strict, "part": processes.process(), "multiple": devices.count()}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
@@ -102,12 +76,27 @@ def open_both(config, strict=True):
     return dataset, open_dataset(config, "val", reading=dataset.reading, **shared)
 
 
-def _default_list(folder, split):
-    """SBD's list where its masks are, else VOC's own."""
-    for lists, masks in MASK_FOLDERS.items():
-        if (folder / masks).is_dir():
-            return folder / "ImageSets" / lists / f"{split}.txt"
-    raise UserError(
-        f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. --data must name the "
-        "folder that holds JPEGImages/ and one of them."
+def _open_voc(config, split, reading, **options):
+    """Opens VOC or the sample, which has its layout; by default SBD's lists if its masks exist."""
+    sample = config.dataset == "sample"
+    folder = sample_folder() if sample else Path(config.data)
+    listing = config.train_list if split == "train" else config.val_list
+    there = [lists for lists, masks in MASK_FOLDERS.items() if (folder / masks).is_dir()]
+    if not (listing or there):
+        raise UserError(
+            f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder with "
+            "JPEGImages/ and one of them with --data."
+        )
+    kind = SampleDataset if sample else VOCDataset
+    return kind(
+        listing or folder / "ImageSets" / there[0] / f"{split}.txt",
+        root=folder,
+        class_ids=[config.class_names.index(name) for name in config.classes] or None,
+        **options,
     )
+
+
+def _open_isbi(config, split, reading, **options):
+    """Opens ISBI."""
+    options |= {"val_fraction": config.val_fraction, "paper": config.architecture == "paper"}
+    return ISBIDataset(config.data, split=split, **options)

@@ -1,4 +1,4 @@
-"""Own data without code: a folder with pictures in images/ and their masks in masks/."""
+"""Own data without code: a folder with images in images/ and their masks in masks/."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,142 +6,128 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from core.config import Config
 from core.dataset import Dataset
 from core.imaging import mask as masks
 from core.imaging.image import count_pages, read_mask
 from core.prediction.inputs import SUFFIXES
 from core.support.errors import UserError
 from core.support.threads import mapped
+from core.VOCdataset import read_list
 
 
 class FolderDataset(Dataset):
-    """Pictures in `images/` and their masks, of the same names but for the suffix, in `masks/`.
+    """Images in `images/` and masks in `masks/`, of the same names but for the suffix.
 
-    The files may be of any kind that predict.py takes, TIFF stacks among them. The masks may hold
-    class ids, 0 and 255 for two classes, or VOC's colours, see `core.imaging.mask`.
+    The files may be of any kind that predict.py takes, TIFF stacks among them. Masks may hold class
+    ids, 0 and 255 for two classes, or VOC's colours, see `core.imaging.mask`.
 
-    Training and validation pictures are told apart by the first of these that is there: the given
-    lists, which name a file a line, with or without suffix; files `train.txt` and `val.txt`; a
-    folder `val/` with `images/` and `masks/` of its own; else a part is drawn by the seed. Where
-    there is only one list, the other part is the rest.
+    The first of these that exists tells training and validation images apart: the given lists, with
+    a file's name in each line, with or without suffix; the lists `train.txt` and `val.txt`; a
+    folder `val/` with its own `images/` and `masks/`; otherwise the seed draws the validation
+    images. If there is only one list, the other part is the rest.
 
     Args:
         folder: the folder.
-        split: "train", "val" or None for all of it.
+        split: "train", "val" or None for all images.
         num_classes: number of classes, background included.
-        listing: the list of this split, a file.
-        other_listing: the list of the other split; without `listing`, this one has all the rest.
-        val_fraction: the share that is drawn for validation.
-        reading: "ids", "black-and-white" or "colours", see `mask.understand`; None: found out
-            from all masks.
-        batch_size: pictures in a batch.
-        aug: whether to change pictures at random.
-        strict: whether a picture without a mask is an error at once.
+        lists: the lists of the training and of the validation images, files or None.
+        val_fraction: share of the images that is drawn for validation.
+        reading: an answer of `mask.understand`; None: found out from all masks.
+        batch_size: images in a batch.
+        aug: whether to change images at random.
+        strict: whether a missing mask is an error at once.
         **kwargs: as for `Dataset`.
 
-    Attributes:
-        stated: how training and validation pictures are told apart, a sentence.
-
     Raises:
-        UserError: if the folder does not hold what it should.
+        UserError: if the folder lacks something.
     """
 
     def __init__(
         self,
-        folder,
-        split=None,
-        num_classes=2,
+        folder: str | Path,
+        split: str | None = None,
+        num_classes: int = 2,
         *,
-        listing=None,
-        other_listing=None,
-        val_fraction=0.2,
-        reading=None,
-        batch_size=4,
-        aug=False,
-        strict=True,
+        lists: tuple[str | Path | None, str | Path | None] = (None, None),
+        val_fraction: float = 0.2,
+        reading: str | None = None,
+        batch_size: int = 4,
+        aug: bool = False,
+        strict: bool = True,
         **kwargs,
     ):
         super().__init__(num_classes=num_classes, **kwargs)
-        self.batch_size = batch_size
-        self.aug = aug
+        self.batch_size, self.aug = batch_size, aug
         self.folder = Path(folder)
+        if split and not any(lists):
+            paths = self.folder / "train.txt", self.folder / "val.txt"
+            lists = [path if path.is_file() else None for path in paths]
+        listing, other = lists if split == "train" else lists[::-1]
         val = self.folder / "val"
-        given, other = self._lists(split, listing, other_listing)
-        if not (given or other) and split and (val / "images").is_dir():
-            self.stated = f"{val} holds the validation pictures."
-            self.folder = val if split == "val" else self.folder
-            self.image_info = every = _pairs(self.folder)
-        elif given or other:
-            self.stated = "Lists tell training and validation pictures apart."
-            every = _pairs(self.folder)
-            if given:
-                self.image_info = _listed(every, given)
-            else:
-                left_out = {_key(info) for info in _listed(every, other)}
-                self.image_info = [info for info in every if _key(info) not in left_out]
+        apart = split and not any(lists) and (val / "images").is_dir()
+        if apart and split == "val":
+            self.folder = val
+        self.image_info = every = _pairs(self.folder)
+        if listing or other:
+            self.stated = "Lists tell training and validation images apart."
+            listed = _listed(every, Path(listing or other))
+            rest = (number for number in range(len(every)) if number not in listed)
+            self.image_info = [every[number] for number in (listed if listing else rest)]
+        elif apart:
+            self.stated = f"{val} holds the validation images."
+        elif split:
+            self._draw(split, val_fraction)
         else:
-            self.stated = "All pictures are taken."
-            self.image_info = every = _pairs(self.folder)
-            if split:
-                self._draw(split, val_fraction)
+            self.stated = "All images are taken."
         if strict:
             self.check_files()
         self.reading = self._find_out(every, reading)
 
     @property
-    def where(self):
+    def where(self) -> Path:
         """The folder, for messages."""
         return self.folder
-
-    def _lists(self, split, listing, other_listing):
-        """The lists of this split and, where there is only that, of the other one."""
-        if listing or other_listing or not split:
-            return listing, other_listing
-        names = [f"{split}.txt", "train.txt" if split == "val" else "val.txt"]
-        paths = [self.folder / name for name in names]
-        return tuple(path if path.is_file() else None for path in paths)
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part; pages of one stack stay together."""
         files = sorted({info["image_path"] for info in self.image_info})
-        kept = max(1, round(len(files) * val_fraction))
-        if kept >= len(files):
+        count, kept = len(files), max(1, round(len(files) * val_fraction))
+        if kept >= count:
             raise UserError(
-                f"{self.folder}: of {len(files)} pictures, {kept} would be kept for validation and "
-                "none left for training. Add pictures or make --val-fraction smaller."
+                f"{self.folder}: of {count} images, {kept} would be kept for validation and none "
+                "left for training. Add images or make --val-fraction smaller."
             )
-        order = np.random.default_rng(self.seed).permutation(len(files))
-        drawn = {files[i] for i in order[:kept]}
-        self.image_info = [
-            info for info in self.image_info if (info["image_path"] in drawn) == (split == "val")
-        ]
+        drawn = {files[i] for i in np.random.default_rng(self.seed).permutation(count)[:kept]}
+        stays = {path: (path in drawn) == (split == "val") for path in files}
+        self.image_info = [info for info in self.image_info if stays[info["image_path"]]]
         self.stated = (
-            f"{kept} of {len(files)} pictures are kept for validation, drawn with seed {self.seed}."
+            f"{kept} of {count} images are kept for validation, drawn with seed {self.seed}."
         )
 
     def _find_out(self, infos, reading):
-        """Reads masks to find out what their values mean, or whether that is what is given."""
+        """Finds out from all masks how to read them; refuses a contradiction to `reading`."""
 
         def count(info):
             try:
                 return masks.count_values(read_mask(info["mask_path"], info.get("page", 0)))
-            except UserError:  # named when it is read as one of a pair
+            except UserError:  # the message comes when the pair is read
                 return Counter()
 
         found = {}
-        parts = mapped(count, infos, 4 * self.workers, max(1, self.workers))
-        progress = tqdm(parts, "Reading masks", len(infos), leave=False, disable=None)
+        counted = mapped(count, infos, 4 * self.workers, max(1, self.workers))
+        progress = tqdm(counted, "Reading masks", len(infos), leave=False, disable=None)
         for info, values in zip(infos, progress, strict=True):
-            found.setdefault(info["mask_path"], Counter()).update(values)
-        found = {path: values for path, values in found.items() if values}
+            if values:
+                found.setdefault(info["mask_path"], Counter()).update(values)
         folder = self.folder / "masks"
         try:
             own = masks.understand(found, self.num_classes, folder) if found else "ids"
         except UserError:
             if not reading:
                 raise
-            return reading
-        if reading and own != reading:
+            own = reading
+        if reading not in (None, own):
             raise UserError(
                 f"{folder}: the masks look like {own}, but those of the training were read as "
                 f"{reading}. Make them alike."
@@ -150,68 +136,58 @@ class FolderDataset(Dataset):
 
 
 def _pairs(folder):
-    """The pictures of a folder and their masks, by name."""
-    for part in ("images", "masks"):
+    """The images of a folder and their masks, by name."""
+    images, of_stem = {}, {}  # lists of paths by stem
+    for part, found in (("images", images), ("masks", of_stem)):
         if not (folder / part).is_dir():
             raise UserError(
-                f"{folder / part}: there is no such folder. Own data needs pictures in images/ and "
+                f"{folder / part}: there is no such folder. Own data needs images in images/ and "
                 "masks of the same names in masks/."
             )
-    of_stem = {}
-    for path in sorted((folder / "masks").iterdir()):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            of_stem.setdefault(path.stem, []).append(path)
-    infos, seen = [], {}
-    for path in sorted((folder / "images").iterdir()):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
-            continue
-        found = of_stem.get(path.stem, [folder / "masks" / f"{path.stem}.png"])
-        if len(found) > 1 or path.stem in seen:
-            pair = found[:2] if len(found) > 1 else (seen[path.stem], path)
-            raise UserError(f"{pair[0]} and {pair[1]}: which one is meant? Remove one.")
-        seen[path.stem] = path
-        infos += _pages({"image_path": path, "mask_path": found[0]})
-    if not infos:
-        raise UserError(f"{folder / 'images'}: this folder has no pictures.")
+        for path in sorted((folder / part).iterdir()):
+            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
+                found.setdefault(path.stem, []).append(path)
+    if not images:
+        raise UserError(f"{folder / 'images'}: this folder has no images. Add them.")
+    infos = []
+    for stem, found in images.items():
+        pair = found, of_stem.get(stem, [folder / "masks" / f"{stem}.png"])
+        for paths in pair:
+            if len(paths) > 1:
+                raise UserError(f"{paths[0]} and {paths[1]}: two files of one name. Remove one.")
+        infos += _pages({"image_path": pair[0][0], "mask_path": pair[1][0]})
     return infos
 
 
 def _pages(info):
-    """A dictionary for each page of a stack, or the one given."""
+    """The given entry of `image_info`, or one for each page of a stack."""
     try:
         pages, of_mask = (count_pages(info[name]) for name in ("image_path", "mask_path"))
-    except UserError:  # named when it is read
+    except UserError:  # the message comes when the pair is read
         return [info]
     if pages != of_mask:
         raise UserError(
-            f"{info['mask_path']}: has {of_mask} pages, its picture {pages}. Make them equal."
+            f"{info['mask_path']}: has {of_mask} pages, its image {pages}. Make them equal."
         )
     return [info] if pages == 1 else [{**info, "page": page} for page in range(pages)]
 
 
 def _listed(infos, path):
-    """Those of the pictures that a list names, in its order, each once."""
-    path = Path(path)
-    by_name, by_stem = {}, {}
-    for info in infos:
-        by_name.setdefault(info["image_path"].name, []).append(info)
-        by_stem.setdefault(info["image_path"].stem, []).append(info)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: this list cannot be read ({error}).") from error
-    names = [Path(line.strip()).name for line in lines if line.strip()]
+    """The numbers of the images that a list names, in its order, each once."""
+    of_name, of_stem = {}, {}
+    for number, info in enumerate(infos):
+        of_name.setdefault(info["image_path"].name, []).append(number)
+        of_stem.setdefault(info["image_path"].stem, []).append(number)
     found = {}
-    for name in names:
-        matches = by_name.get(name) or by_stem.get(name)
-        if not matches:
+    for name in (Path(line).name for line in read_list(path)):
+        numbers = of_name.get(name) or of_stem.get(name)
+        if not numbers:
             raise UserError(f"{path}: this list names {name}, which images/ lacks. Take it out.")
-        found |= {_key(info): info for info in matches}
-    if not found:
-        raise UserError(f"{path}: this list is empty. It needs the name of a picture a line.")
-    return list(found.values())
+        found |= dict.fromkeys(numbers)
+    return found
 
 
-def _key(info):
-    """What tells a picture from all others."""
-    return info["image_path"], info.get("page")
+def open_part(config: Config, split: str | None, **options) -> FolderDataset:
+    """Opens a part of own data, see `core.sources.choose.open_dataset`."""
+    options |= {"lists": (config.train_list, config.val_list), "val_fraction": config.val_fraction}
+    return FolderDataset(config.data, split, **options)
