@@ -54,11 +54,11 @@ def parse_group(args: Namespace) -> tuple | None:
     return group
 
 
-def join(coordinator: str, count: int, index: int) -> None:
-    """Makes this process one of `count` that train together; call it before JAX computes.
+def join(address: str, count: int, index: int) -> None:
+    """Makes this process one of several that train together; call it before JAX computes.
 
     Args:
-        coordinator: `HOST:PORT` of process 0.
+        address: `HOST:PORT` of process 0.
         count: how many there are.
         index: the number of this one.
 
@@ -77,9 +77,7 @@ def join(coordinator: str, count: int, index: int) -> None:
 
     def connect():
         try:  # JAX would abort the program at the end of its own patience
-            jax.distributed.initialize(
-                coordinator, count, index, initialization_timeout=2 * PATIENCE
-            )
+            jax.distributed.initialize(address, count, index, initialization_timeout=2 * PATIENCE)
         except Exception as error:  # gRPC's are of many kinds
             failed.append(str(error).splitlines()[0])
 
@@ -96,7 +94,7 @@ def join(coordinator: str, count: int, index: int) -> None:
         atexit.register(os._exit, 2)
         reason = f" ({failed[0]})" if failed else f" within {PATIENCE} seconds"
         raise UserError(
-            f"--coordinator {coordinator}: the {count} processes did not come together{reason}. "
+            f"--coordinator {address}: the {count} processes did not come together{reason}. "
             "Start all of them, each with its own --process-id."
         )
 
@@ -146,7 +144,6 @@ def joined():
             status = 130 if isinstance(error, KeyboardInterrupt) else 2
             atexit.register(os._exit, status)  # the last one registered is called first
             # JAX raises its own error, or a ValueError where it compares what processes have.
-            lost = type(error).__name__ == "JaxRuntimeError" or re.search("Gloo|NCCL", str(error))
-            if lost:
+            if type(error).__name__ == "JaxRuntimeError" or re.search("Gloo|NCCL", str(error)):
                 raise UserError(_LOST) from error
         raise
