@@ -1,7 +1,14 @@
 import numpy as np
 from PIL import Image
 
-from core.imaging.draw import colorize, contact_sheet, draw_curves, overlay, summary, voc_palette
+from core.imaging.draw import (
+    class_shares,
+    colorize,
+    contact_sheet,
+    draw_curves,
+    overlay,
+    voc_palette,
+)
 
 
 def test_voc_palette():
@@ -33,9 +40,9 @@ def test_overlay_leaves_the_background():
     assert overlay(image[..., :1], mask, [(0, 0, 0), (200, 0, 0)]).shape == (1, 2, 3)
 
 
-def test_summary():
+def test_class_shares():
     mask = np.array([[1, 1, 1, 0]], np.uint8)
-    assert summary(mask, ("background", "cat", "dog")) == "cat 75.0%, background 25.0%"
+    assert class_shares(mask, ("background", "cat", "dog")) == "cat 75.0%, background 25.0%"
 
 
 def test_contact_sheet_shows_every_row(tmp_path):

@@ -10,7 +10,7 @@ from collections import deque
 import numpy as np
 from tqdm import tqdm
 
-from core.imaging.draw import overlay, summary
+from core.imaging.draw import class_shares, overlay
 from core.imaging.image import count_pages, read_image
 from core.imaging.letterbox import class_map, letterbox, undo_letterbox
 from core.imaging.tiles import core_of, cut, places, surround
@@ -240,7 +240,7 @@ def predict_files(
             with page.files.open(probabilities) as write:
                 write(*drawn)
             drawn = None
-        return page, drawn, f"{page.name}: {summary(mask, config.names)}"
+        return page, drawn, f"{page.name}: {class_shares(mask, config.names)}"
 
     drawn_pages = mapped(draw, answers(), ahead)
     for files, group in itertools.groupby(drawn_pages, key=lambda entry: entry[0].files):
