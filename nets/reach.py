@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # tiles and predictions need `Geometry` before they need Keras
     import keras
 
-# An output pixel of these layers depends on the same pixel of their input. GroupNormalization and
-# GlobalAveragePooling2D, with the Reshape behind it, also depend on all of the tile.
+# Layers whose output pixel depends on the same pixel of their input.
 _BY_PIXEL = (
     "InputLayer", "Rescaling", "Normalization", "BatchNormalization", "GroupNormalization",
     "Dropout", "ReLU", "Activation", "Softmax", "Concatenate", "Add", "Multiply", "Cropping2D",
@@ -55,9 +54,8 @@ def geometry(model: keras.Model) -> Geometry:
     the last one's; `p` is half of the same-padding, or that of a ZeroPadding2D. Upsampling by `f`
     reads one `f`-th, rounded up.
 
-    With group normalization or squeeze-and-excitation, every output pixel also depends on all of
-    the tile. There, this is the reach of the convolutions alone, and tiles give slightly other
-    scores than one pass.
+    Group normalization and squeeze-and-excitation look at all of the tile. This is the reach of the
+    convolutions alone, and tiles then give slightly other scores than one pass.
 
     Raises:
         TypeError: for a layer of an unknown kind.
@@ -94,9 +92,7 @@ def _kind(layer):
 
 
 def _inputs(layer):
-    if _kind(layer) == "InputLayer":
-        return []
-    return layer.input if isinstance(layer.input, list) else [layer.input]
+    return layer.input if isinstance(layer.input, list) else [layer.input]  # [] of an InputLayer
 
 
 def _factor(layer):

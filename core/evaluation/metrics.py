@@ -108,12 +108,7 @@ def judge(answer: OnCanvas | OnTiles, mask: np.ndarray, protocol: str) -> tuple:
 
     "voc" compares at the image's own size, 255 left out. "letterbox" compares on the canvas, as the
     original project did (https://github.com/verages/UNet-keras): 255 and the padding count as
-    background.
-
-    Args:
-        answer: the model's answer from `predict`; for "letterbox" an `OnCanvas`.
-        mask: the image's own mask, uint8 `[H, W]`.
-        protocol: "voc" or "letterbox".
+    background, and the answer is an `OnCanvas`. The mask is the image's own, uint8 `[H, W]`.
     """
     if protocol == "voc":
         return mask, answer.class_map()

@@ -41,15 +41,8 @@ def score(
     """Runs a data set through a model and compares.
 
     Reading and comparing run in threads beside the network. Memory does not grow with the number of
-    images.
-
-    Args:
-        model: from `load_model`.
-        dataset: the data to score on.
-        config: the settings of the model.
-        protocol: "voc" or "letterbox", see `core.evaluation.metrics.judge`.
-        batch_size: images in a batch.
-        **options: `tile` and `tta` of `core.prediction.predict.predict`.
+    images. The model and its `config` come from `load_model`; for the `protocol` see
+    `core.evaluation.metrics.judge`, for `batch_size`, `tile` and `tta` see `predict`.
 
     Raises:
         UserError: if a pair cannot be used, or no pixel of the masks has a class.

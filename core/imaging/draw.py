@@ -26,14 +26,11 @@ def voc_palette() -> np.ndarray:
 
 
 def colorize(mask: np.ndarray, palette: Sequence) -> np.ndarray:
-    """Shows a mask in the colours of its classes, and 255 in VOC's colour.
+    """Shows a mask in colours, uint8 `[H, W, 3]`; 255 has VOC's colour.
 
     Args:
         mask: uint8 `[H, W]`, class ids and 255.
         palette: `[K, 3]`, the classes' colours.
-
-    Returns:
-        uint8 `[H, W, 3]`.
     """
     table = voc_palette()
     table[: len(palette)] = palette
@@ -41,16 +38,13 @@ def colorize(mask: np.ndarray, palette: Sequence) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence, alpha=0.5) -> np.ndarray:
-    """Lays the classes' colours over an image; class 0 stays as it is.
+    """Lays the classes' colours over an image, uint8 `[H, W, 3]`; class 0 stays as it is.
 
     Args:
         image: uint8 `[H, W, 3]` or `[H, W, 1]`.
         mask: uint8 `[H, W]`, class ids.
         palette: `[K, 3]`, the classes' colours.
         alpha: opacity of the colours, 0 to 1.
-
-    Returns:
-        uint8 `[H, W, 3]`.
     """
     shown = np.empty((*mask.shape, 3), np.uint8)
     for rows in _blocks(mask):  # so that temporary arrays do not grow with the image
@@ -117,9 +111,7 @@ def contact_sheet(
 def draw_curves(path: Path, history: Sequence[dict]) -> None:
     """Draws loss and mean IoU of training and validation by epoch as a PNG.
 
-    Args:
-        path: the file.
-        history: a dictionary for each epoch: "epoch", "loss", "val_loss", "miou", "val_miou".
+    Each epoch in `history` has "epoch", "loss", "val_loss", "miou" and "val_miou".
     """
     sheet = Image.new("RGB", (1000, 380), _PAPER)
     draw = ImageDraw.Draw(sheet)

@@ -21,7 +21,7 @@ def elastic_transform(
     *,
     crop: Crop | None = None,
 ) -> Pair:
-    """Deforms image and mask smoothly.
+    """Deforms image and mask smoothly, and returns them with their types unchanged.
 
     After Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to
     Visual Document Analysis", ICDAR 2003. A random affine map, which moves each of three points by
@@ -39,10 +39,7 @@ def elastic_transform(
         sigma: their smoothness, in pixels.
         alpha_affine: strength of the affine map, in pixels.
         random_state: a `np.random.Generator`, a seed, or None for a different result each time.
-        crop: rows and columns of the only part that is computed, which saves time; None: all.
-
-    Returns:
-        The deformed image and mask, or their crops; types unchanged.
+        crop: rows and columns of the only part that is computed and returned; None: all.
     """
     rng = np.random.default_rng(random_state)
     rows, columns = crop or map(slice, (0, 0), mask.shape)
@@ -57,15 +54,13 @@ def deform(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Pai
 
     The nodes lie at the centres of 3x3 equal parts of the image. Their displacements in x and in y
     are normally distributed with a standard deviation of 10 pixels. Between the nodes they are
-    interpolated bicubically; outside the outer nodes, the outer values are repeated.
+    interpolated bicubically; outside the outer nodes, the outer values are repeated. Shapes and
+    types stay.
 
     Args:
         image: uint8 `[H, W, C]`; it is mirrored at its edges.
         mask: uint8 or uint16 `[H, W]`; it is 255 beyond its edges.
         rng: a `np.random.Generator`.
-
-    Returns:
-        The deformed image and mask, shapes and types unchanged.
     """
     return _moved(image, mask, _bent(mask.shape, 10.0, rng))
 

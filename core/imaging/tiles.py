@@ -43,9 +43,7 @@ def cut(image: np.ndarray, geometry: Geometry, place: Crop) -> np.ndarray:
     return _cut_mirrored(image, [(part.start, part.stop) for part in place], geometry.margin)
 
 
-def core_of(
-    scores: np.ndarray, geometry: Geometry, place: Crop, shape: tuple[int, ...]
-) -> np.ndarray:
+def core_of(scores: np.ndarray, geometry: Geometry, place: Crop, shape: tuple) -> np.ndarray:
     """Cuts the core out of a tile's scores, as far as it lies in an image of `shape`."""
     margin = geometry.margin - geometry.trim
     rows, columns = (
@@ -70,13 +68,7 @@ def surround(image: np.ndarray, geometry: Geometry, crop: Crop | None = None) ->
 
 
 def surrounded(mask: np.ndarray, geometry: Geometry, crop: Crop | None = None) -> np.ndarray:
-    """Cuts the part out of a mask that the output for `surround` covers, 255 beyond the edges.
-
-    Args:
-        mask: uint8 or uint16 `[H, W]`.
-        geometry: the network's.
-        crop: rows and columns; None: the whole mask.
-    """
+    """Cuts out the part of a mask that the output for `surround` covers, 255 beyond the edges."""
     (top, bottom), (left, right) = _output(mask.shape, geometry, crop)
     known = mask[top:bottom, left:right]
     beyond = (0, bottom - top - known.shape[0]), (0, right - left - known.shape[1])

@@ -111,11 +111,10 @@ def part_of_sum(x):
 
 def synchronize(model: keras.Model, on: bool = True) -> None:
     """Makes batch normalization use the statistics of whole batches on several devices."""
-    if keras.backend.backend() == "jax":  # as it does anyway
-        return
+    several = on and replicas() > 1 and keras.backend.backend() != "jax"  # which does it anyway
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = on and replicas() > 1
+            layer.synchronized = several
 
 
 def fuse(model: keras.Model) -> None:
@@ -137,21 +136,17 @@ def _fused_call(layer, inputs, training=None, mask=None):
     import tensorflow as tf
 
     learns = bool(training and layer.trainable)
+    moving = layer.moving_mean, layer.moving_variance
+    given = [None if learns else variable.value for variable in moving]
     outputs, mean, variance, *_ = tf.compat.v1.nn.fused_batch_norm(
-        inputs,
-        layer.gamma.value,
-        layer.beta.value,
-        None if learns else layer.moving_mean.value,
-        None if learns else layer.moving_variance.value,
-        epsilon=layer.epsilon,
-        is_training=learns,
+        inputs, layer.gamma.value, layer.beta.value, *given, layer.epsilon, is_training=learns
     )
     if learns:
         # TensorFlow returns the unbiased variance, Keras keeps the biased one.
         count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
         variance = variance * (count - 1) / count
-        for moving, value in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
-            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+        for variable, value in zip(moving, (mean, variance), strict=True):
+            variable.assign(variable * layer.momentum + value * (1 - layer.momentum))
     return outputs
 
 
@@ -177,11 +172,7 @@ def portable(model: keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(config: Config, policy: str = "") -> Iterator[None]:
-    """Explains memory that runs out in a training.
-
-    Args:
-        config: the settings of the training.
-        policy: the Keras dtype policy that it computes with, if it is known.
+    """Explains memory that runs out in a training with `config` and a Keras dtype `policy`.
 
     Raises:
         UserError: if memory ran out.

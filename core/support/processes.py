@@ -7,7 +7,6 @@ import json
 import os
 import re
 import threading
-import time
 import zlib
 from argparse import ArgumentParser, Namespace
 
@@ -55,12 +54,9 @@ def parse_group(args: Namespace) -> tuple | None:
 
 
 def join(address: str, count: int, index: int) -> None:
-    """Makes this process one of several that train together; call it before JAX computes.
+    """Makes this process number `index` of `count` that train together.
 
-    Args:
-        address: `HOST:PORT` of process 0.
-        count: how many there are.
-        index: the number of this one.
+    They meet at `address`, the `HOST:PORT` of process 0. Call it before JAX computes.
 
     Raises:
         UserError: if they do not find each other.
@@ -76,17 +72,15 @@ def join(address: str, count: int, index: int) -> None:
     failed = []
 
     def connect():
-        try:  # JAX would abort the program at the end of its own patience
+        try:  # at the end of its own patience, JAX would abort the program
             jax.distributed.initialize(address, count, index, initialization_timeout=2 * PATIENCE)
         except Exception as error:  # gRPC's are of many kinds
             failed.append(str(error).splitlines()[0])
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    limit = time.monotonic() + PATIENCE
     try:
-        while thread.is_alive() and time.monotonic() < limit:
-            thread.join(0.2)  # so that Ctrl-C is heard
+        thread.join(PATIENCE)
     except KeyboardInterrupt:
         atexit.register(os._exit, 130)
         raise

@@ -25,8 +25,8 @@ class SegmentationLoss(keras.losses.Loss):
     - `iou`: the mean of `1 - I / (A + B - I)` over the classes (for one class Rahman and Wang 2016,
       doi:10.1007/978-3-319-50835-1_22).
 
-    These two weigh all classes of the batch's truth the same, whatever their size, and leave out
-    the other classes. Every loss is 0 if no pixel is known.
+    These two weigh all classes in the batch's truth the same, and leave out the others. Every loss
+    is 0 if no pixel is known.
 
     Args:
         text: one of `core.config.LOSSES`, or a sum of them such as `crossentropy+dice`.

@@ -27,20 +27,13 @@ def make_optimizer(config: Config, model: keras.Model, steps: int) -> keras.opti
 
 
 def encoder_layers(model: keras.Model) -> list[keras.layers.Layer]:
-    """Returns the layers of a U-Net's encoder, also of a model from a file.
-
-    Keras lists layers by their distance from the output, so the encoder's come before the bottom's
-    dropout.
-    """
-    names = [layer.name for layer in model.layers]
+    """Returns the layers of a U-Net's encoder, also of a model from a file."""
+    names = [layer.name for layer in model.layers]  # sorted by their distance from the output
     return model.layers[: names.index("bottom_dropout")]
 
 
 def set_frozen(model: keras.Model, frozen: bool) -> None:
-    """Freezes a U-Net's encoder with its batch statistics, or lets it learn again.
-
-    A compiled model must be compiled again.
-    """
+    """Freezes a U-Net's encoder with its batch statistics, or not; compile the model afterwards."""
     for layer in encoder_layers(model):
         layer.trainable = not frozen
 
