@@ -1,8 +1,8 @@
 """EfficientNet-Lite0, which `keras.applications` does not have.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019
-(https://arxiv.org/abs/1905.11946), in the variant for small devices: no squeeze-and-excitation, and
-ReLU6. That is quick on a CPU, and can be computed in 8 bits.
+(https://arxiv.org/abs/1905.11946), in the variant for small devices: without squeeze-and-excitation
+and with ReLU6, which is quick on a CPU and can be computed in 8 bits.
 """
 
 import keras
@@ -35,12 +35,12 @@ def EfficientNetLite0(
     """
     x = keras.Input((None, None, 3)) if input_tensor is None else input_tensor
     inputs = keras.utils.get_source_inputs(x)
-    x = _relu6(_conv(x, 32, 3, 2, "stem"), "stem")
+    x = _conv(x, 32, 3, 2, "stem")
     for stage, (blocks, kernel, stride, expansion, features) in enumerate(STAGES, 1):
         for number in range(blocks):
             name = f"block{stage}{'abcd'[number]}"
             x = _block(x, kernel, 1 if number else stride, expansion, features, name)
-    x = _relu6(_conv(x, 1280, 1, 1, "top"), "top")
+    x = _conv(x, 1280, 1, 1, "top")
     model = keras.Model(inputs, x, name="efficientnet_lite0")
     if weights:
         model.load_weights(weights)
@@ -51,38 +51,20 @@ def _block(inputs, kernel, stride, expansion, features, name):
     """Adds a 1x1 convolution to more features, a depthwise one, and a 1x1 to fewer features."""
     x = inputs
     if expansion > 1:
-        x = _relu6(_conv(x, expansion * x.shape[-1], 1, 1, f"{name}_expand"), f"{name}_expand")
-    x = layers.DepthwiseConv2D(
-        kernel,
-        strides=stride,
-        padding="same",
-        use_bias=False,
-        depthwise_initializer="he_normal",
-        name=f"{name}_depthwise_conv",
-    )(x)
-    x = _relu6(_norm(x, f"{name}_depthwise"), f"{name}_depthwise")
-    x = _conv(x, features, 1, 1, f"{name}_project")
+        x = _conv(x, expansion * x.shape[-1], 1, 1, f"{name}_expand")
+    x = _conv(x, None, kernel, stride, f"{name}_depthwise")
+    x = _conv(x, features, 1, 1, f"{name}_project", relu=False)
     if stride == 1 and inputs.shape[-1] == features:
         x = layers.Add(name=f"{name}_add")([x, inputs])
     return x
 
 
-def _conv(x, features, kernel, stride, name):
-    x = layers.Conv2D(
-        features,
-        kernel,
-        strides=stride,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    return _norm(x, name)
-
-
-def _norm(x, name):
-    return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
-
-
-def _relu6(x, name):
-    return layers.ReLU(6.0, name=f"{name}_relu6")(x)
+def _conv(x, features, kernel, stride, name, relu=True):
+    """Adds a convolution (depthwise if `features` is None), batch normalization and ReLU6."""
+    options = {"strides": stride, "padding": "same", "use_bias": False, "name": f"{name}_conv"}
+    if features is None:
+        x = layers.DepthwiseConv2D(kernel, depthwise_initializer="he_normal", **options)(x)
+    else:
+        x = layers.Conv2D(features, kernel, kernel_initializer="he_normal", **options)(x)
+    x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
+    return layers.ReLU(6.0, name=f"{name}_relu6")(x) if relu else x

@@ -1,4 +1,4 @@
-"""The reach of a network, computed from its layers: grid, receptive radius and border."""
+"""The receptive field of a network, computed from its layers: what a tile needs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # tiles and predictions need `Geometry` before they need Keras
     import keras
 
-# Layers by what an output pixel depends on: the same pixel alone, or its neighbours under a kernel.
-# GroupNormalization and GlobalAveragePooling2D, with the Reshape behind it, also depend on all of
-# the tile. What they add differs from tile to tile.
+# Layers whose output pixel depends on the same pixel of their input.
 _BY_PIXEL = (
     "InputLayer", "Rescaling", "Normalization", "BatchNormalization", "GroupNormalization",
     "Dropout", "ReLU", "Activation", "Softmax", "Concatenate", "Add", "Multiply", "Cropping2D",
     "ZeroPadding2D", "GlobalAveragePooling2D", "Reshape",
 )  # fmt: skip
-_KERNEL = ("Conv2D", "DepthwiseConv2D", "MaxPooling2D")
+_KERNEL = ("Conv2D", "DepthwiseConv2D", "MaxPooling2D")  # and here on neighbours under a kernel
 _DOUBLING = ("UpSampling2D", "Conv2DTranspose")
 
 
@@ -28,41 +26,36 @@ class Geometry:
     Attributes:
         grid: the side of one pixel of the coarsest level; a tile's core begins and ends on
             multiples of it.
-        radius: the receptive radius: how far beyond such a core pixels influence its output.
-        border: how much smaller the output is than the input on each side, 0 for a network with
-            padded convolutions.
+        radius: the receptive radius: pixels up to this distance from a core influence its output.
+        trim: how much smaller the output is than the input on each side, 0 with padding.
     """
 
     grid: int
     radius: int
-    border: int = 0
+    trim: int = 0
 
     @property
     def margin(self) -> int:
-        """What a tile has around its core: the radius, rounded up to the grid.
-
-        A network without padding takes exactly the radius.
-        """
-        return self.radius if self.border else math.ceil(self.radius / self.grid) * self.grid
+        """What a tile has around its core: the radius; with padding, rounded up to the grid."""
+        return self.radius if self.trim else math.ceil(self.radius / self.grid) * self.grid
 
     def fitting(self, side: int) -> int:
         """Returns the smallest possible side of an input for an output of at least `side`."""
-        side += 2 * self.border
+        side += 2 * self.trim
         return side + (2 * self.margin - side) % self.grid
 
 
 def geometry(model: keras.Model) -> Geometry:
-    """Computes the `Geometry` of a functional model, from its layers.
+    """Computes the `Geometry` of a functional model from its layers.
 
-    It starts from a block of output and follows the layers backwards: how many pixels before and
-    after the block does each need of its input? With a kernel of `k` pixels, dilation `d` and
-    stride `s`, a layer reads `p` pixels before the place of the first and `d (k - 1) + 1 - s - p`
-    after that of the last; `p` is half of what same-padding would add, or what a ZeroPadding2D
-    does. Upsampling by `f` needs one `f`-th, rounded up.
+    It follows the layers from a block of output back to the input, and counts the pixels that each
+    layer reads before and after its block. With a kernel of `k` pixels, dilation `d` and stride
+    `s`, a layer reads `p` pixels before the first pixel's place and `d (k - 1) + 1 - s - p` after
+    the last one's; `p` is half of the same-padding, or that of a ZeroPadding2D. Upsampling by `f`
+    reads one `f`-th, rounded up.
 
-    With group normalization or squeeze-and-excitation, every output pixel also depends on all of
-    the tile. For such networks this is the reach of the convolutions alone, and tiles give slightly
-    different scores than one pass.
+    Group normalization and squeeze-and-excitation look at all of the tile. This is the reach of the
+    convolutions alone, and tiles then give slightly other scores than one pass.
 
     Raises:
         TypeError: for a layer of an unknown kind.
@@ -70,7 +63,11 @@ def geometry(model: keras.Model) -> Geometry:
     stride = {}  # of a tensor's pixel, in pixels of the input
     for layer in model.layers:
         coming = max([stride[id(tensor)] for tensor in _inputs(layer)], default=1)
-        stride[id(layer.output)] = _resampled(layer, coming)
+        if _kind(layer) in _DOUBLING:
+            coming //= _factor(layer)
+        elif _kind(layer) in _KERNEL:
+            coming *= layer.strides[0]
+        stride[id(layer.output)] = coming
     needed = {id(tensor): (0, 0) for tensor in model.outputs}
     for layer in reversed(model.layers):
         before, after = _reads(layer, *needed.get(id(layer.output), (0, 0)))
@@ -95,16 +92,7 @@ def _kind(layer):
 
 
 def _inputs(layer):
-    if _kind(layer) == "InputLayer":
-        return []
-    return layer.input if isinstance(layer.input, list) else [layer.input]
-
-
-def _resampled(layer, stride):
-    kind = _kind(layer)
-    if kind in _DOUBLING:
-        return stride // _factor(layer)
-    return stride * layer.strides[0] if kind in _KERNEL else stride
+    return layer.input if isinstance(layer.input, list) else [layer.input]  # [] of an InputLayer
 
 
 def _factor(layer):
@@ -116,7 +104,7 @@ def _factor(layer):
 
 
 def _reads(layer, before, after):
-    """Returns the pixels a layer reads before and after a block, from those its output needs."""
+    """The pixels that a layer reads before and after a block, from those that its output needs."""
     kind = _kind(layer)
     if kind in _BY_PIXEL:
         return before, after

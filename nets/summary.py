@@ -12,7 +12,7 @@ def summary(model: keras.Model, size: tuple[int, int]) -> str:
 
     Args:
         model: a model with height and width None.
-        size: the canvas, `(height, width)`; an unpadded network's input is larger by its border.
+        size: the canvas, `(height, width)`; an unpadded network's input is larger.
 
     Returns:
         Keras' table of all layers with their sizes and parameters, then a line each for the

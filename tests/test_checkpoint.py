@@ -1,4 +1,4 @@
-"""Runs that are interrupted and go on: as if they never had been."""
+"""Runs that are interrupted and resume: as if they never had been interrupted."""
 
 import csv
 import dataclasses
@@ -43,9 +43,9 @@ FOUND = Found(palette=tuple(map(tuple, voc_palette()[:3].tolist())))
 
 @pytest.fixture
 def run(voc):
-    """Returns a function that trains, or goes on, in a folder."""
+    """Returns a function that trains, or resumes, in a folder."""
 
-    def go(folder, history=None, **settings):
+    def resume(folder, history=None, **settings):
         config = dataclasses.replace(CONFIG, **settings)
         lists = voc / "ImageSets/Segmentation"
         options = {"batch_size": 2, "target_size": (32, 32), "num_classes": 3}
@@ -55,7 +55,7 @@ def run(voc):
             history = epochs_behind(config, folder)
         return train(config, FOUND, data, validation, folder, history)
 
-    return go
+    return resume
 
 
 def contents(folder):
@@ -91,7 +91,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
-def test_a_run_goes_on_to_the_same_result(run, tmp_path, monkeypatch):
+def test_a_run_resumes_to_the_same_result(run, tmp_path, monkeypatch):
     """Stopped in the third epoch of four, after best.keras was written and before last.keras."""
     run(tmp_path / "whole")
     save = core.training.run_folder.save_checkpoint
@@ -158,7 +158,7 @@ def test_an_encoder_that_is_frozen_for_two_epochs(run, tmp_path, monkeypatch, sm
     assert rates[1] == rates[3] == pytest.approx(1e-6) and rates[0] > 1e-4 < rates[2]
 
 
-def test_another_run_is_not_gone_on_with(run, tmp_path):
+def test_another_run_is_not_resumed(run, tmp_path):
     run(tmp_path / "run", epochs=1)
     changed = dataclasses.replace(CONFIG, lr=1e-3, seed=5, workers=7, epochs=9)
     with pytest.raises(
@@ -170,7 +170,7 @@ def test_another_run_is_not_gone_on_with(run, tmp_path):
     with pytest.raises(UserError, match="last.keras"):
         epochs_behind(CONFIG, tmp_path / "run")
     (tmp_path / "run/last.keras").unlink()
-    with pytest.raises(UserError, match="no last.keras to go on from"):
+    with pytest.raises(UserError, match="no last.keras to resume from"):
         epochs_behind(CONFIG, tmp_path / "run")
 
 
@@ -211,8 +211,8 @@ def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):
     assert finished(epochs_behind(CONFIG, tmp_path / "run"), CONFIG)
 
 
-def test_another_training_that_goes_on_meanwhile(run, tmp_path):
-    """So that last.keras is another one than that at which was looked."""
+def test_another_training_that_resumes_meanwhile(run, tmp_path):
+    """It has replaced last.keras since this one looked at it."""
     history = run(tmp_path / "run", epochs=1)
     with pytest.raises(UserError, match="another training has written it meanwhile"):
         run(tmp_path / "run", history=2 * history, epochs=3)
@@ -228,7 +228,7 @@ def test_a_loss_that_is_no_number(call, voc):
 
 
 def test_an_epoch_whose_last_step_was_one_too_far(call, voc):
-    """With one step an epoch: its loss is of before, and the network of after it."""
+    """With one step an epoch, the loss is computed before the step, the network after it."""
     command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
     command += ("--filters", 2, "--epochs", 2, "--lr", 1e38, "--precision", "float32")
     status, _, err = call(*command)

@@ -326,7 +326,7 @@ def test_what_is_ignored_may_be_learnt_as_background(voc):
 def test_samples_of_a_network_that_answers_for_less_than_it_sees(voc):
     """The same crops; inside its surroundings the image equals the one without them."""
     plain = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20)
-    needs = {"surroundings": Geometry(grid=16, radius=94, border=92)}
+    needs = {"surroundings": Geometry(grid=16, radius=94, trim=92)}
     wide = dataset(voc, aug=True, crop=(16, 20), repeats=5, batch_size=20, **needs)
     (images, masks), (wide_images, wide_masks) = plain[0], wide[0]
     assert wide_images.shape == (20, 204, 204, 3) and wide_masks.shape == (20, 20, 20)

@@ -199,7 +199,7 @@ def assert_close(one, other):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
 
 
-# Batches of 3 and 1 pictures are filled up to be shared by two, which only batch normalization
+# Batches of 3 and 1 images are filled up to be shared by two, which only batch normalization
 # sees; a batch of 4 is not.
 CASES = [
     {"normalization": "none", "batch_size": 3},

@@ -14,10 +14,10 @@ from core.support.flags import parse_loss
 from core.training import losses
 from core.training.losses import SegmentationLoss
 
-# A picture of four pixels: classes 0, 1, 0 and one that is not known; class 2 does not occur.
+# An image of four pixels: classes 0, 1, 0 and an unknown one; class 2 does not occur.
 TRUTH = np.array([[[0, 1], [0, 255]]], np.uint8)
 SHARES = np.array([[4, 2, 2], [2, 4, 2], [1, 5, 2], [1, 1, 6]], np.float32).reshape(1, 2, 2, 3) / 8
-WEIGHTS = np.array([[[1, 2], [3, 0]]], np.float32)
+PIXEL_WEIGHTS = np.array([[[1, 2], [3, 0]]], np.float32)
 LOG_2 = 0.693147
 
 
@@ -43,7 +43,7 @@ def gradient(text, truth, logits):
 
 @pytest.fixture
 def batch(rng):
-    """Two pictures with five classes, all of which occur, and 255."""
+    """Two images with 255 and five classes, which all occur."""
     truth = rng.integers(0, 5, (2, 6, 7)).astype(np.uint8)
     truth[rng.random(truth.shape) < 0.2] = 255
     logits = rng.normal(0, 2, (2, 6, 7, 5)).astype(np.float32)
@@ -80,8 +80,8 @@ def test_by_hand(text, wanted):
         ("iou", 131 / 180),
     ],
 )
-def test_weights_by_hand(text, wanted):
-    assert value(text, TRUTH, np.log(SHARES), WEIGHTS) == pytest.approx(wanted, rel=1e-5)
+def test_pixel_weights_by_hand(text, wanted):
+    assert value(text, TRUTH, np.log(SHARES), PIXEL_WEIGHTS) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_crossentropy_is_keras_own(batch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as sklearn
 
-from core.evaluation.metrics import ConfusionMatrix, confusion_matrix, judge
+from core.evaluation.metrics import ABSENT, ConfusionMatrix, judge
 from core.imaging.letterbox import letterbox_mask
 from core.prediction.predict import OnCanvas
 
@@ -46,9 +46,7 @@ def test_absent_classes_count_as_0_where_the_protocol_says_so():
     matrix = matrix_of([0, 0, 1, 1], [0, 0, 1, 0], 4, absent=0.0)
     np.testing.assert_allclose(matrix.iou, [2 / 3, 1 / 2, 0, 0])
     assert matrix.mean_iou == pytest.approx((2 / 3 + 1 / 2) / 4)
-    assert (
-        np.isnan(confusion_matrix(2, "voc").absent) and confusion_matrix(2, "letterbox").absent == 0
-    )
+    assert np.isnan(ABSENT["voc"]) and ABSENT["letterbox"] == 0
 
 
 def test_a_class_that_is_only_predicted_counts():
@@ -56,7 +54,7 @@ def test_a_class_that_is_only_predicted_counts():
 
 
 def cases():
-    """Truth, prediction and number of classes, for the judges."""
+    """Truth, prediction and number of classes, for scikit-learn and Keras."""
     rng = np.random.default_rng(3)
 
     def drawn(classes, truths, predictions, shape=(37, 41)):
@@ -77,8 +75,8 @@ def cases():
 
 
 @pytest.mark.parametrize("case", cases())
-def test_judges(case):
-    """scikit-learn and Keras agree on every figure."""
+def test_scikit_learn_and_keras(case):
+    """They agree on every figure."""
     truth, prediction, classes = cases()[case]
     matrix = matrix_of(truth, prediction, classes)
     known = truth != 255
@@ -86,8 +84,8 @@ def test_judges(case):
     labels = range(classes)
     np.testing.assert_array_equal(matrix.counts, sklearn.confusion_matrix(t, p, labels=labels))
 
-    def close(figure, judge):
-        np.testing.assert_allclose(figure, judge, rtol=0, atol=1e-9)
+    def close(figure, wanted):
+        np.testing.assert_allclose(figure, wanted, rtol=0, atol=1e-9)
 
     present = np.union1d(t, p)
     close(matrix.iou[present], sklearn.jaccard_score(t, p, labels=present, average=None))
@@ -162,7 +160,7 @@ def one_hot(mask, num_classes):
     return np.eye(num_classes, dtype=np.float32)[np.where(mask == 255, 0, mask)]
 
 
-def test_the_voc_protocol_compares_at_the_picture_s_own_size():
+def test_the_voc_protocol_compares_at_the_image_s_own_size():
     mask = np.zeros((40, 80), np.uint8)
     mask[10:30, 20:60] = 1
     mask[0] = 255
@@ -178,6 +176,6 @@ def test_the_letterbox_protocol_counts_padding_and_void_as_background():
     scores = one_hot(np.ones((32, 32), np.uint8), 2)  # object everywhere, also on the padding
     truth, prediction = judge(OnCanvas(scores, mask.shape), mask, "letterbox")
     assert truth.shape == prediction.shape == (32, 32)
-    matrix = confusion_matrix(2, "letterbox")
+    matrix = ConfusionMatrix(2)
     matrix.add(truth, prediction)
     assert matrix.counts.tolist() == [[0, 32 * 32 - 16 * 24], [0, 16 * 24]]

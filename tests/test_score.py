@@ -20,18 +20,18 @@ from tests.conftest import GREYS, NAMES, grey_model, save_grey_model, write_isbi
 
 @pytest.fixture
 def shown(voc):
-    """The data set, its pictures showing their masks."""
+    """The data set, its images showing their masks."""
     table = np.full(256, GREYS[0], np.uint8)  # 255, too, looks like background
     table[: len(GREYS)] = GREYS
     for path in (voc / "SegmentationClass").iterdir():
-        picture = Image.fromarray(table[read_mask(path)]).convert("RGB")
-        picture.save(voc / f"JPEGImages/{path.stem}.jpg", quality=100, subsampling=0)
+        image = Image.fromarray(table[read_mask(path)]).convert("RGB")
+        image.save(voc / f"JPEGImages/{path.stem}.jpg", quality=100, subsampling=0)
     return voc
 
 
 @pytest.mark.parametrize("protocol", ["voc", "letterbox"])
 def test_a_perfect_prediction_scores_1(call, shown, protocol):
-    """Through the whole script: the canvas pads the pictures, but does not resize them."""
+    """Through the whole script: the canvas pads the images, but does not resize them."""
     save_grey_model("model.keras", data=str(shown))
     status, out, _ = call(
         "evaluate", "--weights", "model.keras", "--protocol", protocol, "--output", "report"
@@ -55,7 +55,7 @@ def scored(config, data, batch_size=8, workers=1, order=None, **settings):
 
 
 def test_scores_do_not_depend_on_how_they_are_computed(voc):
-    """Batch size, order and number of workers; pictures of noise, so that much is wrong."""
+    """Batch size, order and number of workers; images of noise, so that much is wrong."""
     config = save_grey_model("model.keras", data=str(voc))
     wanted = scored(config, voc)
     assert 0 < wanted.matrix.mean_iou < 1 and len(wanted.worst) == 4
@@ -78,8 +78,8 @@ def test_twice_the_data_has_the_same_score(voc):
     assert block(twice.matrix) == block(once.matrix)
 
 
-def test_the_worst_pictures(shown):
-    """One of four pictures is damaged; the worst come first, each with its own MIoU."""
+def test_the_worst_images(shown):
+    """One of four images is damaged; the worst come first, each with its own MIoU."""
     config = save_grey_model("model.keras", data=str(shown))
     Image.new("RGB", (48, 40), (128, 128, 128)).save(shown / "JPEGImages/picture4.jpg")
     found = scored(config, shown)
@@ -195,7 +195,7 @@ def evaluate(call):
     return call("evaluate", "--weights", "model.keras", "--output", "report")
 
 
-def test_a_picture_without_a_mask(call, voc):
+def test_an_image_without_a_mask(call, voc):
     save_grey_model("model.keras", data=str(voc))
     (voc / "SegmentationClass/picture1.png").unlink()
     refused(evaluate(call), "picture1.png: there is no such mask", "val.txt lists 'picture1'")
@@ -214,7 +214,7 @@ def test_masks_that_say_nothing(call, voc):
     save_grey_model("model.keras", data=str(voc))
     for path in (voc / "SegmentationClass").iterdir():
         Image.new("L", (48, 40), 255).save(path)
-    refused(evaluate(call), "hold nothing but 255", "no truth to compare with")
+    refused(evaluate(call), "picture0.png: this mask", "hold nothing but 255", "Give masks")
 
 
 def test_a_mask_with_more_classes_than_the_model(call, voc):

@@ -73,7 +73,7 @@ def test_the_paper_s_network_reads_what_it_does_not_answer():
     up, and 2 more, on each level: 4 at the bottom; from there on twice as many and 2 more."""
     needs = geometry(unet(architecture="paper"))
     radius = 2 * (2 * (2 * (2 * 4 + 2) + 2) + 2) + 2
-    assert needs == Geometry(grid=16, radius=radius, border=92)
+    assert needs == Geometry(grid=16, radius=radius, trim=92)
     assert needs.radius == needs.margin == 94
     assert [needs.fitting(side) for side in (388, 389, 4, 1)] == [572, 588, 188, 188]
     assert geometry(unet()).fitting(33) == 48
@@ -122,7 +122,7 @@ def test_the_cores_cover_the_image_once(shape):
 
 def one_pass(model, image, needs):
     """The network's answer to the image, mirrored on all sides, at once."""
-    margin, inside = needs.margin, needs.margin - needs.border
+    margin, inside = needs.margin, needs.margin - needs.trim
     rows, columns = (-side % needs.grid + margin for side in image.shape[:2])
     padded = np.pad(image, ((margin, rows), (margin, columns), (0, 0)), "reflect")
     answer = model.predict_on_batch(padded[None])[0]
@@ -177,7 +177,7 @@ def test_tiles_say_what_one_pass_says(rng, monkeypatch, options):
     np.testing.assert_allclose(answer.probabilities(), wanted, atol=1e-4)
     np.testing.assert_array_equal(answer.class_map(), wanted.argmax(-1))
 
-    if not needs.border:  # an unpadded network cannot be given less
+    if not needs.trim:  # an unpadded network cannot be given less
         less = on_tiles(model, image, monkeypatch, 320, radius=16)
         assert np.abs(less.probabilities() - wanted).max() > 1e-2
 
@@ -225,7 +225,7 @@ def test_the_paper_s_network_answers_for_all_of_the_canvas(rng, size):
 )
 def test_crops_with_their_surroundings(rng, crop):
     """Its own surroundings first, the mirror's where the image ends; 255 behind the mask."""
-    needs = Geometry(grid=16, radius=94, border=92)
+    needs = Geometry(grid=16, radius=94, trim=92)
     image = rng.integers(0, 256, (40, 50, 1), np.uint8)
     mask = rng.integers(0, 3, (40, 50)).astype(np.uint16) + 256
     before = mask.copy()

@@ -237,7 +237,7 @@ def test_the_paper_s_sizes_are_those_that_can_be_built():
         possible = possible and inputs - 4 > 0
         assert possible == accepted(side, None, "paper") == accepted(None, side, "paper"), side
         if possible:
-            assert inputs - 4 == side - 2 * needs.border == side - 184
+            assert inputs - 4 == side - 2 * needs.trim == side - 184
             assert needs.fitting(side - 184) == side
     with pytest.raises(ValueError, match="570x572 .* 16 n [+] 12, .* For 570 take 556 or 572"):
         check_size(570, 572, "paper")

@@ -4,6 +4,7 @@ import contextlib
 import json
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import cv2
 import keras
@@ -11,25 +12,22 @@ import numpy as np
 import scipy
 
 from core.config import REPORT_FILES
+from core.evaluation.metrics import ConfusionMatrix
+from core.evaluation.score import Evaluation
 from core.evaluation.segments import best_scores
 from core.imaging.draw import contact_sheet
 from core.support.files import replacing, write_csv, write_text
 
 
-def block(matrix):
-    """Returns the report's first lines, in the reference's format."""
-    return "\n".join(
-        (
-            "-" * 80,
-            f"Total MIOU: {matrix.mean_iou:.4f}",
-            f"Object MIOU: {matrix.object_iou:.4f}",
-            f"pixel acc: {matrix.pixel_accuracy:.4f}",
-            f"IOU:  {matrix.iou}",
-        )
+def block(matrix: ConfusionMatrix) -> str:
+    """Returns the first lines, in the format of https://github.com/verages/UNet-keras."""
+    return (
+        f"{'-' * 80}\nTotal MIOU: {matrix.mean_iou:.4f}\nObject MIOU: {matrix.object_iou:.4f}\n"
+        f"pixel acc: {matrix.pixel_accuracy:.4f}\nIOU:  {matrix.iou}"
     )
 
 
-def membranes(found):
+def membranes(found: Evaluation) -> str | None:
     """Returns the lines of the ISBI challenge's scores, None for other data."""
     if found.segments is None:
         return None
@@ -40,36 +38,33 @@ def membranes(found):
     return "\n".join(lines)
 
 
-def table(matrix, names):
-    """Returns a line of figures for each class, and what there is to say of all of them."""
+def table(matrix: ConfusionMatrix, names: tuple[str, ...]) -> str:
+    """Returns a line of figures for each class, and two lines about all classes."""
     rows = _rows(matrix, names)
     width = max(len("class"), *map(len, names))
     figures = list(rows[0])[2:]
     head = "".join(f"{title.replace('iou', 'IoU'):>11}" for title in figures)
     lines = [f"{'class':<{width}}  {'truth pixels':>14}{head}"]
     for row in rows:
-        shown = "".join(_cell(row[title]) for title in figures)
+        cells = ("-" if row[title] is None else f"{row[title]:.4f}" for title in figures)
+        shown = "".join(f"{cell:>11}" for cell in cells)
         lines.append(f"{row['class']:<{width}}  {row['truth_pixels']:>14,}{shown}")
     absent = ", ".join(names[i] for i in matrix.absent_classes) or "none"
-    return "\n".join(
-        (
-            *lines,
-            "",
-            f"frequency-weighted IoU: {matrix.frequency_weighted_iou:.4f}",
-            f"absent from truth and prediction: {absent}",
-        )
-    )
+    lines += ["", f"frequency-weighted IoU: {matrix.frequency_weighted_iou:.4f}"]
+    return "\n".join([*lines, f"absent from truth and prediction: {absent}"])
 
 
-def write_report(folder, found, names, palette, facts):
-    """Writes metrics.json, per_class.csv, confusion.csv and worst.png.
+def write_report(
+    folder: Path, found: Evaluation, names: tuple[str, ...], palette: tuple, facts: dict
+) -> None:
+    """Writes metrics.json, per_class.csv, confusion.csv and worst.png, all four or none.
 
     Args:
-        folder: where to.
-        found: an `Evaluation`.
+        folder: the folder to write to.
+        found: what `score` found.
         names: the classes' names.
         palette: `[K, 3]`, their colours.
-        facts: what else metrics.json shall say, a dictionary.
+        facts: further entries of metrics.json.
     """
     matrix = found.matrix
     rows = _rows(matrix, names)
@@ -86,16 +81,13 @@ def write_report(folder, found, names, palette, facts):
         figures["pixel_error"] = 1 - figures["pixel_accuracy"]
         for name, (value, threshold) in best_scores(found.segments).items():
             figures |= {name: _number(value), f"{name}_threshold": threshold}
-    counts = zip(names, matrix.counts.tolist(), strict=True)
-    confusion = [["truth / prediction", *names], *([name, *row] for name, row in counts)]
-    sheet = [
-        (image, truth, prediction, f"{name}: MIoU {score:.4f}")
-        for score, name, image, truth, prediction in found.worst
-    ]
-    with contextlib.ExitStack() as together:  # all four files or none
+    figures |= facts | {"versions": _versions()}
+    confusion = [["truth / prediction", *names]]
+    confusion += [[name, *row] for name, row in zip(names, figures["confusion"], strict=True)]
+    sheet = [(*arrays, f"{name}: MIoU {miou:.4f}") for miou, name, *arrays in found.worst]
+    with contextlib.ExitStack() as together:
         files = {name: together.enter_context(replacing(folder / name)) for name in REPORT_FILES}
-        metrics = {**figures, **facts, "versions": _versions()}
-        write_text(files["metrics.json"], json.dumps(metrics, indent=2) + "\n")
+        write_text(files["metrics.json"], json.dumps(figures, indent=2) + "\n")
         write_csv(files["per_class.csv"], [list(rows[0]), *(list(row.values()) for row in rows)])
         write_csv(files["confusion.csv"], confusion)
         contact_sheet(files["worst.png"], sheet, names, palette)
@@ -103,38 +95,21 @@ def write_report(folder, found, names, palette, facts):
 
 def _rows(matrix, names):
     """The figures of each class, a dictionary."""
-    columns = {
-        "class": names,
-        "truth_pixels": matrix.truth_pixels.tolist(),
-        **{
-            title: list(map(_number, getattr(matrix, title)))
-            for title in ("iou", "precision", "recall", "dice")
-        },
-    }
+    columns = {"class": names, "truth_pixels": matrix.truth_pixels.tolist()}
+    for title in ("iou", "precision", "recall", "dice"):
+        columns[title] = map(_number, getattr(matrix, title))
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _versions():
-    """What the figures were computed with."""
+    """The versions of the libraries that the figures were computed with."""
     backend = keras.config.backend()
-    try:
+    with contextlib.suppress(PackageNotFoundError):  # of tensorflow-cpu, for one
         backend += f" {version(backend)}"
-    except PackageNotFoundError:  # installed under another name, such as tensorflow-cpu
-        pass
-    return {
-        "python": platform.python_version(),
-        "keras": keras.__version__,
-        "backend": backend,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "scipy": scipy.__version__,
-    }
-
-
-def _cell(value):
-    return f"{'-' if value is None else format(value, '.4f'):>11}"
+    versions = {"python": platform.python_version(), "backend": backend, "opencv": cv2.__version__}
+    return versions | {module.__name__: module.__version__ for module in (keras, np, scipy)}
 
 
 def _number(value):
-    """A figure as JSON knows it: NaN, which it does not know, becomes null."""
+    """A figure for JSON, which has null in place of NaN."""
     return None if np.isnan(value) else float(value)

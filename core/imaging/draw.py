@@ -38,16 +38,13 @@ def colorize(mask: np.ndarray, palette: Sequence) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence, alpha=0.5) -> np.ndarray:
-    """Lays the classes' colours over an image; class 0 stays as it is.
+    """Lays the classes' colours over an image, uint8 `[H, W, 3]`; class 0 stays as it is.
 
     Args:
         image: uint8 `[H, W, 3]` or `[H, W, 1]`.
         mask: uint8 `[H, W]`, class ids.
         palette: `[K, 3]`, the classes' colours.
         alpha: opacity of the colours, 0 to 1.
-
-    Returns:
-        uint8 `[H, W, 3]`.
     """
     shown = np.empty((*mask.shape, 3), np.uint8)
     for rows in _blocks(mask):  # so that temporary arrays do not grow with the image
@@ -63,7 +60,7 @@ def _blocks(mask):
     return [slice(first, first + step) for first in range(0, len(mask), step)]
 
 
-def class_shares(mask, names):
+def class_shares(mask: np.ndarray, names: Sequence[str]) -> list[tuple]:
     """Returns which classes a mask has, the largest first: tuples of name, pixels and share."""
     counts = sum(np.bincount(mask[rows].ravel(), minlength=len(names)) for rows in _blocks(mask))
     found = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
@@ -73,10 +70,10 @@ def class_shares(mask, names):
 def contact_sheet(
     path: Path, rows: Sequence[tuple], names: Sequence[str], palette: Sequence, cell: int = 192
 ) -> None:
-    """Writes a sheet with an image, its truth and its prediction in every row.
+    """Writes a PNG with an image, its truth and its prediction in every row.
 
     Args:
-        path: the PNG.
+        path: the file.
         rows: tuples of a uint8 image `[H, W, C]`, two masks `[H, W]` and a caption.
         names: the classes' names.
         palette: `[K, 3]`, their colours.
@@ -86,15 +83,19 @@ def contact_sheet(
     lefts = [gap + column * (cell + gap) for column in range(3)]
     width = 3 * cell + 4 * gap
     names, palette = (*names, "ignored, padding"), (*map(tuple, palette), tuple(voc_palette()[255]))
-    legend = _legend_lines(names, font, width - 2 * gap)
-    top = gap + line * (len(legend) + 1)
+    entries, x, y = [], gap, gap  # the legend: class id and place, in as many lines as needed
+    for class_id, name in enumerate(names):
+        needed = font.getlength(name) + 32
+        if gap < x and x + needed > width - gap:
+            x, y = gap, y + line
+        entries.append((class_id, x, y))
+        x += needed
+    top = y + 2 * line
     sheet = Image.new("RGB", (width, top + len(rows) * (cell + line + gap)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, entries in enumerate(legend):
-        for x, class_id in entries:
-            y = gap + number * line
-            draw.rectangle((gap + x, y, gap + x + 12, y + 12), tuple(palette[class_id]), _INK)
-            draw.text((gap + x + 17, y - 1), names[class_id], _INK, font)
+    for class_id, x, y in entries:
+        draw.rectangle((x, y, x + 12, y + 12), tuple(palette[class_id]), _INK)
+        draw.text((x + 17, y - 1), names[class_id], _INK, font)
     for left, title in zip(lefts, ("image", "truth", "prediction"), strict=True):
         draw.text((left, top - line), title, _INK, font)
     for number, (image, *masks, caption) in enumerate(rows):
@@ -107,42 +108,27 @@ def contact_sheet(
     write_image(path, np.asarray(sheet))
 
 
-def _legend_lines(names, font, width):
-    """Breaks the legend into lines; each is a list of pairs of an offset and a class id."""
-    lines, x = [[]], 0
-    for class_id, name in enumerate(names):
-        needed = font.getlength(name) + 32
-        if x + needed > width and lines[-1]:
-            lines.append([])
-            x = 0
-        lines[-1].append((x, class_id))
-        x += needed
-    return lines
-
-
 def draw_curves(path: Path, history: Sequence[dict]) -> None:
-    """Draws loss and mean IoU of training and validation by epoch.
+    """Draws loss and mean IoU of training and validation by epoch as a PNG.
 
-    Args:
-        path: the PNG.
-        history: a dictionary for each epoch: "epoch", "loss", "val_loss", "miou", "val_miou".
+    Each epoch in `history` has "epoch", "loss", "val_loss", "miou" and "val_miou".
     """
     sheet = Image.new("RGB", (1000, 380), _PAPER)
     draw = ImageDraw.Draw(sheet)
     epochs = [row["epoch"] for row in history]
-    for left, title, key in ((0, "loss", "loss"), (500, "mean IoU", "miou")):
+    for left, title, key in ((60, "loss", "loss"), (560, "mean IoU", "miou")):
         columns = {"training": key, "validation": f"val_{key}"}
-        series = {name: [row[column] for row in history] for name, column in columns.items()}
-        _panel(draw, (left + 60, 50, left + 480, 330), title, epochs, series)
+        curves = {name: [row[column] for row in history] for name, column in columns.items()}
+        _panel(draw, (left, 50, left + 420, 330), title, epochs, curves)
     write_image(path, np.asarray(sheet))
 
 
-def _panel(draw, box, title, epochs, series):
-    """Draws one pair of axes with its curves into `box = (left, top, right, bottom)`."""
+def _panel(draw, box, title, epochs, curves):
+    """Draws axes and curves into `box = (left, top, right, bottom)`."""
     font = ImageFont.load_default(13)
     left, top, right, bottom = box
     first, last = epochs[0], max(epochs[-1], epochs[0] + 1)
-    values = [value for curve in series.values() for value in curve if math.isfinite(value)]
+    values = [value for curve in curves.values() for value in curve if math.isfinite(value)]
     y_ticks = _ticks(min([0.0, *values]), max(values, default=0.0))
 
     def x_of(epoch):
@@ -161,10 +147,9 @@ def _panel(draw, box, title, epochs, series):
     draw.line((left, top, left, bottom, right, bottom), _INK)
     draw.text((left, top - 32), title, _INK, ImageFont.load_default(16))
     draw.text(((left + right) / 2, bottom + 26), "epoch", _INK, font, anchor="mt")
-    for number, (name, curve) in enumerate(series.items()):
-        points = [
-            (x_of(e), y_of(v)) for e, v in zip(epochs, curve, strict=True) if math.isfinite(v)
-        ]
+    for number, (name, curve) in enumerate(curves.items()):
+        pairs = zip(epochs, curve, strict=True)
+        points = [(x_of(epoch), y_of(value)) for epoch, value in pairs if math.isfinite(value)]
         draw.line(points, _COLOURS[name], 2)
         for x, y in points if len(points) <= 40 else points[-1:]:
             draw.ellipse((x - 2, y - 2, x + 2, y + 2), _COLOURS[name])
@@ -175,8 +160,7 @@ def _panel(draw, box, title, epochs, series):
 
 def _ticks(low, high):
     """Four to eight round numbers, the first at most `low` and the last at least `high`."""
-    if high <= low:
-        high = low + 1.0
+    high = high if high > low else low + 1.0
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)

@@ -21,62 +21,52 @@ def elastic_transform(
     *,
     crop: Crop | None = None,
 ) -> Pair:
-    """Deforms image and mask smoothly.
+    """Deforms image and mask smoothly, and returns them with their types unchanged.
 
     After Simard, Steinkraus and Platt, "Best Practices for Convolutional Neural Networks Applied to
     Visual Document Analysis", ICDAR 2003. A random affine map, which moves each of three points by
     up to `alpha_affine`, comes first. Then each pixel takes the value at its displaced position.
 
-    The displacements have the distribution of `gaussian_filter(uniform(-1, 1), sigma) * alpha`: the
-    standard deviation is `alpha / sqrt(3) / (2 * sqrt(pi) * sigma)` for a sigma of a few pixels,
-    and the correlation of two pixels at distance d is `exp(-d**2 / (4 * sigma**2))`. They are drawn
-    on a grid with about two nodes per sigma, and interpolated.
+    The displacements have the distribution of `gaussian_filter(uniform(-1, 1), sigma) * alpha`.
+    Their standard deviation is `alpha / sqrt(3) / (2 * sqrt(pi) * sigma)` for a sigma of a few
+    pixels, and the correlation of two pixels at distance d is `exp(-d**2 / (4 * sigma**2))`. They
+    are drawn on a grid with about two nodes per sigma, and interpolated.
 
     Args:
-        image: uint8 `[H, W]` or `[H, W, C]`; it is mirrored beyond its border.
-        mask: uint8 or uint16 `[H, W]`; it is 255 beyond its border.
+        image: uint8 `[H, W]` or `[H, W, C]`; it is mirrored at its edges.
+        mask: uint8 or uint16 `[H, W]`; it is 255 beyond its edges.
         alpha: strength of the displacements, in pixels.
         sigma: their smoothness, in pixels.
         alpha_affine: strength of the affine map, in pixels.
         random_state: a `np.random.Generator`, a seed, or None for a different result each time.
-        crop: rows and columns of the only part of the result that is needed, which saves time;
-            None: all.
-
-    Returns:
-        The deformed image and mask, or the crop of them; types unchanged.
+        crop: rows and columns of the only part that is computed and returned; None: all.
     """
     rng = np.random.default_rng(random_state)
     rows, columns = crop or map(slice, (0, 0), mask.shape)
     shape = rows.stop - rows.start, columns.stop - columns.start
     matrix = _affine(mask.shape, alpha_affine, rng)
     where = _positions(shape, alpha, sigma, matrix, rng, (rows.start, columns.start))
-    return _sampled(where, image, mask)
+    return _moved(image, mask, where)
 
 
-def deform(
-    image: np.ndarray, mask: np.ndarray, rng: np.random.Generator, deviation: float = 10.0
-) -> Pair:
+def deform(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Pair:
     """The U-Net paper's elastic deformation: random displacements on a 3x3 grid.
 
     The nodes lie at the centres of 3x3 equal parts of the image. Their displacements in x and in y
-    are normally distributed. Those of the pixels between them are interpolated bicubically; outside
-    the outer nodes, the outer values are repeated. Each pixel takes the value at its displaced
-    position. Beyond the border, the image is mirrored and the mask is 255.
+    are normally distributed with a standard deviation of 10 pixels. Between the nodes they are
+    interpolated bicubically; outside the outer nodes, the outer values are repeated. Shapes and
+    types stay.
 
     Args:
-        image: uint8 `[H, W, C]`.
-        mask: uint8 or uint16 `[H, W]`.
+        image: uint8 `[H, W, C]`; it is mirrored at its edges.
+        mask: uint8 or uint16 `[H, W]`; it is 255 beyond its edges.
         rng: a `np.random.Generator`.
-        deviation: standard deviation of the nodes' displacements, in pixels.
-
-    Returns:
-        The deformed image and mask, shapes and types unchanged.
     """
-    return _sampled(_bent(mask.shape, deviation, rng), image, mask)
+    return _moved(image, mask, _bent(mask.shape, 10.0, rng))
 
 
 def _bent(shape, deviation, rng):
-    """Where each pixel comes from in `deform`, float32 `[H, W, 2]` (x, y)."""
+    """The position that each pixel comes from in `deform`, float32 `[H, W, 2]` (x, y)."""
     nodes = rng.normal(0, deviation, (3, 3, 2)).astype(np.float32)
     where = cv2.resize(nodes, shape[::-1], interpolation=cv2.INTER_CUBIC)
     where[..., 0] += np.arange(shape[1], dtype=np.float32)
@@ -84,7 +74,7 @@ def _bent(shape, deviation, rng):
     return where
 
 
-def _sampled(where, image, mask):
+def _moved(image, mask, where):
     """Gives each pixel the value at its position in `where`, float32 `[H, W, 2]` (x, y)."""
     moved = cv2.remap(image, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     ids = cv2.remap(mask, where, None, cv2.INTER_NEAREST, borderValue=(IGNORE,) * 4)
@@ -92,24 +82,21 @@ def _sampled(where, image, mask):
 
 
 def _positions(shape, alpha, sigma, matrix, rng, corner=(0, 0)):
-    """Where each pixel of a crop at `corner` (y, x) comes from, float32 `[H, W, 2]` (x, y).
+    """The position that each pixel of a crop at `corner` (y, x) comes from, as in `_bent`.
 
     Displacement and affine map are combined on the coarse grid. Bilinear interpolation keeps the
     map exactly, and 98 percent of the displacements' standard deviation.
     """
     step = max(1, int(sigma / 2))
     coarse_sigma = sigma / step
-    margin = math.ceil(4 * coarse_sigma)  # keeps the noise's border out of the blur
+    margin = math.ceil(4 * coarse_sigma)  # keeps the noise's edges out of the blur
     nodes = [-(-side // step) + 2 for side in shape]  # one more at each side, for the interpolation
-
     noise = rng.random((nodes[0] + 2 * margin, nodes[1] + 2 * margin, 2), np.float32)
     noise -= 0.5  # in place, also below: new memory for large arrays costs more than sums
     positions = cv2.GaussianBlur(noise, (0, 0), coarse_sigma)[margin:-margin, margin:-margin]
-    # Filtering white noise by a kernel k in both directions leaves sum(k**2) of its standard
-    # deviation. The coarse kernel leaves more than the one that sigma asks for. The noise has half
-    # the range of uniform(-1, 1).
+    # Blurring white noise with a kernel k leaves sum(k**2) of its standard deviation. The coarse
+    # kernel leaves more than that of sigma, and the noise has half the range of uniform(-1, 1).
     positions *= 2 * alpha * _energy(sigma) / _energy(coarse_sigma)
-
     y, x = (
         (np.arange(count, dtype=np.float32) - 0.5) * step - 0.5 + start
         for count, start in zip(nodes, corner, strict=True)

@@ -1,10 +1,10 @@
 """Overlap-tile: images of any size at their own resolution, tile by tile.
 
-After the U-Net paper (Ronneberger et al. 2015). The image is mirrored beyond its edges and cut into
-tiles, which overlap by the receptive radius of the network. Of each tile only the core is kept, far
+After the U-Net paper (Ronneberger et al. 2015). The image is mirrored at its edges and cut into
+tiles, which overlap by the receptive radius of the network. Only the core of each tile is kept, far
 enough from the tile's edges. So the cores together equal the result of one pass over the mirrored
-image, in the memory of one tile. That holds for padded networks, whose margins are cut off, and for
-the paper's network, which has no output there.
+image, in the memory of one tile. With padding the margins of the output are cut off; without it,
+the output has none.
 """
 
 import math
@@ -17,17 +17,16 @@ from nets.reach import Geometry
 
 
 def places(shape: tuple[int, ...], geometry: Geometry, longest: int) -> list[Crop]:
-    """Divides an image into cores of one shape.
+    """Divides an image into cores of one shape; the last ones may end beyond the image.
 
     Args:
         shape: the image's shape, height and width first.
         geometry: the network's.
-        longest: how long the side of a tile may be, margins included, in pixels. It is exceeded
-            where a core would be shorter than its margins, as most of the work would be for these.
+        longest: the longest allowed side of a tile with its margins, in pixels. A core is never
+            shorter than a margin, though: most of the work would go into the margins.
 
     Returns:
-        For each core its rows and columns, a pair of slices. The last ones may end beyond the
-        image.
+        Rows and columns of each core.
     """
     largest = max(geometry.grid, longest - 2 * geometry.margin, geometry.margin)
     largest = largest // geometry.grid * geometry.grid
@@ -41,15 +40,12 @@ def places(shape: tuple[int, ...], geometry: Geometry, longest: int) -> list[Cro
 
 def cut(image: np.ndarray, geometry: Geometry, place: Crop) -> np.ndarray:
     """Cuts a core with its margins out of an image `[H, W, C]`, mirrored at its edges."""
-    margin = geometry.margin
-    return _taken(image, [(part.start - margin, part.stop + margin) for part in place])
+    return _cut_mirrored(image, [(part.start, part.stop) for part in place], geometry.margin)
 
 
-def core_of(
-    scores: np.ndarray, geometry: Geometry, place: Crop, shape: tuple[int, ...]
-) -> np.ndarray:
+def core_of(scores: np.ndarray, geometry: Geometry, place: Crop, shape: tuple) -> np.ndarray:
     """Cuts the core out of a tile's scores, as far as it lies in an image of `shape`."""
-    margin = geometry.margin - geometry.border
+    margin = geometry.margin - geometry.trim
     rows, columns = (
         slice(margin, margin + min(part.stop, side) - part.start)
         for part, side in zip(place, shape, strict=False)
@@ -58,7 +54,7 @@ def core_of(
 
 
 def surround(image: np.ndarray, geometry: Geometry, crop: Crop | None = None) -> np.ndarray:
-    """Cuts out a crop with the surroundings that the network needs for an output that covers it.
+    """Cuts out a crop with the surroundings that an unpadded network needs to answer for it.
 
     The surroundings are the image's own pixels, and beyond its edges their mirror image. The output
     begins with the crop and may end behind it.
@@ -66,42 +62,31 @@ def surround(image: np.ndarray, geometry: Geometry, crop: Crop | None = None) ->
     Args:
         image: `[H, W, C]`.
         geometry: the network's.
-        crop: rows and columns, a pair of slices; None: the whole image.
+        crop: rows and columns; None: the whole image.
     """
-    border = geometry.border
-    output = _output(image.shape, geometry, crop)
-    return _taken(image, [(start - border, stop + border) for start, stop in output])
+    return _cut_mirrored(image, _output(image.shape, geometry, crop), geometry.trim)
 
 
 def surrounded(mask: np.ndarray, geometry: Geometry, crop: Crop | None = None) -> np.ndarray:
-    """Cuts out of a mask what the network's output is compared with; see `surround`.
-
-    Args:
-        mask: uint8 or uint16 `[H, W]`; it is 255 beyond its edges.
-        geometry: the network's.
-        crop: rows and columns, a pair of slices; None: the whole mask.
-    """
+    """Cuts out the part of a mask that the output for `surround` covers, 255 beyond the edges."""
     (top, bottom), (left, right) = _output(mask.shape, geometry, crop)
     known = mask[top:bottom, left:right]
-    found = np.full((bottom - top, right - left), IGNORE, mask.dtype)
-    found[: known.shape[0], : known.shape[1]] = known
-    return found
+    beyond = (0, bottom - top - known.shape[0]), (0, right - left - known.shape[1])
+    return np.pad(known, beyond, constant_values=IGNORE)
 
 
 def _output(shape, geometry, crop):
-    """Where the output for a crop begins and ends, for rows and columns."""
-    crop = crop or tuple(slice(0, side) for side in shape[:2])
-    border = 2 * geometry.border
-    return [
-        (part.start, part.start + geometry.fitting(part.stop - part.start) - border)
-        for part in crop
-    ]
+    """The start and stop of the output for a crop, in rows and in columns."""
+    parts = crop or [slice(0, side) for side in shape[:2]]
+    sides = [geometry.fitting(part.stop - part.start) - 2 * geometry.trim for part in parts]
+    return [(part.start, part.start + side) for part, side in zip(parts, sides, strict=True)]
 
 
-def _taken(image, ranges):
-    """The pixels of two ranges `(start, stop)`, rows and columns, of the mirrored image."""
+def _cut_mirrored(image, ranges, margin):
+    """Cuts out rows and columns `(start, stop)` with a margin; the image is mirrored."""
     pairs = zip(ranges, image.shape[:2], strict=True)
-    return image[np.ix_(*(_mirrored(start, stop, side) for (start, stop), side in pairs))]
+    numbers = (_mirrored(start - margin, stop + margin, side) for (start, stop), side in pairs)
+    return image[np.ix_(*numbers)]
 
 
 def _mirrored(start, stop, length):

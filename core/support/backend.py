@@ -1,4 +1,4 @@
-"""Starting Keras. The one place that knows which library computes underneath."""
+"""Starting Keras and the library that computes for it."""
 
 import contextlib
 import ctypes
@@ -11,22 +11,19 @@ import warnings
 from core.support.errors import SIGNALS, UserError
 
 
-def start(group=None):
-    """Imports Keras with settings that suit the scripts; to be called before anything else does.
+def start(group: tuple | None = None) -> None:
+    """Imports Keras with settings that suit the scripts. Call it before anything imports Keras.
 
-    OpenCV is told to use one thread a call: what calls it are threads already, one for each core.
-    The memory that these threads free is kept for the next picture.
-    On the TensorFlow backend, oneDNN is switched on also for processors where TensorFlow leaves it
-    off (it makes a training step there up to three times as fast), and the messages that
-    TensorFlow's libraries print while they look for a GPU are kept back.
+    - OpenCV uses one thread a call, because threads call it already, one for each core.
+    - glibc keeps the memory that these threads free for the next image.
+    - TensorFlow uses oneDNN on every processor, which can make a training step three times as fast.
+    - The messages that libraries print while they look for a GPU are held back.
 
     Args:
-        group: for one of several processes that train together: `HOST:PORT` of process 0, how many
-            there are, and which one this is.
+        group: the arguments of `processes.join`, or None for a single process.
 
     Raises:
-        UserError: if the backend that the user chose is not installed, or the processes do not come
-            together.
+        UserError: if the user's backend is not installed, or the processes do not come together.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -34,7 +31,7 @@ def start(group=None):
 
     cv2.setNumThreads(1)
     keep_memory()
-    with _stderr_kept_back(), _interrupts_kept_back():
+    with _stderr_held_back(), _interrupts_held_back():
         try:
             import keras
         except ImportError as error:
@@ -47,26 +44,24 @@ def start(group=None):
         from core.support.processes import join
 
         join(*group)
-    with _stderr_kept_back(), _interrupts_kept_back():
+    with _stderr_held_back(), _interrupts_held_back():
         # Keras' metrics ask for int64, and JAX says for each that it takes int32.
         warnings.filterwarnings("ignore", "Explicitly requested dtype int64")
         keras.ops.zeros(())  # makes the backend find its devices
 
 
-def import_tensorflow():
-    """Does now, and quietly, what `fit` does later also where another backend computes."""
-    with _stderr_kept_back(), _interrupts_kept_back(), contextlib.suppress(ImportError):
+def import_tensorflow() -> None:
+    """Imports TensorFlow quietly if it is there: `fit` imports it later on every backend."""
+    with _stderr_held_back(), _interrupts_held_back(), contextlib.suppress(ImportError):
         import tensorflow  # noqa: F401
 
 
-def keep_memory():
-    """Tells glibc, where that is the C library, to keep some memory that is free.
+def keep_memory() -> None:
+    """Tells glibc, where that is the C library, to keep some free memory.
 
-    Else it gives that of every picture, and of every layer's output, back to the system and gets it
-    again, zeroed page by page, for the next one. That can take as long as the work on a picture.
-
-    On Python 3.11, TensorFlow changes these settings whenever `fit` begins with a data set of ours,
-    so that this is to be called again; it takes microseconds.
+    Otherwise it returns the memory of every image and every layer's output to the system, and gets
+    it again, zeroed page by page. That can take as long as the work on an image. On Python 3.11,
+    TensorFlow changes these settings when `fit` begins to read a data set: call this again then.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -74,13 +69,12 @@ def keep_memory():
         return
     top_pad, mmap_threshold, trim_threshold = -2, -3, -1  # as in malloc.h
     mallopt(top_pad, 2**24)
-    # The values that glibc would arrive at by itself if nothing were set.
-    mallopt(mmap_threshold, 2**25)
+    mallopt(mmap_threshold, 2**25)  # this and the next: the values that glibc itself settles on
     mallopt(trim_threshold, 2**26)
 
 
 @contextlib.contextmanager
-def _stderr_kept_back():
+def _stderr_held_back():
     """Holds back what is written to file descriptor 2; shows it if the block fails by a defect."""
     if sys.stderr is None:  # closed
         yield
@@ -91,11 +85,10 @@ def _stderr_kept_back():
         os.dup2(kept.fileno(), 2)
         try:
             yield
-        except UserError:
-            raise
-        except Exception:
-            kept.seek(0)
-            os.write(saved, kept.read())
+        except Exception as error:
+            if not isinstance(error, UserError):
+                kept.seek(0)
+                os.write(saved, kept.read())
             raise
         finally:
             os.dup2(saved, 2)
@@ -103,8 +96,8 @@ def _stderr_kept_back():
 
 
 @contextlib.contextmanager
-def _interrupts_kept_back():
-    """Holds back Ctrl-C and its like, which some compiled modules turn into other errors."""
+def _interrupts_held_back():
+    """Delivers signals at the end: some compiled modules turn Ctrl-C into other errors."""
     came = []
     held = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     try:

@@ -1,48 +1,43 @@
-"""What training computes on, and how precisely.
-
-With backend.py and processes.py the place that knows TensorFlow and JAX by name.
-"""
+"""The devices that training computes on, and their precision."""
 
 import contextlib
 import functools
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 from keras import ops
 
+from core.config import Config
 from core.support.errors import UserError
 
 
-def choose_policy(precision):
-    """Returns the Keras dtype policy that a precision stands for.
+def choose_policy(precision: str) -> str:
+    """Returns the Keras dtype policy for a precision.
 
     Args:
-        precision: "float32", "bfloat16" or "float16", the latter two for mixed precision, or "auto"
-            for bfloat16 where the processor computes in it, float16 on a GPU that only does that,
+        precision: "float32"; "bfloat16" or "float16" for mixed precision; or "auto" for the fastest
+            one: bfloat16 where the processor computes in it, float16 on a GPU that has only that,
             else float32.
     """
     if precision == "auto":
-        precision = _fastest()
+        gpu = _gpu_generation()
+        if gpu:
+            precision = "bfloat16" if gpu >= (8, 0) else "float16" if gpu >= (7, 0) else "float32"
+        else:  # JAX computes by XLA, which does not gain from bfloat16 on a CPU
+            gains = keras.backend.backend() == "tensorflow" and cpu_has_bfloat16()
+            precision = "bfloat16" if gains else "float32"
     return precision if precision == "float32" else f"mixed_{precision}"
 
 
-def _fastest():
-    gpu = _gpu_generation()
-    if gpu:
-        return "bfloat16" if gpu >= (8, 0) else "float16" if gpu >= (7, 0) else "float32"
-    # XLA, by which JAX computes on a CPU, does not gain from it.
-    gains = keras.backend.backend() == "tensorflow" and cpu_has_bfloat16()
-    return "bfloat16" if gains else "float32"
-
-
-def cpu_has_bfloat16(cpuinfo="/proc/cpuinfo"):
-    """Says whether the processor multiplies bfloat16 itself; unknown where there is no cpuinfo."""
+def cpu_has_bfloat16(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
+    """Says whether the processor multiplies bfloat16 itself; False where there is no cpuinfo."""
     try:
-        lines = Path(cpuinfo).read_text().splitlines()
+        text = Path(cpuinfo).read_text()
     except OSError:
         return False
-    flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
-    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+    return bool(re.search(r"^flags.*\b(avx512|amx)_bf16\b", text, re.MULTILINE))
 
 
 def _gpu_generation():
@@ -61,23 +56,21 @@ def _gpu_generation():
 
 
 def _all():
-    """All devices that `spread` uses, of all processes."""
+    """The devices of all processes that `spread` uses."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if keras.backend.backend() == "jax":
-        return keras.distribution.list_devices()
-    return [None]
+    return keras.distribution.list_devices() if keras.backend.backend() == "jax" else [None]
 
 
-def count():
-    """Returns how many devices, of all processes, will share a batch in the scope of `spread`."""
+def count() -> int:
+    """Returns how many devices, of all processes, will share a batch inside `spread`."""
     return len(_all())
 
 
-def replicas():
-    """Returns how many devices, of all processes, share a batch in the scope of `spread`."""
+def replicas() -> int:
+    """Returns how many devices, of all processes, share a batch now."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -87,54 +80,49 @@ def replicas():
 
 
 @contextlib.contextmanager
-def spread():
-    """Within, models are built and trained on all devices, each with its part of every batch."""
-    if keras.backend.backend() == "tensorflow":
+def spread() -> Iterator[None]:
+    """Builds and trains models on all devices, each with its part of every batch."""
+    several = contextlib.nullcontext()
+    if count() > 1 and keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        several = tf.distribute.MirroredStrategy(_all()) if count() > 1 else None
-        with several.scope() if several else contextlib.nullcontext():
-            yield
-    elif keras.backend.backend() == "jax" and count() > 1:
-        whole = keras.distribution.DataParallel(auto_shard_dataset=False)
-        with whole.scope():
-            yield
-    else:
+        several = tf.distribute.MirroredStrategy(_all()).scope()
+    elif count() > 1:
+        several = keras.distribution.DataParallel(auto_shard_dataset=False).scope()
+    with several:
         yield
 
 
-def total(x, axis=None):
-    """Sums over a batch, of which each device may have a part."""
+def total(x, axis: int | tuple | None = None):
+    """Sums a tensor over the whole batch, also where each device has a part of the batch."""
     x = ops.sum(x, axis)
-    if keras.backend.backend() == "tensorflow":  # JAX sees whole batches anyway
+    if keras.backend.backend() == "tensorflow" and replicas() > 1:  # JAX sees whole batches
         import tensorflow as tf
 
-        if replicas() > 1 and not tf.distribute.in_cross_replica_context():
+        if not tf.distribute.in_cross_replica_context():
             return tf.distribute.get_replica_context().all_reduce("sum", x)
     return x
 
 
 def part_of_sum(x):
-    """Returns a device's part of a number that all have: TensorFlow adds up what they return."""
+    """Returns this device's part of a number that all have: TensorFlow sums what they return."""
     return x / replicas() if keras.backend.backend() == "tensorflow" else x
 
 
-def synchronize(model, on=True):
-    """Lets batch normalization look at whole batches where each device has a part of them."""
-    if keras.backend.backend() == "jax":  # as it does anyway
-        return
+def synchronize(model: keras.Model, on: bool = True) -> None:
+    """Makes batch normalization use the statistics of whole batches on several devices."""
+    several = on and replicas() > 1 and keras.backend.backend() != "jax"  # which does it anyway
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = on and replicas() > 1
+            layer.synchronized = several
 
 
-def fuse(model):
-    """Lets batch normalization compute on a CPU by the one operation that TensorFlow has for it.
+def fuse(model: keras.Model) -> None:
+    """Lets TensorFlow compute batch normalization on a CPU in one operation.
 
-    Keras puts it together from several, each of which goes through all features in float32: of a
-    training step on a CPU that is a third. The results are the same but for rounding, and layers
-    and files stay Keras' own. Keras' way stays where XLA joins operations anyway, on GPUs, and
-    where several devices have to agree on the statistics.
+    Keras composes it of several, which take a third of a training step. The results are the same
+    but for rounding, and layers and files stay Keras' own. Keras' way stays on GPUs, where XLA
+    joins operations anyway, and where several devices share batch statistics.
     """
     if keras.backend.backend() != "tensorflow" or replicas() > 1 or _gpu_generation():
         return
@@ -144,37 +132,30 @@ def fuse(model):
 
 
 def _fused_call(layer, inputs, training=None, mask=None):
-    """What `BatchNormalization.call` does, for `[B, H, W, C]`."""
+    """Computes `BatchNormalization.call` for `[B, H, W, C]`."""
     import tensorflow as tf
 
     learns = bool(training and layer.trainable)
+    moving = layer.moving_mean, layer.moving_variance
+    given = [None if learns else variable.value for variable in moving]
     outputs, mean, variance, *_ = tf.compat.v1.nn.fused_batch_norm(
-        inputs,
-        layer.gamma.value,
-        layer.beta.value,
-        None if learns else layer.moving_mean.value,
-        None if learns else layer.moving_variance.value,
-        epsilon=layer.epsilon,
-        is_training=learns,
+        inputs, layer.gamma.value, layer.beta.value, *given, layer.epsilon, is_training=learns
     )
     if learns:
-        # TensorFlow tells the variance of a population of which these are a sample; Keras keeps
-        # theirs.
+        # TensorFlow returns the unbiased variance, Keras keeps the biased one.
         count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
-        for moving, value in (
-            (layer.moving_mean, mean),
-            (layer.moving_variance, variance * (count - 1) / count),
-        ):
-            moving.assign(moving * layer.momentum + value * (1 - layer.momentum))
+        variance = variance * (count - 1) / count
+        for variable, value in zip(moving, (mean, variance), strict=True):
+            variable.assign(variable * layer.momentum + value * (1 - layer.momentum))
     return outputs
 
 
 @contextlib.contextmanager
-def portable(model):
-    """Within, a model is saved as one for any machine: in float32, and of a single device."""
+def portable(model: keras.Model) -> Iterator[None]:
+    """Makes a model ready to be saved for any machine: in float32, and for a single device."""
     policies = [layer.dtype_policy for layer in model.layers]
     distribution = keras.distribution.distribution()
-    if distribution:  # else Keras waits for the other processes, which do not save
+    if distribution:  # otherwise Keras waits for the other processes, which do not save
         keras.distribution.set_distribution(None)
     synchronize(model, False)
     for layer in model.layers:
@@ -190,12 +171,8 @@ def portable(model):
 
 
 @contextlib.contextmanager
-def explained(config, policy=""):
-    """Puts into words what goes wrong on devices in the middle of a training.
-
-    Args:
-        config: the `Config` of the training.
-        policy: the Keras dtype policy that it computes with, if it is known.
+def explained(config: Config, policy: str = "") -> Iterator[None]:
+    """Explains memory that runs out in a training with `config` and a Keras dtype `policy`.
 
     Raises:
         UserError: if memory ran out.
@@ -204,15 +181,12 @@ def explained(config, policy=""):
         yield
     except Exception as error:
         text = f"{type(error).__name__} {error}"
-        if "KeyboardInterrupt" in text:  # as TensorFlow passes it on if it was in our data set
+        if "KeyboardInterrupt" in text:  # TensorFlow wraps a Ctrl-C that came in our data set
             raise KeyboardInterrupt from error
-        if isinstance(error, MemoryError) or any(
-            sign in text for sign in ("ResourceExhausted", "RESOURCE_EXHAUSTED", "Out of memory")
-        ):
-            raise UserError(
-                f"Out of memory. Less is used with a smaller --batch-size (now "
-                f"{config.batch_size}), --size ({config.size[0]} {config.size[1]}) or --filters "
-                f"({config.filters}), and with --precision bfloat16 (now "
-                f"{policy or config.precision})."
-            ) from error
-        raise
+        if not re.search("MemoryError|ResourceExhausted|RESOURCE_EXHAUSTED|Out of memory", text):
+            raise
+        raise UserError(
+            f"Out of memory. Less is used with a smaller --batch-size (now {config.batch_size}), "
+            f"--size ({config.size[0]} {config.size[1]}) or --filters ({config.filters}), and "
+            f"with --precision bfloat16 (now {policy or config.precision})."
+        ) from error

@@ -1,4 +1,4 @@
-"""Several processes that train together, on one machine or on several; a matter of JAX."""
+"""Several processes that train together, on one machine or on several; JAX alone can do that."""
 
 import atexit
 import contextlib
@@ -7,18 +7,18 @@ import json
 import os
 import re
 import threading
-import time
 import zlib
 from argparse import ArgumentParser, Namespace
 
+from core.config import Config, Found
 from core.support.errors import UserError
 from core.support.flags import whole_number
 
 PATIENCE = 300  # seconds in which the processes must come together
 _OWN = ("data", "train_list", "val_list", "workers")  # settings that may differ among them
-DEAD = (
+_LOST = (
     "Another process of this training has ended or cannot be reached, so this one ends, too. Start "
-    "all of them again: they go on after the last whole epoch."
+    "all of them again: they resume after the last whole epoch."
 )
 
 
@@ -35,10 +35,10 @@ def add_flags(parser: ArgumentParser) -> None:
 
 
 def parse_group(args: Namespace) -> tuple | None:
-    """Returns coordinator, number of processes and the number of this one, or None for just one.
+    """Returns the arguments of `join`, or None for a single process.
 
     Raises:
-        UserError: if they do not go together.
+        UserError: if the flags do not go together.
     """
     group = args.coordinator, args.num_processes, args.process_id
     if group == (None, None, None):
@@ -53,13 +53,10 @@ def parse_group(args: Namespace) -> tuple | None:
     return group
 
 
-def join(coordinator, processes, index):
-    """Makes this process one of several that train together; to be called before anything else.
+def join(address: str, count: int, index: int) -> None:
+    """Makes this process number `index` of `count` that train together.
 
-    Args:
-        coordinator: `HOST:PORT` of process 0.
-        processes: how many there are.
-        index: the number of this one.
+    They meet at `address`, the `HOST:PORT` of process 0. Call it before JAX computes.
 
     Raises:
         UserError: if they do not find each other.
@@ -75,28 +72,23 @@ def join(coordinator, processes, index):
     failed = []
 
     def connect():
-        try:
-            # JAX itself would abort at the end of its patience.
-            jax.distributed.initialize(
-                coordinator, processes, index, initialization_timeout=2 * PATIENCE
-            )
+        try:  # at the end of its own patience, JAX would abort the program
+            jax.distributed.initialize(address, count, index, initialization_timeout=2 * PATIENCE)
         except Exception as error:  # gRPC's are of many kinds
             failed.append(str(error).splitlines()[0])
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    limit = time.monotonic() + PATIENCE
-    while thread.is_alive() and time.monotonic() < limit:
-        thread.join(0.2)  # so that Ctrl-C is heard
+    thread.join(PATIENCE)
     if failed or thread.is_alive():
         reason = f" ({failed[0]})" if failed else f" within {PATIENCE} seconds"
         raise UserError(
-            f"--coordinator {coordinator}: the {processes} processes did not come together"
-            f"{reason}. Start all of them, each with its own --process-id."
+            f"--coordinator {address}: the {count} processes did not come together{reason}. "
+            "Start all of them, each with its own --process-id."
         )
 
 
-def process():
+def process() -> tuple[int, int]:
     """Returns the number of this process and how many there are."""
     import keras
 
@@ -107,16 +99,11 @@ def process():
     return jax.process_index(), jax.process_count()
 
 
-def agree(config, found, *counts):
-    """Makes sure that all processes are about to do the same.
-
-    Args:
-        config: the `Config` of the training.
-        found: its `Found`.
-        *counts: what else must be the same: of images, of epochs behind.
+def agree(config: Config, found: Found, *counts: int) -> None:
+    """Makes sure that all processes have the same settings and the same `counts`.
 
     Raises:
-        UserError: if they are not.
+        UserError: if they differ.
     """
     if process()[1] == 1:
         return
@@ -127,14 +114,14 @@ def agree(config, found, *counts):
     state = zlib.crc32(json.dumps([settings, dataclasses.asdict(found), counts]).encode())
     if len(set(multihost_utils.process_allgather(np.array(state, np.uint32)).tolist())) > 1:
         raise UserError(
-            "The processes differ in their flags, their pictures or the epochs behind them. Give "
-            "the same flags and data to all of them, and an --output that all see."
+            "The processes differ in their flags, their images or their finished epochs. Give the "
+            "same flags and data to all of them, and an --output that all see."
         )
 
 
 @contextlib.contextmanager
 def joined():
-    """Lets this process end without the others if the block fails.
+    """Lets this process end without the others if the block fails: JAX would wait for minutes.
 
     Raises:
         UserError: if another process is lost.
@@ -143,11 +130,8 @@ def joined():
         yield
     except Exception as error:
         if process()[1] > 1:
-            # At its exit, JAX would wait for them. What is registered last is called first.
-            atexit.register(os._exit, 1)
-            # Mostly JAX's own error, but a ValueError from where it compares what processes have.
-            if type(error).__name__ == "JaxRuntimeError" or any(
-                library in str(error) for library in ("Gloo", "NCCL")
-            ):
-                raise UserError(DEAD) from error
+            atexit.register(os._exit, 1)  # the last one registered is called first
+            # JAX raises its own error, or a ValueError where it compares what processes have.
+            if type(error).__name__ == "JaxRuntimeError" or re.search("Gloo|NCCL", str(error)):
+                raise UserError(_LOST) from error
         raise

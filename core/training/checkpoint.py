@@ -1,46 +1,35 @@
-"""What a run needs to go on: last.keras, which holds it all in one file."""
+"""The state of a run in one file, last.keras, from which training resumes."""
 
 import dataclasses
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 
+from core.config import Config, Found
 from core.prediction.model_file import read_settings, save_model
 from core.support.errors import UserError
 
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
-_FREE = ("workers", "epochs", "patience")  # settings that may change on the way
+_FREE = ("workers", "epochs", "patience")  # settings that may change when a run resumes
 
 
-def save_checkpoint(model, path, config, found, history):
-    """Saves a model in training, optimizer included; see `save_model`.
+def save_checkpoint(model, path: Path, config: Config, found: Found, history: list[dict]) -> None:
+    """Saves a compiled model with its optimizer, its random generators and the run's history.
 
-    Keras keeps weights and optimizer, but does not restore the states of its random generators,
-    which dropout draws from: they are kept beside, with the figures of all epochs so far.
-
-    Args:
-        model: a compiled `keras.Model`.
-        path: the file.
-        config: the `Config` of the run.
-        found: its `Found`.
-        history: a dictionary for each epoch.
+    Keras restores variables and optimizer, but not the generators that dropout draws from.
     """
     generators = [np.asarray(variable).tolist() for variable in _generators(model)]
-    state = {"history": history, "generators": generators}
-    save_model(model, path, config, found, {_STATE: json.dumps(state)}, model.optimizer)
+    state = json.dumps({"history": history, "generators": generators})
+    save_model(model, path, config, found, {_STATE: state}, model.optimizer)
 
 
-def load_checkpoint(model, path, epochs):
-    """Brings a model, compiled as it was, to where it was when it was saved.
-
-    Args:
-        model: a `keras.Model`.
-        path: the file.
-        epochs: how many epochs it should have behind it.
+def load_checkpoint(model, path: Path, epochs: int) -> None:
+    """Loads what `save_checkpoint` saved into a model that is compiled in the same way.
 
     Raises:
-        UserError: if there are more or fewer.
+        UserError: if the file has not `epochs` epochs behind it.
     """
     state = _read_state(path)
     if len(state["history"]) != epochs:
@@ -52,57 +41,48 @@ def load_checkpoint(model, path, epochs):
         variable.assign(value)
 
 
-def epochs_behind(config, folder):
-    """Returns the figures of the epochs that a run's folder has behind it; none for a new run.
-
-    Args:
-        config: the `Config` of the run that is asked for.
-        folder: the run's folder, a Path.
+def epochs_behind(config: Config, folder: Path) -> list[dict]:
+    """Returns the figures of each finished epoch in a run's folder; none for a new run.
 
     Raises:
-        UserError: if the run in the folder is another one.
+        UserError: if the folder holds a run with other settings than `config`.
     """
     path = folder / "last.keras"
     if not path.exists():
         if (folder / "best.keras").exists():
             raise UserError(
-                f"{folder}: holds a model, but no last.keras to go on from. Add --overwrite to "
+                f"{folder}: holds a model, but no last.keras to resume from. Add --overwrite to "
                 "replace it, or name another folder with --output."
             )
         return []
     before, now = (dataclasses.asdict(c) for c in (read_settings(path)[0], config))
     different = [
-        f"{name} {now[name]} (there {before[name]})"
-        for name in now
-        if name not in _FREE and now[name] != before[name]
+        f"{name} {value} (there {before[name]})"
+        for name, value in now.items()
+        if name not in _FREE and value != before[name]
     ]
     if different:
         raise UserError(
             f"{folder}: holds a run of other settings: {', '.join(different)}. Give the same ones "
-            "to go on with it, add --overwrite to replace it, or name another folder with --output."
+            "to resume it, add --overwrite to replace it, or name another folder with --output."
         )
     return _read_state(path)["history"]
 
 
-def policy_behind(folder):
-    """Returns the dtype policy that a run was trained with so far."""
+def policy_behind(folder: Path) -> str:
+    """Returns the dtype policy of the run in a folder."""
     return read_settings(folder / "last.keras")[1].policy
 
 
-def best_of(history):
+def best_of(history: list[dict]) -> dict:
     """Returns the figures of the best epoch, the first one of equals."""
     return max(history, key=lambda row: row["val_miou"])
 
 
-def finished(history, config):
-    """Says whether a run has come to its end: all epochs, or `patience` of them without a better.
+def finished(history: list[dict], config: Config) -> bool:
+    """Says whether a run has all its epochs, or `patience` of them without a better one.
 
-    Patience begins when all of the network learns: what it can do with a frozen encoder is not yet
-    what it will do.
-
-    Args:
-        history: the figures of its epochs, a dictionary each.
-        config: its `Config`.
+    Patience begins when all of the network learns: a frozen encoder holds the figures back.
     """
     best = best_of(history)["epoch"] if history else 0
     waited = len(history) - max(best, config.freeze_encoder)
@@ -119,5 +99,5 @@ def _read_state(path):
             return json.loads(archive.read(_STATE))
     except Exception as error:  # a damaged archive is read in many ways
         raise UserError(
-            f"{path}: cannot be continued ({error}). Add --overwrite to start again."
+            f"{path}: cannot be resumed ({error}). Add --overwrite to start again."
         ) from error

@@ -1,15 +1,17 @@
-"""What learns, and how fast: frozen layers, the optimizer and its learning rate."""
+"""Which layers learn, and how fast: frozen layers, the optimizer and its learning rate schedule."""
 
 import keras
 
+from core.config import Config
 
-def make_optimizer(config, model, steps):
+
+def make_optimizer(config: Config, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
     """Makes the optimizer of a training, with its variables in place.
 
     Args:
-        config: a `Config`.
-        model: the network, of which some layers may be frozen.
-        steps: how many steps the learning rate is spread over.
+        config: the settings of the training.
+        model: the network; it may have frozen layers.
+        steps: the length of the learning rate schedule.
     """
     kind, options = keras.optimizers.Adam, {}
     if config.optimizer == "sgd":
@@ -19,34 +21,27 @@ def make_optimizer(config, model, steps):
     optimizer = kind(learning_rate(config, steps), **options)
     if model.dtype_policy.name == "mixed_float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    # With its variables in place, TensorFlow traces the training step once and not twice.
+    # Now, so that TensorFlow traces the training step once and not twice.
     optimizer.build(model.trainable_variables)
     return optimizer
 
 
-def encoder_layers(model):
-    """Returns the layers of a U-Net's way down, also of a model that was loaded from a file.
-
-    Keras lists layers by how far they are from the output, so these are the ones that come before
-    the bottom's dropout.
-    """
-    names = [layer.name for layer in model.layers]
+def encoder_layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers of a U-Net's encoder, also of a model from a file."""
+    names = [layer.name for layer in model.layers]  # sorted by their distance from the output
     return model.layers[: names.index("bottom_dropout")]
 
 
-def set_frozen(model, frozen):
-    """Freezes a U-Net's way down, batch statistics included, or lets it learn again.
-
-    As Keras has it, a model that is compiled has to be compiled again for it to take effect.
-    """
+def set_frozen(model: keras.Model, frozen: bool) -> None:
+    """Freezes a U-Net's encoder with its batch statistics, or not; compile the model afterwards."""
     for layer in encoder_layers(model):
         layer.trainable = not frozen
 
 
 def _slowed(kind, factor, model):
-    """A kind of optimizer that takes a model's pretrained variables along more slowly.
+    """A kind of optimizer with a smaller learning rate for the encoder's variables.
 
-    To scale their gradients would not do: Adam divides them by their own size.
+    Smaller gradients would not do: Adam divides them by their own size.
     """
     pretrained = {id(v) for layer in encoder_layers(model) for v in layer.trainable_variables}
     factors = [factor if id(v) in pretrained else 1.0 for v in model.trainable_variables]
@@ -59,13 +54,8 @@ def _slowed(kind, factor, model):
     return Slowed
 
 
-def learning_rate(config, steps):
-    """The schedule: up from the floor to the peak, and by a cosine down to it at the last step.
-
-    Args:
-        config: a `Config`.
-        steps: optimizer steps that it is spread over.
-    """
+def learning_rate(config: Config, steps: int) -> keras.optimizers.schedules.CosineDecay:
+    """Makes the schedule: a warm-up from the floor, then a cosine down to it at the last step."""
     warmup = max(0, min(round(config.warmup * steps), steps - 2))  # the last step is the floor
     floor = min(config.lr_floor, config.lr)
     return keras.optimizers.schedules.CosineDecay(
