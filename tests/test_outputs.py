@@ -419,9 +419,9 @@ class Nearest:  # needs no Keras, which takes seconds to start
         return -np.abs(batch[..., :1] - np.array({greys}, np.float32))
 
 palette = ((0, 0, 0), (200, 0, 0), (0, 200, 0))
-config = Config(class_names={names}, size=(48, 48), palette=palette)
+config = Config(class_names={names}, size=(48, 48))
 sources = collect(sys.argv[1:], "predictions")
-for line in predict_files(Nearest(), config, sources, Path("predictions")):
+for line in predict_files(Nearest(), config, palette, sources, Path("predictions")):
     print(line, flush=True)
 """
 

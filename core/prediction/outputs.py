@@ -20,7 +20,7 @@ from tqdm import tqdm
 from core.imaging.draw import class_shares, overlay
 from core.imaging.image import encode_image, palette_image
 from core.prediction.inputs import Source
-from core.prediction.table import Table, text_of
+from core.prediction.table import Table, as_text
 from core.support.errors import UserError, one_line
 from core.support.files import partial_file
 
@@ -87,10 +87,7 @@ def check_name(source: Source, count: int):
 
 
 class Outputs:
-    """A folder of predictions.
-
-    Args:
-        folder: it is made when something is written.
+    """A folder of predictions; it is made when something is written.
 
     Raises:
         UserError: if it has a `predictions.csv` that predict.py did not write.
@@ -101,15 +98,15 @@ class Outputs:
         self._table = Table(folder)
         self._numbers = {}  # the numbers that are left to try, by the name without one
 
-    def close(self):
+    def close(self) -> None:
         """Ends the work with the folder."""
         self._table.close()
 
     def write(self, source: Source, count: int, pages: Iterable[Drawn]) -> list[str]:
         """Writes the files of an input: all of them, or none if pages are missing.
 
-        They are NAME_mask, NAME_overlay and NAME_probabilities. Where these names belong to
-        something else, NAME-2 takes their place, then NAME-3.
+        They are NAME_mask, NAME_overlay and NAME_probabilities. If files that are not this input's
+        have these names, they become NAME-2, then NAME-3.
 
         Args:
             source: the input.
@@ -128,8 +125,7 @@ class Outputs:
         with contextlib.ExitStack() as together:
 
             def partial():
-                file = partial_file(names[len(partials)])
-                partials.append(together.enter_context(file))
+                partials.append(together.enter_context(partial_file(names[len(partials)])))
                 return partials[-1]
 
             with _joined(partial(), count) as add_mask, _joined(partial(), count) as add_overlay:
@@ -138,9 +134,7 @@ class Outputs:
                     add_overlay(drawn.overlay)
                     if drawn.probabilities is not None:
                         np.save(partial(), drawn.probabilities)
-                    for name, pixels, share in drawn.shares:
-                        found = {"class": name, "pixels": pixels, "share": round(share, 6)}
-                        rows.append({"page": number, **found})
+                    rows += [(number, name, n, round(share, 6)) for name, n, share in drawn.shares]
                     lines.append(drawn.line())
                     if len(lines) == count:  # without waiting for the next input
                         break
@@ -150,58 +144,48 @@ class Outputs:
         return lines
 
     def _publish(self, source, base, count, partials, rows):
-        """Gives the files of an input their names and lists them, in place of its old ones."""
-        file = text_of(os.path.realpath(source.path))
+        """Gives the files of an input their names, and lists them instead of its old ones."""
+        file = as_text(os.path.realpath(source.path))
         with self._table.locked():
-            own, old = self._listed(file, base)
-            chosen = self._choose(file, base, own, count, old)
+            old, chosen = self._old(file, base)
+            if not chosen or not self._is_free(chosen, count, file, old):
+                tried = self._numbers.setdefault((base, count == 1), itertools.count(1))
+                named = (base if number == 1 else f"{base}-{number}" for number in tried)
+                chosen = next(name for name in named if self._is_free(name, count, file, old))
             names = _names(chosen, count)[: len(partials)]
-            about = {"mask": self._text(names[0]), "probabilities": "yes" if names[2:] else ""}
-            with (
-                self._table.listing(file, [{**row, **about} for row in rows]),
-                contextlib.ExitStack() as undo,
-            ):
-                for partial, name in zip(partials, names, strict=True):
-                    os.replace(partial, name)
-                    undo.callback(os.unlink, name)
-                undo.pop_all()
-            for name in set(old) - set(names):
+            about = self._relative(names[0]), "yes" if names[2:] else ""
+            with self._table.listing(file, [(*row, *about) for row in rows]):
+                with contextlib.ExitStack() as undo:
+                    for partial, name in zip(partials, names, strict=True):
+                        os.replace(partial, name)
+                        undo.callback(os.unlink, name)
+                    undo.pop_all()
+            for name in old - set(names):
                 Path(name).unlink(missing_ok=True)
         stem = Path(chosen).name
         if stem != source.path.stem:
             note = f"{source.path}: the files are {stem}_*, its own name being taken."
             tqdm.write(one_line(note), file=sys.stderr)
 
-    def _listed(self, file, base):
-        """The name that an input has had, None if it was another's, and the files of that name."""
-        entry = self._table.entry(file)
-        if not entry:
-            return None, []
-        listed = entry.mask.rpartition("_mask.")[0]
-        number = re.fullmatch(re.escape(self._text(base)) + r"(|-\d+)", listed)
-        own = base + number[1] if number else None
-        names = _names(own or str(self._folder / listed), entry.pages)
-        return own, names if entry.probabilities else names[:2]
+    def _old(self, file, base):
+        """The files that the table lists for an input, and their name if it is of this kind."""
+        listed = self._table.masks.get(file, ())
+        if not listed:
+            return set(), None
+        mask, _, probabilities = next(iter(listed))
+        name = mask.rpartition("_mask.")[0]
+        same = re.fullmatch(re.escape(self._relative(base)) + r"(|-\d+)", name)
+        name = base + same[1] if same else str(self._folder / name)
+        names = _names(name, 1 + max(page for _, page, _ in listed))
+        return set(names if probabilities else names[:2]), name if same else None
 
-    def _choose(self, file, base, own, count, old):
-        """The name that an input has had, or else the first that is free."""
+    def _is_free(self, name, count, file, old):
+        names = _names(name, count)
+        owner = self._table.owners.get(self._relative(names[0]), file)
+        return owner == file and not any(os.path.lexists(p) and p not in old for p in names)
 
-        def free(name):
-            names = _names(name, count)
-            owner = self._table.owner(self._text(names[0]))
-            return owner in (None, file) and not any(
-                os.path.lexists(path) and path not in old for path in names
-            )
-
-        if own and free(own):
-            return own
-        tried = self._numbers.setdefault((base, count == 1), itertools.count(1))
-        numbered = (base if number == 1 else f"{base}-{number}" for number in tried)
-        return next(filter(free, numbered))
-
-    def _text(self, path):
-        """A path as the table has it."""
-        return text_of(Path(path).relative_to(self._folder).as_posix())
+    def _relative(self, path):
+        return as_text(Path(path).relative_to(self._folder).as_posix())
 
 
 def _names(base, count):
