@@ -51,7 +51,7 @@ def main():
     config, _ = read_settings(weights)  # refuses what is no model of ours before Keras is started
     sources = collect(args.inputs or [known_image(config)], args.output)
     output = check_folder(args.output)
-    Table(output)  # refuses a predictions.csv that is not ours, also before
+    Table(output).close()  # refuses a predictions.csv that is not ours, also before
 
     backend.start()
     from tqdm import tqdm
@@ -73,7 +73,7 @@ def main():
         probabilities=args.probabilities,
         failures=failures,
     )
-    for line in tqdm(lines, total=len(sources), disable=None, unit="picture"):
+    for line in tqdm(lines, total=len(sources), disable=None, unit="image"):
         tqdm.write(line)
     *others, last = failures.values() or [None]
     if len(failures) == len(sources):

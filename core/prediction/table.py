@@ -72,7 +72,6 @@ class Table:
         except BaseException:
             os.truncate(self._path, end)
             raise
-        self._replaced |= bool(replaced)
         self._refresh()
 
     def close(self) -> None:
@@ -110,6 +109,7 @@ class Table:
             self._file.read()
         for row in csv.reader(io.StringIO(text, newline="")):
             if len(row) == len(COLUMNS) and not row[5]:
+                self._replaced = True
                 for mask, *_ in self.masks.pop(row[0], ()):
                     self.owners.pop(mask, None)
             elif len(row) == len(COLUMNS) and row[1].isdecimal():
