@@ -18,9 +18,7 @@ def get_args():
         "confusion.csv and worst.png, the pictures with the lowest own MIoU."
     )
     add_settings(parser, "data", default="what the model was trained on, as for all of these")
-    parser.add_argument(
-        "--split", choices=("train", "val"), default="val", help="default: %(default)s"
-    )
+    parser.add_argument("--split", choices=("train", "val"), default="val", help="default: val")
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
@@ -59,7 +57,7 @@ def get_config(args, trained):
 
 
 def get_tile(args, config):
-    """Returns whether to cut pictures into tiles."""
+    """Returns whether to cut images into tiles."""
     if args.protocol == "letterbox" and args.tile:
         raise UserError("--protocol letterbox compares on the canvas. Leave out --tile.")
     tile = config.tile if args.tile is None else args.tile
@@ -94,8 +92,8 @@ def main():
 
     model, *_ = load_model(weights)
     # Another folder than the one that was split for training is scored as a whole.
-    own = config.dataset != "folder" or config.data == trained.data
-    split = args.split if own or config.val_list else None
+    own = config.dataset != "folder" or config.data == trained.data or config.val_list
+    split = args.split if own else None
     dataset = open_dataset(config, split, reading=found.masks)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
     scored = score(model, dataset, config, args.protocol, **options)
@@ -110,10 +108,9 @@ def main():
         "pictures": len(dataset.image_info),
     }
     write_report(output, scored, config.names, found.palette, facts)
-    matrix = scored.matrix
-    parts = (block(matrix), membranes(scored), "", table(matrix, config.names))
-    print("\n".join(part for part in parts if part is not None))
-    which = f"{facts['pictures']} pictures ({config.dataset}, {facts['split']})"
+    parts = block(scored.matrix), membranes(scored), "", table(scored.matrix, config.names)
+    print(*(part for part in parts if part is not None), sep="\n")
+    which = f"{len(dataset.image_info)} images ({config.dataset}, {facts['split']})"
     print(f"{args.protocol} protocol, {which}, {weights}")
     print(f"{output}: {', '.join(REPORT_FILES)}.", file=sys.stderr)
 

@@ -16,24 +16,22 @@ def get_args():
         description="Trains a U-Net and writes the model, its curves and samples into a folder. "
         "Defaults are those of the data set's preset."
     )
-    add_settings(
-        parser, "data", "network", "training", default=f"voc where {VOC_HOME} exists, else sample"
-    )
+    home = f"voc where {VOC_HOME} exists, else sample"
+    add_settings(parser, "data", "network", "training", default=home)
     parser.add_argument(
         "--num-classes",
         type=whole_number(2, 255),
         metavar="N",
         help="how many classes own data has, background included; or name them by --class-names",
     )
-    for flag, metavar, text in (
-        ("--output", "DIR", "the run's folder (default: runs/<dataset>)"),
-        ("--overwrite", None, "start again, replacing the run in that folder"),
-        ("--tensorboard", None, "also write logs for TensorBoard into the run's folder"),
-        ("--check-data", None, "instead of training: read every image and mask, and report"),
-        ("--summary", None, "instead of training: describe the network, its reach and its cost"),
+    parser.add_argument("--output", metavar="DIR", help="its folder (default: runs/<dataset>)")
+    for flag, text in (
+        ("--overwrite", "start again, replacing the run in that folder"),
+        ("--tensorboard", "also write logs for TensorBoard into the run's folder"),
+        ("--check-data", "instead of training: read every image and mask, and report"),
+        ("--summary", "instead of training: describe the network, its reach and its cost"),
     ):
-        options = {"metavar": metavar} if metavar else {"action": "store_true"}
-        parser.add_argument(flag, help=text, **options)
+        parser.add_argument(flag, help=text, action="store_true")
     processes.add_flags(parser)
     return parser.parse_args()
 
@@ -61,12 +59,13 @@ def main():
         with explained(config):
             print(summary(build(config, pretrained=False), config.size))
         return
-    from core.training.checkpoint import epochs_behind, finished
+    from core.training.checkpoint import describe_best, epochs_behind, finished
 
     history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)
     if finished(history, config) and (folder / "samples.png").exists():
         flag = "--epochs" if len(history) >= config.epochs else "--patience"
-        say(f"{folder}: the run is finished, after {len(history)} epochs. A larger {flag} goes on.")
+        done = f"{folder}: the run is finished, after {len(history)} epochs."
+        say(done, f"A larger {flag} resumes it.")
         print(describe_best(history, folder))
         return
     if config.dataset == "sample" and not args.dataset:
@@ -80,10 +79,10 @@ def main():
 
 
 def run(args, config, folder, history):
-    """Checks the data and trains on it, or goes on after the epochs in `history`."""
+    """Checks the data and trains on it, or resumes after the epochs in `history`."""
     from core.sources.check import check_data
     from core.sources.choose import open_both
-    from core.training.checkpoint import policy_behind
+    from core.training.checkpoint import describe_best, policy_behind
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
 
@@ -91,25 +90,21 @@ def run(args, config, folder, history):
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
-    policy = policy_behind(folder) if history else None
-    found = find_out(config, dataset, dataset.check(), policy)
+    found = find_out(config, dataset, dataset.check(), policy_behind(folder) if history else None)
     validation.check()
     if dataset.stated:
         say(f"{dataset.stated} Masks are read as {dataset.reading}.")
-    say(
-        f"{len(dataset.image_info)} pictures to train on, {len(validation.image_info)} to validate "
-        f"with, {config.num_classes} classes: {', '.join(config.names)}."
-    )
+    images, others = len(dataset.image_info), len(validation.image_info)
+    names = f"{config.num_classes} classes: {', '.join(config.names)}"
+    say(f"{images} images to train on, {others} to validate with, {names}.")
     if found.class_weights:
         named = zip(config.names, found.class_weights, strict=True)
         shown = (f"{n} {w:.4g}{'' if w else ' (no pixel)'}" for n, w in named)
         say("Class weights:", ", ".join(shown))
     say(f"Computing in {found.policy}.")
     if history:
-        say(
-            f"Going on after epoch {len(history)} of {config.epochs}; from there the learning rate "
-            f"is that of a run of {config.epochs} epochs."
-        )
+        of = f"of {config.epochs}; the learning rate is that of a run of {config.epochs} epochs."
+        say(f"Resuming after epoch {len(history)} {of}")
     callbacks = []
     if args.tensorboard and not args.process_id:  # of several processes only the first one writes
         from keras.callbacks import TensorBoard
@@ -119,15 +114,6 @@ def run(args, config, folder, history):
     if not args.process_id:
         draw_samples(folder / "samples.png", folder / "best.keras", validation)
     print(describe_best(history, folder))
-
-
-def describe_best(history, folder):
-    """Names the best epoch and its file."""
-    from core.training.checkpoint import best_of
-
-    best = best_of(history)
-    figure = f"{best['val_miou']:.4f} in epoch {best['epoch']}"
-    return f"Best validation MIoU {figure}: {folder / 'best.keras'}"
 
 
 if __name__ == "__main__":

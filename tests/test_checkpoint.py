@@ -187,7 +187,7 @@ def test_the_same_command_again(call, voc):
     )
     assert Path("runs/voc/last.keras").read_bytes() == before
     status, _, err = call(*command, 3)
-    assert status == 0 and "Going on after epoch 1 of 3" in err
+    assert status == 0 and "Resuming after epoch 1 of 3" in err
     assert len(Path("runs/voc/history.csv").read_text().splitlines()) == 4
 
 

@@ -158,10 +158,10 @@ def test_own_data_trains_at_once(call, tmp_path, kind):
     assert f"drawn with seed 0. Masks are read as {kind}." in err
     assert Path("runs/folder/best.keras").exists()
     status, out, _ = call("evaluate")
-    assert status == 0 and "voc protocol, 2 pictures (folder, val)" in out
+    assert status == 0 and "voc protocol, 2 images (folder, val)" in out
     assert float(out.split("Total MIOU: ")[1][:6]) > 0.6
     status, out, _ = call("evaluate", "--data", write(tmp_path / "others", 3, kind=kind))
-    assert status == 0 and "voc protocol, 3 pictures (folder, all)" in out
+    assert status == 0 and "voc protocol, 3 images (folder, all)" in out
     assert call("predict", tmp_path / "leaves/images/leaf 0.png")[0] == 0
 
 

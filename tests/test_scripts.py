@@ -51,7 +51,7 @@ def test_from_nothing_to_a_report():
         "train.py", "--filters", "2", "--epochs", "1", "--batch-size", "16", "--size", "64", "64"
     )
     assert trained.stderr.startswith("No VOC 2012 in data/VOCdevkit/VOC2012")
-    assert "240 pictures to train on, 60 to validate with," in trained.stderr
+    assert "240 images to train on, 60 to validate with," in trained.stderr
     assert trained.stdout.startswith("Best validation MIoU") and trained.stdout.count("\n") == 1
     assert names("runs/sample") == RUN_FILES
 
@@ -160,7 +160,7 @@ def test_isbi(call, isbi):
     status, _, err = call("train", "--dataset", "isbi", "--data", isbi, "--size", 32, 32, *TINY)
     assert (
         status == 0
-        and "4 pictures to train on, 1 to validate with, 2 classes: membrane, cell." in err
+        and "4 images to train on, 1 to validate with, 2 classes: membrane, cell." in err
     )
     status, out, _ = call("evaluate")
     assert status == 0 and "cell" in out
@@ -173,7 +173,7 @@ def test_the_paper_s_architecture(call, isbi):
     """Of 188 pixels 4 are answered, so 32 ask for 220; tiles take pictures of any size."""
     data = ("--dataset", "isbi", "--data", isbi, "--size", 32, 30, "--architecture", "paper")
     status, out, err = call("train", *data, "--optimizer", "sgd", "--border-weight", *TINY)
-    assert (status, out.count("\n")) == (0, 1) and "4 pictures to train on" in err
+    assert (status, out.count("\n")) == (0, 1) and "4 images to train on" in err
     assert names("runs/isbi") == RUN_FILES
     status, out, _ = call("evaluate")
     assert status == 0 and "V_rand" in out
@@ -199,7 +199,7 @@ def test_a_pretrained_encoder(call, voc, small_encoder):
     small_encoder.unlink()
     status, out, err = call("train", *data, *encoder, "--epochs", 2)
     assert (status, out.count("\n")) == (0, 1), err
-    assert "Going on after epoch 1 of 2" in err
+    assert "Resuming after epoch 1 of 2" in err
     assert call("evaluate")[0] == call("predict", voc / "JPEGImages/picture0.jpg")[0] == 0
     assert_refused(call("train", *data, "--encoder", "resnet50"), "encoder resnet50 (there vgg16)")
 
@@ -465,7 +465,7 @@ def test_an_interrupted_training_goes_on(number):
     assert not [path for path in Path("runs").rglob("*") if "partial" in path.name]
     behind = wait_for_epochs(process, 1)
     again = shell("train.py", *LONG[:-1], str(behind + 1))
-    assert f"Going on after epoch {behind} of {behind + 1}" in again.stderr
+    assert f"Resuming after epoch {behind} of {behind + 1}" in again.stderr
     assert wait_for_epochs(process, 1) == behind + 1
 
 
@@ -489,7 +489,7 @@ def test_from_nothing_to_a_report_on_jax(monkeypatch):
     args = ("--filters", "2", "--size", "32", "32", "--loss", "focal+dice", "--epochs")
     assert "Computing in float32" in shell("train.py", *args, "1").stderr
     trained = shell("train.py", *args, "2")
-    assert "Going on after epoch 1 of 2" in trained.stderr
+    assert "Resuming after epoch 1 of 2" in trained.stderr
     assert names("runs/sample") == RUN_FILES
     assert "background" in shell("predict.py").stdout
     assert "Total MIOU" in shell("evaluate.py").stdout

@@ -5,16 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from core.config import (
-    IGNORE,
-    LOSSES,
-    PAPER,
-    PIXEL_LOSSES,
-    PRESETS,
-    VOC_HOME,
-    Config,
-    loss_terms,
-)
+from core.config import IGNORE, LOSSES, PAPER, PIXEL_LOSSES, PRESETS, VOC_HOME, Config, loss_terms
 from core.support.errors import UserError
 from nets.sizes import check_network, check_size
 
@@ -208,10 +199,11 @@ def training_config(args: argparse.Namespace) -> Config:
     config = with_flags(dataclasses.replace(PRESETS[dataset], **paper), args)
     encoder = None if config.encoder == "none" else config.encoder
     pretrained = config.encoder_weights if config.encoder_weights != "none" else None
-    network = config.architecture, encoder, pretrained, config.normalization, config.upsampling
     what = ""
     try:
-        check_network(*network)
+        check_network(
+            config.architecture, encoder, pretrained, config.normalization, config.upsampling
+        )
         what = f"--size {config.size[0]} {config.size[1]}: "
         if config.architecture == "same":  # the other one is given images that fit it
             check_size(*config.size, encoder=encoder)

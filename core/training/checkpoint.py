@@ -79,6 +79,13 @@ def best_of(history: list[dict]) -> dict:
     return max(history, key=lambda row: row["val_miou"])
 
 
+def describe_best(history: list, folder: Path) -> str:
+    """Names the best epoch and its file."""
+    best = best_of(history)
+    figure = f"{best['val_miou']:.4f} in epoch {best['epoch']}"
+    return f"Best validation MIoU {figure}: {folder / 'best.keras'}"
+
+
 def finished(history: list[dict], config: Config) -> bool:
     """Says whether a run has all its epochs, or `patience` of them without a better one.
 
