@@ -8,15 +8,10 @@ from nets.reach import geometry
 
 
 def summary(model: keras.Model, size: tuple[int, int]) -> str:
-    """Describes a model for one size of the canvas.
+    """Describes a model, its height and width None, for a canvas of `(height, width)`.
 
-    Args:
-        model: a model with height and width None.
-        size: the canvas, `(height, width)`; an unpadded network's input is larger.
-
-    Returns:
-        Keras' table of all layers with their sizes and parameters, then a line each for the
-        receptive radius and the floating-point operations.
+    Returns Keras' table of all layers with their sizes and parameters, then a line each for the
+    receptive radius and the floating-point operations. An unpadded network's input is larger.
     """
     needs = geometry(model)
     height, width = map(needs.fitting, size)

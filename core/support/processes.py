@@ -16,10 +16,6 @@ from core.support.flags import whole_number
 
 PATIENCE = 300  # seconds in which the processes must come together
 _OWN = ("data", "train_list", "val_list", "workers")  # settings that may differ among them
-_LOST = (
-    "Another process of this training has ended or cannot be reached, so this one ends, too. Start "
-    "all of them again: they resume after the last whole epoch."
-)
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -43,13 +39,12 @@ def parse_group(args: Namespace) -> tuple | None:
     group = args.coordinator, args.num_processes, args.process_id
     if group == (None, None, None):
         return None
-    if None in group or args.process_id >= args.num_processes:
+    address, count, index = group
+    if None in group or index >= count or not re.fullmatch(r".+:\d+", address):
         raise UserError(
-            "--coordinator HOST:PORT, --num-processes N and --process-id I, from 0 to N - 1, must "
-            "be given together."
+            "--coordinator HOST:PORT, --num-processes N and --process-id I, from 0 to N - 1, go "
+            "together."
         )
-    if not re.fullmatch(r".+:\d+", args.coordinator):
-        raise UserError(f"--coordinator {args.coordinator}: must be HOST:PORT.")
     return group
 
 
@@ -59,7 +54,7 @@ def join(address: str, count: int, index: int) -> None:
     They meet at `address`, the `HOST:PORT` of process 0. Call it before JAX computes.
 
     Raises:
-        UserError: if they do not find each other.
+        UserError: if they do not find each other, or on another backend than JAX.
     """
     import keras
 
@@ -133,5 +128,8 @@ def joined():
             atexit.register(os._exit, 1)  # the last one registered is called first
             # JAX raises its own error, or a ValueError where it compares what processes have.
             if type(error).__name__ == "JaxRuntimeError" or re.search("Gloo|NCCL", str(error)):
-                raise UserError(_LOST) from error
+                raise UserError(
+                    "Another process of this training has ended or cannot be reached, so this one "
+                    "ends, too. Start all of them again: they resume after the last whole epoch."
+                ) from error
         raise
