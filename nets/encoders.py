@@ -20,14 +20,12 @@ LITE0_FILE = "models/efficientnet_lite0_notop.weights.h5"  # below Keras' home
 def encode(
     inputs: keras.KerasTensor, name: str, weights: str | Path | None = None
 ) -> tuple[list, keras.KerasTensor]:
-    """Builds the layers of a classification network on `[B, H, W, C]`, values 0..255, RGB or grey.
+    """Builds the layers of the classification network `name` of `ENCODERS` on images.
 
-    Args:
-        inputs: the images.
-        name: a key of `nets.sizes.ENCODERS`.
-        weights: "imagenet" for the weights that Keras downloads (efficientnet_lite0: the file of
-            `tools/convert_lite0.py`); a `.weights.h5`, `.h5` or `.keras` file of the network
-            without its top; or None for random weights.
+    The images are `[B, H, W, C]`, values 0..255, red, green and blue, or grey. `weights` is
+    "imagenet" for those that Keras downloads (efficientnet_lite0: the file that
+    `tools/convert_lite0.py` has written), a `.weights.h5`, `.h5` or `.keras` file of the network
+    without its top, or None for random ones.
 
     Returns:
         The skip connections, finest first, None where a resolution has none; and the bottom.

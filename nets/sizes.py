@@ -81,13 +81,7 @@ def check_size(
             )
 
 
-def check_network(
-    architecture: str,
-    encoder: str | None,
-    encoder_weights: str | None,
-    normalization: str,
-    upsampling: str | None,
-) -> None:
+def check_network(architecture, encoder, encoder_weights, normalization, upsampling):
     """Makes sure that the parts of a network go together; the arguments are those of `UNet`.
 
     Raises:

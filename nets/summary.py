@@ -18,11 +18,9 @@ def summary(model: keras.Model, size: tuple[int, int]) -> str:
     sized = at_size(model, (height, width))
     lines = []
     sized.summary(print_fn=lines.append)
-    lines += [
-        f" Receptive radius: {needs.radius} pixels, around blocks of {needs.grid}",
-        f" Floating-point operations: {operations(sized) / 1e9:,.2f} billion for an image of "
-        f"{height}x{width}",
-    ]
+    billions = f"{operations(sized) / 1e9:,.2f} billion"
+    lines.append(f" Receptive radius: {needs.radius} pixels, around blocks of {needs.grid}")
+    lines.append(f" Floating-point operations: {billions} for an image of {height}x{width}")
     return "\n".join(lines)
 
 

@@ -109,9 +109,9 @@ def synchronize(model: keras.Model, on: bool = True) -> None:
 def fuse(model: keras.Model) -> None:
     """Lets TensorFlow compute batch normalization on a CPU in one operation.
 
-    Keras composes it of several, which take a third of a training step. The results are the same
-    but for rounding, and layers and files stay Keras' own. Keras' way stays on GPUs, where XLA
-    joins operations anyway, and where several devices share batch statistics.
+    Keras composes it of several, which take a third of a training step; the results are the same
+    but for rounding. Keras' way stays on GPUs, where XLA joins operations anyway, and where several
+    devices share batch statistics.
     """
     if BACKEND != "tensorflow" or replicas() > 1 or _gpu_generation():
         return
@@ -157,11 +157,7 @@ def portable(model: keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(config: Config, policy: str = "") -> Iterator[None]:
-    """Explains memory that runs out in a training with `config` and a Keras dtype `policy`.
-
-    Raises:
-        UserError: if memory ran out.
-    """
+    """Raises a UserError where memory runs out in a training with a Keras dtype `policy`."""
     try:
         yield
     except Exception as error:

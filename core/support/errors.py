@@ -50,10 +50,10 @@ def run(main):
     except KeyboardInterrupt:
         _say("interrupted.")
         status = 128 + came[-1]
-    _leave(status)
+    leave(status)
 
 
-def _leave(status):
+def leave(status):
     """Ends the process; after a message of ours at once, so that it is the last line.
 
     TensorFlow's threads would write more, and JAX would wait for other processes for minutes.

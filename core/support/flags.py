@@ -178,8 +178,7 @@ def training_config(args: argparse.Namespace) -> Config:
         UserError: if a setting cannot work.
     """
     dataset = _choose_dataset(args)
-    if args.size:
-        args.size = tuple(args.size)
+    args.size = args.size and tuple(args.size)
     _check_classes(args, dataset)
     paper = PAPER if args.architecture == "paper" else {}
     config = with_flags(dataclasses.replace(PRESETS[dataset], **paper), args)

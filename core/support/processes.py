@@ -25,9 +25,7 @@ def add_flags(parser: ArgumentParser) -> None:
     )
     group.add_argument("--coordinator", metavar="HOST:PORT", help="a free port on machine 0")
     group.add_argument("--num-processes", type=whole_number(2), metavar="N", help="how many")
-    group.add_argument(
-        "--process-id", type=whole_number(0), metavar="I", help="which one this is, from 0"
-    )
+    group.add_argument("--process-id", type=whole_number(0), metavar="I", help="this one, from 0")
 
 
 def parse_group(args: Namespace) -> tuple | None:
@@ -95,11 +93,7 @@ def process() -> tuple[int, int]:
 
 
 def agree(config: Config, found: Found, *counts: int) -> None:
-    """Makes sure that all processes have the same settings and the same `counts`.
-
-    Raises:
-        UserError: if they differ.
-    """
+    """Raises a UserError if processes differ in their settings or their `counts`."""
     if process()[1] == 1:
         return
     import numpy as np
@@ -118,8 +112,7 @@ def agree(config: Config, found: Found, *counts: int) -> None:
 def joined():
     """Lets this process end without the others if the block fails: JAX would wait for minutes.
 
-    Raises:
-        UserError: if another process is lost.
+    Raises a UserError if another process is lost.
     """
     try:
         yield
