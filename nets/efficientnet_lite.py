@@ -23,15 +23,10 @@ STAGES = (
 def EfficientNetLite0(
     weights: str | None = None, input_tensor: keras.KerasTensor | None = None
 ) -> keras.Model:
-    """Builds the network without its top; the arguments are those of `keras.applications`.
+    """Builds the network without its top: to 1280 features at a 32nd of the resolution.
 
-    Args:
-        weights: a file that `save_weights` has written, or None for random weights.
-        input_tensor: `[B, H, W, 3]`, red, green and blue, scaled as `(x - 127) / 128`; None for
-            an input of any size.
-
-    Returns:
-        A `keras.Model` from the tensor's own input to 1280 features at a 32nd of the resolution.
+    `weights` is a file of `save_weights`, None for random ones. `input_tensor` is `[B, H, W, 3]`,
+    red, green and blue, scaled as `(x - 127) / 128`; None for an input of any size.
     """
     x = keras.Input((None, None, 3)) if input_tensor is None else input_tensor
     inputs = keras.utils.get_source_inputs(x)

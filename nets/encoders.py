@@ -20,18 +20,15 @@ LITE0_FILE = "models/efficientnet_lite0_notop.weights.h5"  # below Keras' home
 def encode(
     inputs: keras.KerasTensor, name: str, weights: str | Path | None = None
 ) -> tuple[list, keras.KerasTensor]:
-    """Builds the layers of a classification network on images.
+    """Builds the layers of the classification network `name` of `ENCODERS` on images.
 
-    Args:
-        inputs: `[B, H, W, C]`, values 0..255, red, green and blue, or grey.
-        name: a key of `nets.sizes.ENCODERS`.
-        weights: "imagenet" for the weights that Keras downloads (efficientnet_lite0: the file that
-            `tools/convert_lite0.py` has written); a `.weights.h5`, `.h5` or `.keras` file of the
-            network without its top; or None for random weights.
+    The images are `[B, H, W, C]`, values 0..255, red, green and blue, or grey. `weights` is
+    "imagenet" for those that Keras downloads (efficientnet_lite0: the file that
+    `tools/convert_lite0.py` has written), a `.weights.h5`, `.h5` or `.keras` file of the network
+    without its top, or None for random ones.
 
     Returns:
-        The skip connections, finest first, None where the network has no features of a resolution;
-        and the features at the bottom.
+        The skip connections, finest first, None where a resolution has none; and the bottom.
 
     Raises:
         ValueError: if the images have neither 1 nor 3 channels, or if the file holds other weights.
@@ -82,11 +79,10 @@ def _build(name, weights, x):
     except Exception as error:  # Keras raises a bare Exception where it cannot download
         reason = str(error).split("\n")[0]
         if file:
-            raise ValueError(
-                f"{file}: holds no weights of {name} without its top ({reason})."
-            ) from error
-        url = re.search(r"https://\S+\.h5", reason)
+            message = f"{file}: holds no weights of {name} without its top ({reason})."
+            raise ValueError(message) from error
+        url = re.search(r"https://\S+\.h5|$", reason)[0]
         raise OSError(
             f"The ImageNet weights of {name} cannot be had ({reason}). Put "
-            f"{url[0] if url else 'a whole file'} into {keras_home() / 'models'}."
+            f"{url or 'a whole file'} into {keras_home() / 'models'}."
         ) from error

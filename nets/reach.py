@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from typing import TYPE_CHECKING
@@ -21,18 +22,11 @@ _DOUBLING = ("UpSampling2D", "Conv2DTranspose")
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """What a network needs of a tile; all in pixels of the input.
+    """What a network needs of a tile; all in pixels of the input."""
 
-    Attributes:
-        grid: the side of one pixel of the coarsest level; a tile's core begins and ends on
-            multiples of it.
-        radius: the receptive radius: pixels up to this distance from a core influence its output.
-        trim: how much smaller the output is than the input on each side, 0 with padding.
-    """
-
-    grid: int
-    radius: int
-    trim: int = 0
+    grid: int  # a pixel of the coarsest level; a tile's core begins and ends on multiples of it
+    radius: int  # receptive radius: pixels up to this distance from a core influence its output
+    trim: int = 0  # how much smaller the output is on each side, 0 with padding
 
     @property
     def margin(self) -> int:
@@ -48,32 +42,31 @@ class Geometry:
 def geometry(model: keras.Model) -> Geometry:
     """Computes the `Geometry` of a functional model from its layers.
 
-    It follows the layers from a block of output back to the input, and counts the pixels that each
+    It follows the layers from a block of output back to the input and counts the pixels that each
     layer reads before and after its block. With a kernel of `k` pixels, dilation `d` and stride
     `s`, a layer reads `p` pixels before the first pixel's place and `d (k - 1) + 1 - s - p` after
     the last one's; `p` is half of the same-padding, or that of a ZeroPadding2D. Upsampling by `f`
     reads one `f`-th, rounded up.
 
-    Group normalization and squeeze-and-excitation look at all of the tile. This is the reach of the
-    convolutions alone, and tiles then give slightly other scores than one pass.
+    Group normalization and squeeze-and-excitation look at the whole tile, which does not count
+    here: tiles then give slightly other scores than one pass.
 
     Raises:
         TypeError: for a layer of an unknown kind.
     """
-    stride = {}  # of a tensor's pixel, in pixels of the input
+    stride = {}  # of each tensor's pixels, in pixels of the input
     for layer in model.layers:
-        coming = max([stride[id(tensor)] for tensor in _inputs(layer)], default=1)
+        coming = max((stride[id(tensor)] for tensor in _inputs(layer)), default=1)
         if _kind(layer) in _DOUBLING:
             coming //= _factor(layer)
         elif _kind(layer) in _KERNEL:
             coming *= layer.strides[0]
         stride[id(layer.output)] = coming
-    needed = {id(tensor): (0, 0) for tensor in model.outputs}
+    needed = collections.defaultdict(lambda: (0, 0))  # of each tensor, before and after
     for layer in reversed(model.layers):
-        before, after = _reads(layer, *needed.get(id(layer.output), (0, 0)))
+        reads = _reads(layer, *needed[id(layer.output)])
         for tensor in _inputs(layer):
-            known = needed.get(id(tensor), (0, 0))
-            needed[id(tensor)] = (max(known[0], before), max(known[1], after))
+            needed[id(tensor)] = tuple(map(max, needed[id(tensor)], reads))
     grid, radius = max(stride.values()), max(needed[id(model.inputs[0])])
     if not unpadded(model):
         return Geometry(grid, radius)

@@ -12,55 +12,41 @@ DEPTH = 4  # how often the network halves the image without an encoder
 
 
 class Encoder(NamedTuple):
-    """A classification network that can be the encoder of a U-Net.
+    """A classification network that can be the encoder of a U-Net."""
 
-    Attributes:
-        function: name of its function in `keras.applications`, or "EfficientNetLite0".
-        halvings: how often it halves the image.
-        levels: names of the layers whose outputs are the skip connections, finest first, and last
-            the features at the bottom; separated by spaces.
-        scale: factor for pixel values 0..255, None if the network scales them itself.
-        offset: what is added then: a number, or one for each of red, green and blue.
-        blue_first: whether its ImageNet weights expect blue, green, red.
-    """
-
-    function: str
-    halvings: int
-    levels: str
-    scale: float | None = None
-    offset: float | tuple[float, float, float] = 0.0
-    blue_first: bool = False
+    function: str  # its name in `keras.applications`, or "EfficientNetLite0"
+    levels: str  # the layers of the skip connections, finest first, and of the bottom
+    scale: float | None = None  # of values 0..255; None if the network scales them itself
+    offset: float | tuple[float, float, float] = 0.0  # added then; one number, or one a channel
+    blue_first: bool = False  # whether its ImageNet weights expect blue, green, red
+    halvings: int = 5  # how often it halves the image
 
 
 _CAFFE = (1.0, (-123.68, -116.779, -103.939), True)  # scale, offset and blue first
 ENCODERS = {
     "vgg16": Encoder(
         "VGG16",
-        4,
         "block1_conv2 block2_conv2 block3_conv3 block4_conv3 block5_conv3",
         *_CAFFE,
+        halvings=4,
     ),
     "resnet50": Encoder(
         "ResNet50",
-        5,
         "conv1_relu conv2_block3_out conv3_block4_out conv4_block6_out conv5_block3_out",
         *_CAFFE,
     ),
     "mobilenet_v2": Encoder(
         "MobileNetV2",
-        5,
         "expanded_conv_project_BN block_2_add block_5_add block_12_add block_16_project_BN",
         1 / 127.5,
         -1.0,
     ),
     "efficientnet_v2_b0": Encoder(
         "EfficientNetV2B0",
-        5,
         "block1a_project_activation block2b_add block3b_add block5e_add block6h_add",
     ),
     "efficientnet_lite0": Encoder(
         "EfficientNetLite0",
-        5,
         "block1a_project_bn block2b_add block3b_add block5c_add block7a_project_bn",
         1 / 128,
         -127 / 128,
@@ -85,26 +71,17 @@ def check_size(
     rule = f"multiples of {step}"
     if architecture == "paper":
         smallest, rule = 188, "16 n + 12, from 188 on"
-    for side in (height, width):
-        if side is None:
-            continue
+    for side in (side for side in (height, width) if side is not None):
         above = max(smallest, side + (smallest - side) % step)
         if side != above:
-            below = max(smallest, above - step)
-            near = f"{above}" if above == below else f"{below} or {above}"
+            near = " or ".join(map(str, sorted({max(smallest, above - step), above})))
             raise ValueError(
                 f"An image of {height}x{width} cannot be halved {halvings} times: height and width "
                 f"must be {rule}. For {side} take {near}."
             )
 
 
-def check_network(
-    architecture: str,
-    encoder: str | None,
-    encoder_weights: str | None,
-    normalization: str,
-    upsampling: str | None,
-) -> None:
+def check_network(architecture, encoder, encoder_weights, normalization, upsampling):
     """Makes sure that the parts of a network go together; the arguments are those of `UNet`.
 
     Raises:

@@ -8,26 +8,19 @@ from nets.reach import geometry
 
 
 def summary(model: keras.Model, size: tuple[int, int]) -> str:
-    """Describes a model for one size of the canvas.
+    """Describes a model, its height and width None, for a canvas of `(height, width)`.
 
-    Args:
-        model: a model with height and width None.
-        size: the canvas, `(height, width)`; an unpadded network's input is larger.
-
-    Returns:
-        Keras' table of all layers with their sizes and parameters, then a line each for the
-        receptive radius and the floating-point operations.
+    Returns Keras' table of all layers with their sizes and parameters, then a line each for the
+    receptive radius and the floating-point operations. An unpadded network's input is larger.
     """
     needs = geometry(model)
     height, width = map(needs.fitting, size)
     sized = at_size(model, (height, width))
     lines = []
     sized.summary(print_fn=lines.append)
-    lines += [
-        f" Receptive radius: {needs.radius} pixels, around blocks of {needs.grid}",
-        f" Floating-point operations: {operations(sized) / 1e9:,.2f} billion for an image of "
-        f"{height}x{width}",
-    ]
+    billions = f"{operations(sized) / 1e9:,.2f} billion"
+    lines.append(f" Receptive radius: {needs.radius} pixels, around blocks of {needs.grid}")
+    lines.append(f" Floating-point operations: {billions} for an image of {height}x{width}")
     return "\n".join(lines)
 
 

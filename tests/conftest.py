@@ -117,7 +117,7 @@ def small_encoder(monkeypatch, tmp_path):
     """Puts a small network in the place of VGG16; returns a file of weights for it."""
     levels = " ".join(f"block{level}" for level in range(1, 6))
     monkeypatch.setattr(keras.applications, "VGG16", small_network)
-    small = Encoder("VGG16", 4, levels, scale=1 / 127.5, offset=-1.0)
+    small = Encoder("VGG16", levels, scale=1 / 127.5, offset=-1.0, halvings=4)
     monkeypatch.setitem(ENCODERS, "vgg16", small)
     keras.utils.set_random_seed(5)
     path = tmp_path / "small.weights.h5"

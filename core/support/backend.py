@@ -19,8 +19,7 @@ def start(group: tuple | None = None) -> None:
     - TensorFlow uses oneDNN on every processor, which can make a training step three times as fast.
     - The messages that libraries print while they look for a GPU are held back.
 
-    Args:
-        group: the arguments of `processes.join`, or None for a single process.
+    `group` holds the arguments of `processes.join`, None for a single process.
 
     Raises:
         UserError: if the user's backend is not installed, or the processes do not come together.
@@ -59,18 +58,17 @@ def import_tensorflow() -> None:
 def keep_memory() -> None:
     """Tells glibc, where that is the C library, to keep some free memory.
 
-    Otherwise it returns the memory of every image and every layer's output to the system, and gets
-    it again, zeroed page by page. That can take as long as the work on an image. On Python 3.11,
-    TensorFlow changes these settings when `fit` begins to read a data set: call this again then.
+    Otherwise it returns the memory of every image and every layer's output to the system and gets
+    it again, zeroed page by page, which can take as long as the work on an image. On Python 3.11,
+    TensorFlow undoes this when `fit` begins to read a data set: call it again then.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    top_pad, mmap_threshold, trim_threshold = -2, -3, -1  # as in malloc.h
-    mallopt(top_pad, 2**24)
-    mallopt(mmap_threshold, 2**25)  # this and the next: the values that glibc itself settles on
-    mallopt(trim_threshold, 2**26)
+    mallopt(-2, 2**24)  # M_TOP_PAD of malloc.h
+    mallopt(-3, 2**25)  # M_MMAP_THRESHOLD; this and the next are what glibc itself settles on
+    mallopt(-1, 2**26)  # M_TRIM_THRESHOLD
 
 
 @contextlib.contextmanager
@@ -98,13 +96,11 @@ def _stderr_held_back():
 @contextlib.contextmanager
 def _interrupts_held_back():
     """Delivers signals at the end: some compiled modules turn Ctrl-C into other errors."""
-    came = []
-    held = [n for n in SIGNALS if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    try:
-        before = {n: signal.signal(n, lambda number, _: came.append(number)) for n in held}
-    except ValueError:  # only the main thread may do that
-        yield
-        return
+    came, before = [], {}
+    with contextlib.suppress(ValueError):  # only the main thread may do that
+        for number in SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:

@@ -12,21 +12,25 @@ from keras import ops
 from core.config import Config
 from core.support.errors import UserError
 
+BACKEND = keras.backend.backend()
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+elif BACKEND == "jax":
+    import jax
+
 
 def choose_policy(precision: str) -> str:
-    """Returns the Keras dtype policy for a precision.
+    """Returns the Keras dtype policy for a precision of `core.config.PRECISIONS`.
 
-    Args:
-        precision: "float32"; "bfloat16" or "float16" for mixed precision; or "auto" for the fastest
-            one: bfloat16 where the processor computes in it, float16 on a GPU that has only that,
-            else float32.
+    "auto" is the fastest: bfloat16 where the processor computes in it, float16 on a GPU that has
+    only that, else float32.
     """
     if precision == "auto":
         gpu = _gpu_generation()
         if gpu:
             precision = "bfloat16" if gpu >= (8, 0) else "float16" if gpu >= (7, 0) else "float32"
         else:  # JAX computes by XLA, which does not gain from bfloat16 on a CPU
-            gains = keras.backend.backend() == "tensorflow" and cpu_has_bfloat16()
+            gains = BACKEND == "tensorflow" and cpu_has_bfloat16()
             precision = "bfloat16" if gains else "float32"
     return precision if precision == "float32" else f"mixed_{precision}"
 
@@ -42,26 +46,20 @@ def cpu_has_bfloat16(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
 
 def _gpu_generation():
     """The CUDA compute capability of the first GPU, `(major, minor)`, or None."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
+    if BACKEND == "tensorflow":
         for gpu in tf.config.list_physical_devices("GPU"):
             return tf.config.experimental.get_device_details(gpu).get("compute_capability")
-    elif keras.backend.backend() == "jax":
-        import jax
-
+    elif BACKEND == "jax":
         found = getattr(jax.local_devices()[0], "compute_capability", "")
         return tuple(map(int, found.split("."))) if found[:1].isdigit() else None
     return None
 
 
 def _all():
-    """The devices of all processes that `spread` uses."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
+    """The devices that `spread` uses, of all processes."""
+    if BACKEND == "tensorflow":
         return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return keras.distribution.list_devices() if keras.backend.backend() == "jax" else [None]
+    return keras.distribution.list_devices() if BACKEND == "jax" else [None]
 
 
 def count() -> int:
@@ -71,47 +69,38 @@ def count() -> int:
 
 def replicas() -> int:
     """Returns how many devices, of all processes, share a batch now."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
+    if BACKEND == "tensorflow":
         return tf.distribute.get_strategy().num_replicas_in_sync
     distribution = keras.distribution.distribution()
     return distribution.device_mesh.devices.size if distribution else 1
 
 
-@contextlib.contextmanager
-def spread() -> Iterator[None]:
+def spread() -> contextlib.AbstractContextManager:
     """Builds and trains models on all devices, each with its part of every batch."""
-    several = contextlib.nullcontext()
-    if count() > 1 and keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        several = tf.distribute.MirroredStrategy(_all()).scope()
-    elif count() > 1:
-        several = keras.distribution.DataParallel(auto_shard_dataset=False).scope()
-    with several:
-        yield
+    if count() == 1:
+        return contextlib.nullcontext()
+    if BACKEND == "tensorflow":
+        return tf.distribute.MirroredStrategy(_all()).scope()
+    return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
 
 
 def total(x, axis: int | tuple | None = None):
     """Sums a tensor over the whole batch, also where each device has a part of the batch."""
     x = ops.sum(x, axis)
-    if keras.backend.backend() == "tensorflow" and replicas() > 1:  # JAX sees whole batches
-        import tensorflow as tf
-
-        if not tf.distribute.in_cross_replica_context():
-            return tf.distribute.get_replica_context().all_reduce("sum", x)
-    return x
+    if BACKEND != "tensorflow" or replicas() == 1:  # JAX sees whole batches
+        return x
+    context = tf.distribute.get_replica_context()  # None outside a replica
+    return context.all_reduce("sum", x) if context else x
 
 
 def part_of_sum(x):
     """Returns this device's part of a number that all have: TensorFlow sums what they return."""
-    return x / replicas() if keras.backend.backend() == "tensorflow" else x
+    return x / replicas() if BACKEND == "tensorflow" else x
 
 
 def synchronize(model: keras.Model, on: bool = True) -> None:
     """Makes batch normalization use the statistics of whole batches on several devices."""
-    several = on and replicas() > 1 and keras.backend.backend() != "jax"  # which does it anyway
+    several = on and replicas() > 1 and BACKEND != "jax"  # which does it anyway
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = several
@@ -120,11 +109,11 @@ def synchronize(model: keras.Model, on: bool = True) -> None:
 def fuse(model: keras.Model) -> None:
     """Lets TensorFlow compute batch normalization on a CPU in one operation.
 
-    Keras composes it of several, which take a third of a training step. The results are the same
-    but for rounding, and layers and files stay Keras' own. Keras' way stays on GPUs, where XLA
-    joins operations anyway, and where several devices share batch statistics.
+    Keras composes it of several, which take a third of a training step; the results are the same
+    but for rounding. Keras' way stays on GPUs, where XLA joins operations anyway, and where several
+    devices share batch statistics.
     """
-    if keras.backend.backend() != "tensorflow" or replicas() > 1 or _gpu_generation():
+    if BACKEND != "tensorflow" or replicas() > 1 or _gpu_generation():
         return
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center:
@@ -133,8 +122,6 @@ def fuse(model: keras.Model) -> None:
 
 def _fused_call(layer, inputs, training=None, mask=None):
     """Computes `BatchNormalization.call` for `[B, H, W, C]`."""
-    import tensorflow as tf
-
     learns = bool(training and layer.trainable)
     moving = layer.moving_mean, layer.moving_variance
     given = [None if learns else variable.value for variable in moving]
@@ -155,8 +142,7 @@ def portable(model: keras.Model) -> Iterator[None]:
     """Makes a model ready to be saved for any machine: in float32, and for a single device."""
     policies = [layer.dtype_policy for layer in model.layers]
     distribution = keras.distribution.distribution()
-    if distribution:  # otherwise Keras waits for the other processes, which do not save
-        keras.distribution.set_distribution(None)
+    keras.distribution.set_distribution(None)  # else Keras waits for processes that do not save
     synchronize(model, False)
     for layer in model.layers:
         layer.dtype_policy = "float32"
@@ -165,18 +151,13 @@ def portable(model: keras.Model) -> Iterator[None]:
     finally:
         for layer, policy in zip(model.layers, policies, strict=True):
             layer.dtype_policy = policy
+        keras.distribution.set_distribution(distribution)
         synchronize(model)
-        if distribution:
-            keras.distribution.set_distribution(distribution)
 
 
 @contextlib.contextmanager
 def explained(config: Config, policy: str = "") -> Iterator[None]:
-    """Explains memory that runs out in a training with `config` and a Keras dtype `policy`.
-
-    Raises:
-        UserError: if memory ran out.
-    """
+    """Raises a UserError where memory runs out in a training with a Keras dtype `policy`."""
     try:
         yield
     except Exception as error:

@@ -54,10 +54,9 @@ def run(main):
 
 
 def leave(status):
-    """Ends the process with an exit status.
+    """Ends the process; after a message of ours at once, so that it is the last line.
 
-    What ended by a line of ours ends at once, so that it is the last one: TensorFlow's threads
-    would go on talking, and JAX would wait for the other processes of a training for minutes.
+    TensorFlow's threads would write more, and JAX would wait for other processes for minutes.
     """
     if status < 2:
         sys.exit(status)

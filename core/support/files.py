@@ -18,25 +18,15 @@ except ImportError:  # on Windows
 
 
 def check_folder(folder, advice="Name another folder with --output."):
-    """Makes sure, before long work, that a folder can be written to; does not make it yet.
-
-    Args:
-        folder: its path.
-        advice: what to do if not.
-
-    Returns:
-        The folder, a Path.
+    """Returns a folder as a Path if it can be written to; does not make it yet.
 
     Raises:
-        UserError: if it cannot be written to, or made.
+        UserError: if it cannot be written to, or made; `advice` says what to do then.
     """
     folder = Path(folder)
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
+    there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
+        tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}). {advice}") from error
     return folder
@@ -51,13 +41,10 @@ def cache_folder(name):
 def alone_in(folder: Path, who: str = "training", seconds: float = 0):
     """Keeps other processes that ask for the same out of a folder, where the system can.
 
-    Args:
-        folder: it is made if need be.
-        who: what the others are, for the message.
-        seconds: how long to wait for them.
+    The folder is made if need be. Waits for `seconds` for another process to leave it.
 
     Raises:
-        UserError: if another process is still in there.
+        UserError: if another process, which the message calls `who`, is still in there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not fcntl:
@@ -88,7 +75,7 @@ def alone_in(folder: Path, who: str = "training", seconds: float = 0):
 def partial_file(path):
     """Gives the name of a hidden file beside `path`, which nobody else uses, to write to.
 
-    The folder is made if need be. Rename the file in the block to keep it; else it goes away.
+    Makes the folder if need be. Rename the file in the block to keep it; else it goes away.
 
     Raises:
         UserError: if the file cannot be written (no space, no permission).
@@ -112,10 +99,7 @@ def partial_file(path):
 def replacing(path):
     """Gives a `partial_file` and renames it to `path` at the end of the block.
 
-    If the block fails or is interrupted, `path` stays as it was.
-
-    Raises:
-        UserError: if the file cannot be written (no space, no permission).
+    If the block fails or is interrupted, `path` stays as it was. Raises what `partial_file` does.
     """
     with partial_file(path) as partial:
         yield partial

@@ -20,37 +20,29 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (--help lists the flags).")
 
 
-def whole_number(low: int, high: int = 2**31 - 1) -> Callable:
-    """Returns a parser for whole numbers from `low` to `high`."""
-
-    def parse(text):
-        value = int(text) if text.lstrip("+-").isdecimal() else low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} must be a whole number, at least {low} and at most {high}"
-            )
-        return value
-
-    return parse
-
-
-def number(fits: Callable, rule: str) -> Callable:
+def number(fits: Callable, rule: str, kind: type = float) -> Callable:
     """Returns a parser for the numbers for which `fits` is true; `rule` says which they are."""
 
     def parse(text):
         try:
-            value = float(text)
+            value = kind(text)
         except ValueError:
             value = float("nan")
         if not fits(value):
-            raise argparse.ArgumentTypeError(f"{text!r} must be a number {rule}")
+            what = "whole number," if kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text!r} must be a {what} {rule}")
         return value
 
     return parse
 
 
+def whole_number(low: int, high: int = 2**31 - 1) -> Callable:
+    """Returns a parser for whole numbers from `low` to `high`."""
+    return number(lambda x: low <= x <= high, f"at least {low} and at most {high}", int)
+
+
 def _names(text):
-    """Parses `A,B,...`."""
+    """Parses `A,B,...`, each name once."""
     found = tuple(name.strip() for name in text.split(","))
     if not all(found) or len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} must be names between commas, each once")
@@ -68,6 +60,7 @@ def parse_loss(text: str) -> str:
 
 # What differs from the usual parsing: integers are at least 1, everything else is text.
 _PARSING = {
+    "dataset": {"choices": list(PRESETS)},
     "data": {"metavar": "DIR"},
     "train_list": {"metavar": "FILE"},
     "val_list": {"metavar": "FILE"},
@@ -88,12 +81,9 @@ _PARSING = {
 
 
 def add_settings(parser: argparse.ArgumentParser, *groups: str, default: str = "") -> None:
-    """Adds the flags of groups of `Config`'s fields; what is not given stays None.
+    """Adds the flags of groups of `Config`'s fields: data, network or training.
 
-    Args:
-        parser: where to add them.
-        *groups: data, network or training.
-        default: the default of --dataset, in words.
+    What is not given stays None. `default` is the default of --dataset in words.
     """
     for title in groups:
         group = parser.add_argument_group(title)
@@ -104,8 +94,6 @@ def add_settings(parser: argparse.ArgumentParser, *groups: str, default: str = "
             if field.type is bool:
                 flag = flag.replace("--", "--no-") if field.default else flag
                 options["action"] = "store_false" if field.default else "store_true"
-            elif name == "dataset":
-                options["choices"] = list(PRESETS)
             elif field.metadata["choices"]:
                 options["choices"] = field.metadata["choices"]
             elif field.type in (int, int | None):
@@ -118,11 +106,10 @@ def add_settings(parser: argparse.ArgumentParser, *groups: str, default: str = "
 
 def _default(name, text):
     """The default in words, or those of all presets where they differ."""
-    shown = {preset: getattr(config, name) for preset, config in PRESETS.items()}
-    shown = {
-        preset: " ".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
-        for preset, value in shown.items()
-    }
+    shown = {}
+    for preset, config in PRESETS.items():
+        value = getattr(config, name)
+        shown[preset] = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
     first = shown["voc"]
     if "(default" in text or name == "class_names" or first in ("", "None", "True", "False"):
         return ""
@@ -171,11 +158,10 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
         )
     if config.dataset in ("isbi", "folder") and config.classes:
         raise UserError(f"--classes chooses among classes of VOC data, not of {config.dataset}.")
-    unknown = [name for name in config.classes if name not in config.class_names[1:]]
-    if unknown:
-        raise UserError(
-            f"--classes: '{unknown[0]}' is not one of {', '.join(config.class_names[1:])}."
-        )
+    for name in config.classes:
+        if name not in config.class_names[1:]:
+            known = ", ".join(config.class_names[1:])
+            raise UserError(f"--classes: '{name}' is not one of {known}.")
     # Whole paths, because a model is used from other folders than the one it was trained in.
     paths = {name: getattr(config, name) for name in ("data", "train_list", "val_list")}
     if config.encoder_weights not in ("none", "imagenet"):
@@ -192,13 +178,12 @@ def training_config(args: argparse.Namespace) -> Config:
         UserError: if a setting cannot work.
     """
     dataset = _choose_dataset(args)
-    if args.size:
-        args.size = tuple(args.size)
+    args.size = args.size and tuple(args.size)
     _check_classes(args, dataset)
     paper = PAPER if args.architecture == "paper" else {}
     config = with_flags(dataclasses.replace(PRESETS[dataset], **paper), args)
     encoder = None if config.encoder == "none" else config.encoder
-    pretrained = config.encoder_weights if config.encoder_weights != "none" else None
+    pretrained = None if config.encoder_weights == "none" else config.encoder_weights
     what = ""
     try:
         check_network(
@@ -244,10 +229,8 @@ def _check_classes(args, dataset):
             raise UserError(f"--class-names has {count} names, --num-classes {args.num_classes}.")
         if count > IGNORE:
             raise UserError(f"A mask has room for {IGNORE} classes, {IGNORE} itself means ignored.")
-    elif dataset == "folder":
+    if dataset == "folder" and not (args.data and args.class_names):
         raise UserError(
             f"{args.data or '--dataset folder'}: own images need --num-classes N, background "
-            "included, or --class-names background,A,B,..."
+            "included, or --class-names background,A,B,..., and --data with images/ and masks/."
         )
-    if dataset == "folder" and not args.data:
-        raise UserError("--dataset folder needs --data, the folder with images/ and masks/.")

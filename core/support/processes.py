@@ -16,10 +16,6 @@ from core.support.flags import whole_number
 
 PATIENCE = 300  # seconds in which the processes must come together
 _OWN = ("data", "train_list", "val_list", "workers")  # settings that may differ among them
-_LOST = (
-    "Another process of this training has ended or cannot be reached, so this one ends, too. Start "
-    "all of them again: they resume after the last whole epoch."
-)
 
 
 def add_flags(parser: ArgumentParser) -> None:
@@ -29,9 +25,7 @@ def add_flags(parser: ArgumentParser) -> None:
     )
     group.add_argument("--coordinator", metavar="HOST:PORT", help="a free port on machine 0")
     group.add_argument("--num-processes", type=whole_number(2), metavar="N", help="how many")
-    group.add_argument(
-        "--process-id", type=whole_number(0), metavar="I", help="which one this is, from 0"
-    )
+    group.add_argument("--process-id", type=whole_number(0), metavar="I", help="this one, from 0")
 
 
 def parse_group(args: Namespace) -> tuple | None:
@@ -43,13 +37,12 @@ def parse_group(args: Namespace) -> tuple | None:
     group = args.coordinator, args.num_processes, args.process_id
     if group == (None, None, None):
         return None
-    if None in group or args.process_id >= args.num_processes:
+    address, count, index = group
+    if None in group or index >= count or not re.fullmatch(r".+:\d+", address):
         raise UserError(
-            "--coordinator HOST:PORT, --num-processes N and --process-id I, from 0 to N - 1, must "
-            "be given together."
+            "--coordinator HOST:PORT, --num-processes N and --process-id I, from 0 to N - 1, go "
+            "together."
         )
-    if not re.fullmatch(r".+:\d+", args.coordinator):
-        raise UserError(f"--coordinator {args.coordinator}: must be HOST:PORT.")
     return group
 
 
@@ -59,7 +52,7 @@ def join(address: str, count: int, index: int) -> None:
     They meet at `address`, the `HOST:PORT` of process 0. Call it before JAX computes.
 
     Raises:
-        UserError: if they do not find each other.
+        UserError: if they do not find each other, or on another backend than JAX.
     """
     import keras
 
@@ -100,11 +93,7 @@ def process() -> tuple[int, int]:
 
 
 def agree(config: Config, found: Found, *counts: int) -> None:
-    """Makes sure that all processes have the same settings and the same `counts`.
-
-    Raises:
-        UserError: if they differ.
-    """
+    """Raises a UserError if processes differ in their settings or their `counts`."""
     if process()[1] == 1:
         return
     import numpy as np
@@ -123,8 +112,7 @@ def agree(config: Config, found: Found, *counts: int) -> None:
 def joined():
     """Lets this process end without the others if the block fails: JAX would wait for minutes.
 
-    Raises:
-        UserError: if another process is lost.
+    Raises a UserError if another process is lost.
     """
     try:
         yield
@@ -133,5 +121,8 @@ def joined():
             atexit.register(os._exit, 1)  # the last one registered is called first
             # JAX raises its own error, or a ValueError where it compares what processes have.
             if type(error).__name__ == "JaxRuntimeError" or re.search("Gloo|NCCL", str(error)):
-                raise UserError(_LOST) from error
+                raise UserError(
+                    "Another process of this training has ended or cannot be reached, so this one "
+                    "ends, too. Start all of them again: they resume after the last whole epoch."
+                ) from error
         raise

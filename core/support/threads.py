@@ -5,16 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def mapped(function, items, ahead, workers=2):
-    """Applies a function to items in threads, a bounded number of items ahead of who consumes them.
+    """Applies a function to items in threads and yields the results in the order of the items.
 
-    Args:
-        function: of one item.
-        items: an iterable; it is read in the caller's thread.
-        ahead: how many results may wait.
-        workers: number of threads.
-
-    Yields:
-        The results, in the order of the items. What the function raises is raised here.
+    At most `ahead` results wait. The items, an iterable, are read in the caller's thread; what the
+    function raises is raised here.
     """
     waiting = deque()
     pool = ThreadPoolExecutor(workers)
