@@ -9,7 +9,7 @@ import os
 import re
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,20 +51,18 @@ class Drawn(NamedTuple):
         return one_line(f"{self.page.source.path}{number}: {found}")
 
 
-def draw(
-    answered: tuple, names: Sequence, palette: Sequence, alpha: float, probabilities: bool
-) -> Drawn:
+def draw(entry, answer, names, palette, alpha, probabilities) -> Drawn:
     """Draws and encodes what is written for a page.
 
     Args:
-        answered: the `Page`, its image, uint8 `[H, W, C]`, and what the network says of it, an
-            `OnCanvas` or `OnTiles`.
+        entry: its image, uint8 `[H, W, C]`, and the `Page`.
+        answer: what the network says of it, an `OnCanvas` or `OnTiles`.
         names: the classes' names.
         palette: `[K, 3]`, their colours.
         alpha: opacity of the overlay.
         probabilities: whether to write them, too.
     """
-    page, image, answer = answered
+    image, page = entry
     kind = "PNG" if page.count == 1 else "TIFF"
     mask = answer.class_map()
     return Drawn(
@@ -77,11 +75,7 @@ def draw(
 
 
 def check_name(source: Source, count: int):
-    """Refuses an input whose name is too long.
-
-    Raises:
-        UserError: if those of its prediction would be longer than the file system takes.
-    """
+    """Raises a UserError if the names of the prediction would be too long for the file system."""
     if len(os.fsencode(f"{source.path.stem}-99_probabilities_{count}.npy")) > _LONGEST:
         raise UserError(f"{source.path}: its name leaves no room for those of its prediction.")
 
@@ -111,7 +105,7 @@ class Outputs:
         Args:
             source: the input.
             count: how many pages it has.
-            pages: in order.
+            pages: those that could be read, in order.
 
         Returns:
             For each page the line to print; none if nothing was written.
@@ -154,12 +148,12 @@ class Outputs:
                 chosen = next(name for name in named if self._is_free(name, count, file, old))
             names = _names(chosen, count)[: len(partials)]
             about = self._relative(names[0]), "yes" if names[2:] else ""
-            with self._table.listing(file, [(*row, *about) for row in rows]):
-                with contextlib.ExitStack() as undo:
-                    for partial, name in zip(partials, names, strict=True):
-                        os.replace(partial, name)
-                        undo.callback(os.unlink, name)
-                    undo.pop_all()
+            listing = self._table.listing(file, [(*row, *about) for row in rows])
+            with listing, contextlib.ExitStack() as undo:
+                for partial, name in zip(partials, names, strict=True):
+                    os.replace(partial, name)
+                    undo.callback(os.unlink, name)
+                undo.pop_all()
             for name in old - set(names):
                 Path(name).unlink(missing_ok=True)
         stem = Path(chosen).name

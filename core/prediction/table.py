@@ -8,6 +8,7 @@ go at the end of a run.
 import contextlib
 import csv
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -20,15 +21,12 @@ _PATIENCE = 20  # seconds to wait for other programs
 
 
 class Table:
-    """The table of a folder.
+    """The table of a folder; a UserError if it is a file that predict.py did not write.
 
     Attributes:
         masks: by image, a set of its lines' masks below the folder, pages and "yes" or "" for
             probabilities.
         owners: the image of each mask.
-
-    Raises:
-        UserError: if there is a file of that name that predict.py did not write.
     """
 
     def __init__(self, folder: Path):
@@ -40,11 +38,7 @@ class Table:
 
     @contextlib.contextmanager
     def locked(self):
-        """Reads what other programs have added, and keeps them out.
-
-        Raises:
-            UserError: if another program stays in the folder.
-        """
+        """Keeps other programs out, or raises a UserError, and reads what they have added."""
         with alone_in(self._path.parent, "program", _PATIENCE):
             if not self._path.exists():
                 write_csv(self._path, [COLUMNS])
@@ -53,21 +47,17 @@ class Table:
 
     @contextlib.contextmanager
     def listing(self, file: str, rows: list[tuple]):
-        """Lists an image, instead of its earlier lines; not if the block fails.
+        """Lists an image by its path and `rows` of the other columns; not if the block fails.
 
-        Args:
-            file: its path.
-            rows: the other columns.
+        Its earlier lines count no more.
         """
         replaced = [(file, *[""] * 6)] if file in self.masks else []
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(replaced + [(file, *row) for row in rows])
         end = self._path.stat().st_size
         try:
-            with open(self._path, "ab", buffering=0) as table:
-                data = text.getvalue().encode()
-                if table.write(data) < len(data):
-                    raise OSError("no space left")
+            with open(self._path, "ab") as table:
+                table.write(text.getvalue().encode())
             yield
         except BaseException:
             os.truncate(self._path, end)
@@ -84,9 +74,7 @@ class Table:
                     kept = {}
                     for row in rows:
                         kept[row[0]] = [*kept.get(row[0], ()), row] if any(row[1:]) else []
-                    write_csv(
-                        self._path, [header, *(row for part in kept.values() for row in part)]
-                    )
+                    write_csv(self._path, [header, *itertools.chain(*kept.values())])
         if self._file:
             self._file.close()
 
