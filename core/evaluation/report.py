@@ -77,14 +77,13 @@ def write_report(
         for name, (value, threshold) in best_scores(found.segments).items():
             figures |= {name: _number(value), f"{name}_threshold": threshold}
     figures |= facts | {"versions": _versions()}
-    confusion = [["truth / prediction", *names]]
-    confusion += [[name, *row] for name, row in zip(names, figures["confusion"], strict=True)]
+    confusion = np.column_stack((names, matrix.counts)).tolist()
     sheet = [(*arrays, f"{name}: MIoU {miou:.4f}") for miou, name, *arrays in found.worst]
     with contextlib.ExitStack() as together:
         files = {name: together.enter_context(replacing(folder / name)) for name in REPORT_FILES}
         write_text(files["metrics.json"], json.dumps(figures, indent=2) + "\n")
-        write_csv(files["per_class.csv"], [list(rows[0]), *(list(row.values()) for row in rows)])
-        write_csv(files["confusion.csv"], confusion)
+        write_csv(files["per_class.csv"], [list(rows[0]), *map(dict.values, rows)])
+        write_csv(files["confusion.csv"], [["truth / prediction", *names], *confusion])
         contact_sheet(files["worst.png"], sheet, names, palette)
 
 

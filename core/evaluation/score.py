@@ -42,9 +42,8 @@ def score(
     count = len(dataset.image_info)
     batch_size = min(batch_size, count)
     cells = config.names == ISBI_CLASSES
-    found = Evaluation(
-        ConfusionMatrix(config.num_classes, ABSENT[protocol]), [], [] if cells else None
-    )
+    matrix = ConfusionMatrix(config.num_classes, ABSENT[protocol])
+    found = Evaluation(matrix, [], [] if cells else None)
 
     def compare(answered):
         (image, mask), answer = answered
@@ -61,13 +60,13 @@ def score(
     compared = mapped(compare, answered, batch_size, dataset.workers)
     shown = tqdm(compared, "Evaluating", count, unit="image", disable=None)
     for index, (own, scores, arrays) in enumerate(shown):
-        found.matrix.counts += own.counts
+        matrix.counts += own.counts
         if cells:
             found.segments.append(scores)
         if not np.isnan(own.mean_iou):
             found.worst.append((own.mean_iou, dataset.name(index), *arrays))
             found.worst = sorted(found.worst, key=lambda entry: entry[0])[:WORST]
-    if not found.matrix.counts.any():
+    if not matrix.counts.any():
         raise UserError(
             f"{dataset.image_info[0]['mask_path']}: this mask and all others hold nothing but 255 "
             "(ignored). Give masks with classes to score on."

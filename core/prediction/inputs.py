@@ -43,7 +43,7 @@ def collect(inputs, output):
         for match in matches:
             for source in _walk(match, output) if match.is_dir() else [Source(match)]:
                 found.setdefault(_real(source.path), source)
-    folders = {_real(source.path).parent: source.path for source in found.values()}
+    folders = {real.parent: source.path for real, source in found.items()}
     for target in {_real(output / source.folder) for source in found.values()}:
         if target in folders:
             raise UserError(

@@ -32,17 +32,10 @@ def find_weights(path=None):
 
 
 def save_model(model, path, config, found, members=(), optimizer=None):
-    """Saves a model with the settings it was made by; the file is still an ordinary .keras file.
+    """Saves a model, its `Config` and its `Found`; the file is still an ordinary .keras file.
 
-    It is saved without its loss, so that Keras alone can load it, and computes in float32.
-
-    Args:
-        model: a `keras.Model`.
-        path: the file.
-        config: its `Config`.
-        found: its `Found`.
-        members: a dictionary of more texts to put into the file, by name.
-        optimizer: one whose state is kept, too.
+    It is saved without its loss, so that Keras alone can load it, and computes in float32. Of an
+    optimizer the state is kept, too. `members` are more texts to put into the file, by name.
     """
     import keras
 
@@ -62,7 +55,7 @@ def save_model(model, path, config, found, members=(), optimizer=None):
 
 
 def read_settings(path):
-    """Returns the `Config` and the `Found` that `save_model` has put into a .keras file.
+    """Returns the `Config` and the `Found` of a .keras file.
 
     Raises:
         UserError: if the file is damaged or was not written by this project.

@@ -14,6 +14,7 @@ from core.imaging.image import count_pages, read_image
 from core.imaging.letterbox import class_map, letterbox, undo_letterbox
 from core.imaging.tiles import core_of, cut, places, surround
 from core.prediction.outputs import Outputs, Page, check_name, draw
+from core.prediction.table import Table
 from core.support.errors import UserError
 from core.support.threads import mapped
 from nets.reach import geometry, unpadded
@@ -115,7 +116,7 @@ def _on_tiles(model, images, config, tta, batch_size, keep):
             shape = image.shape[:2]
             kept = None if keep is None else np.empty((*shape, config.num_classes), keep)
             answer = OnTiles(np.empty(shape, np.uint8), kept)
-            cores = places(image.shape, needs, longest)
+            cores = places(shape, needs, longest)
             for place in tqdm(cores, "tiles", leave=False, disable=None if cores[8:] else True):
                 yield answer, place, place is cores[-1], cut(image, needs, place)
 
@@ -170,14 +171,14 @@ def predict_files(
     """
     options["keep"] = np.float16 if probabilities else None
     ahead = 1 if options.get("tile") else options.get("batch_size", 8)  # large ones wait singly
-
-    def drawing(answered):
-        return draw(*answered, config.names, palette, alpha, probabilities)
-
     read = functools.partial(_read, channels=config.channels, failures=failures)
+    drawing = functools.partial(
+        draw, names=config.names, palette=palette, alpha=alpha, probabilities=probabilities
+    )
     entries = filter(None, mapped(read, _pages(sources, failures), ahead))
     drawn = mapped(drawing, answers(model, entries, config, **options), ahead)
-    with contextlib.closing(Outputs(output)) as outputs:
+    with contextlib.closing(Table(output)) as table:
+        outputs = Outputs(output, table)
         for (source, count), pages in itertools.groupby(drawn, lambda drawn: drawn.page[:2]):
             yield from outputs.write(source, count, pages)
 

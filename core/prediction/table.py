@@ -24,14 +24,14 @@ class Table:
     """The table of a folder; a UserError if it is a file that predict.py did not write.
 
     Attributes:
-        masks: by image, a set of its lines' masks below the folder, pages and "yes" or "" for
-            probabilities.
+        masks: by image, its mask below the folder, last page, and "yes" or "" for probabilities.
         owners: the image of each mask.
     """
 
     def __init__(self, folder: Path):
         self._path = folder / NAME
-        self._file = None  # stays open, so that another file in its place can be told from it
+        # The table stays open, so that another file in its place can be told from it.
+        self._file = open(os.devnull)
         self._replaced = False
         if self._path.exists():
             self._refresh()
@@ -66,22 +66,19 @@ class Table:
 
     def close(self) -> None:
         """Ends the work with the table: lines that count no more go."""
-        with contextlib.suppress(UserError):  # they do no harm
-            if self._replaced:
-                with self.locked():
-                    self._file.seek(0)
-                    header, *rows = csv.reader(self._file)
-                    kept = {}
-                    for row in rows:
-                        kept[row[0]] = [*kept.get(row[0], ()), row] if any(row[1:]) else []
-                    write_csv(self._path, [header, *itertools.chain(*kept.values())])
-        if self._file:
-            self._file.close()
+        if self._replaced:
+            with contextlib.suppress(UserError), self.locked():  # they do no harm
+                self._file.seek(0)
+                header, *rows = csv.reader(self._file)
+                kept = {}
+                for row in rows:
+                    kept[row[0]] = [*kept.get(row[0], ()), row] if any(row[1:]) else []
+                write_csv(self._path, [header, *itertools.chain(*kept.values())])
+        self._file.close()
 
     def _refresh(self):
-        if not self._file or not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
-            if self._file:
-                self._file.close()
+        if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+            self._file.close()
             self._file = open(self._path, newline="", encoding="utf-8")
             self.masks, self.owners = {}, {}
             if self._file.readline() != ",".join(COLUMNS) + "\n":
@@ -98,10 +95,9 @@ class Table:
         for row in csv.reader(io.StringIO(text, newline="")):
             if len(row) == len(COLUMNS) and not row[5]:
                 self._replaced = True
-                for mask, *_ in self.masks.pop(row[0], ()):
-                    self.owners.pop(mask, None)
+                self.owners.pop(self.masks.pop(row[0], row)[0], None)
             elif len(row) == len(COLUMNS) and row[1].isdecimal():
-                self.masks.setdefault(row[0], set()).add((row[5], int(row[1]), row[6]))
+                self.masks[row[0]] = row[5], int(row[1]), row[6]
                 self.owners[row[5]] = row[0]
 
 
