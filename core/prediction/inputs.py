@@ -33,9 +33,8 @@ def collect(inputs, output):
     output = Path(os.path.realpath(output))
     found = {}
     for name in map(str, inputs):
-        path = Path(name)
-        matches = [path]
-        if not name or not os.path.lexists(path):
+        matches = [Path(name)]
+        if not os.path.lexists(name):
             matches = map(Path, sorted(glob.glob(name, recursive=True)))
             matches = [match for match in matches if output not in _real(match).parents]
             if not matches:

@@ -76,11 +76,8 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
 
 
 def answers(model, entries, config, **options):
-    """Yields each entry, a tuple that begins with an image, and what `predict` says of the image.
-
-    No more entries are kept than the network has been given and not yet answered.
-    """
-    waiting = deque()
+    """Yields each entry, a tuple that begins with an image, and what `predict` says of it."""
+    waiting = deque()  # what the network has been given and not yet answered
 
     def images():
         for entry in entries:
