@@ -1,4 +1,4 @@
-"""Segments pictures with a trained U-Net: python predict.py --help."""
+"""Segments images with a trained U-Net: python predict.py --help."""
 
 import sys
 
@@ -11,14 +11,14 @@ def get_args():
     """Parses the command line."""
     parser = Parser(
         description="For cat.jpg writes cat_mask.png (class ids as a palette PNG, at the "
-        "picture's own size) and cat_overlay.png, and prints the classes found with their share of "
+        "image's own size) and cat_overlay.png, and prints the classes found with their share of "
         "the pixels. For a TIFF file of several pages, TIFF files with as many."
     )
     parser.add_argument(
         "inputs",
         nargs="*",
         metavar="IMAGE | FOLDER | STACK.tif",
-        help="default: a picture that the model can know",
+        help="default: an image that the model can know",
     )
     parser.add_argument(
         "--output", metavar="DIR", default="predictions", help="default: %(default)s"
@@ -60,30 +60,17 @@ def main():
 
     model, config, found = load_model(weights)
     failures = {}
-    lines = predict_files(
-        model,
-        config,
-        found.palette,
-        sources,
-        output,
-        tile=config.tile if args.tile is None else args.tile,
-        tta=args.tta,
-        batch_size=min(8, len(sources)),
-        alpha=args.alpha,
-        probabilities=args.probabilities,
-        failures=failures,
-    )
+    options = {name: getattr(args, name) for name in ("tta", "alpha", "probabilities")}
+    options["tile"] = config.tile if args.tile is None else args.tile
+    options["batch_size"] = min(8, len(sources))
+    lines = predict_files(model, config, found.palette, sources, output, failures, **options)
     for line in tqdm(lines, total=len(sources), disable=None, unit="image"):
         tqdm.write(line)
-    *others, last = failures.values() or [None]
-    if len(failures) == len(sources):
-        for error in others:
-            print(errors.one_line(error), file=sys.stderr)
-        raise last
-    print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
+    if len(failures) < len(sources):
+        print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
     for error in failures.values():
         print(errors.one_line(error), file=sys.stderr)
-    return 1 if failures else 0
+    return 2 if len(failures) == len(sources) else min(1, len(failures))
 
 
 if __name__ == "__main__":

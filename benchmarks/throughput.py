@@ -70,7 +70,7 @@ def speed(args, weights, listing):
 
     def predict():
         for _ in predict_files(
-            model, config, found.palette, sources, output, batch_size=args.batch_size
+            model, config, found.palette, sources, output, {}, batch_size=args.batch_size
         ):
             pass
 

@@ -79,7 +79,7 @@ def test_files_and_patterns(photos):
     [
         (["nowhere.jpg"], "out", "nowhere.jpg: there is no such file or folder"),
         (["photos/*.webp"], "out", r"photos/\*.webp: there is no such file"),
-        (["empty"], "out", "empty: this folder has no pictures"),
+        (["empty"], "out", "empty: this folder has no images"),
         ([""], "out", "'': there is no such file"),
         (["photos/b.jpg"], "photos", "photos: photos/b.jpg lies there, and .*--output"),
     ],

@@ -71,7 +71,7 @@ def test_the_newest_run_is_found(tmp_path):
 def test_without_a_run_the_shipped_model_is_meant(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(model_file, "SHIPPED", tmp_path / "weights" / "voc-animals.keras")
-    with pytest.raises(UserError, match="voc-animals.keras. Run train.py first"):
+    with pytest.raises(UserError, match="voc-animals.keras: there is no .* Run train.py first"):
         find_weights()
     model_file.SHIPPED.parent.mkdir()
     model_file.SHIPPED.touch()
@@ -83,7 +83,7 @@ def test_without_a_run_the_shipped_model_is_meant(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", ["nowhere.keras", "."])
 def test_weights_that_are_not_there(path):
-    with pytest.raises(UserError, match="train.py|there is no such file"):
+    with pytest.raises(UserError, match="there is no such file"):
         find_weights(path)
 
 
@@ -114,7 +114,7 @@ def test_model_and_settings_must_agree(tmp_path):
         dataclasses.replace(CONFIG, class_names=("a", "b", "c")),
         found=Found(palette=((0, 0, 0),) * 3),
     )
-    with pytest.raises(UserError, match="the model has 2 classes, its settings 3"):
+    with pytest.raises(UserError, match="3 channels and 2 classes, its settings 3 and 3"):
         load_model(tmp_path / "model.keras")
 
 
@@ -153,7 +153,7 @@ def test_settings_that_no_model_has(tmp_path, wrong):
 
 def test_a_model_of_other_channels(tmp_path):
     saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, channels=1))
-    with pytest.raises(UserError, match="does not take pictures of 1 channels"):
+    with pytest.raises(UserError, match="3 channels and 2 classes, its settings 1 and 2"):
         load_model(tmp_path / "model.keras")
 
 

@@ -427,7 +427,7 @@ class Nearest:  # needs no Keras, which takes seconds to start
 palette = ((0, 0, 0), (200, 0, 0), (0, 200, 0))
 config = Config(class_names={names}, size=(48, 48))
 sources = collect(sys.argv[1:], "predictions")
-for line in predict_files(Nearest(), config, palette, sources, Path("predictions")):
+for line in predict_files(Nearest(), config, palette, sources, Path("predictions"), {{}}):
     print(line, flush=True)
 """
 

@@ -393,7 +393,7 @@ def test_weights_of_other_classes(call, voc):
 def test_inputs_that_are_not_there(call, trained, tmp_path):
     assert_refused(call("predict", "nowhere.jpg"), "nowhere.jpg: there is no such file or folder")
     (tmp_path / "empty").mkdir()
-    assert_refused(call("predict", tmp_path / "empty"), "has no pictures")
+    assert_refused(call("predict", tmp_path / "empty"), "has no images")
     (tmp_path / "bad.jpg").write_text("no picture")
     assert_refused(call("predict", tmp_path / "bad.jpg", "--output", tmp_path), "--output")
     assert_refused(call("predict", "x" * 300), "there is no such file or folder")

@@ -17,13 +17,8 @@ ABSENT = {"voc": np.nan, "letterbox": 0.0}
 class ConfusionMatrix:
     """Counts pixels by true and predicted class; images are added one by one.
 
-    Attributes:
-        counts: int64 `[K, K]`, `n_ij`: rows are the truth, columns the prediction.
-
-    Args:
-        num_classes: K.
-        absent: the figure of a class where its formula divides by 0. NaN leaves the class out of
-            the mean.
+    The `counts` are `n_ij`, int64 `[K, K]`: rows are the truth, columns the prediction. `absent` is
+    the figure of a class where its formula divides by 0. NaN leaves the class out of the mean.
     """
 
     def __init__(self, num_classes: int, absent: float = np.nan):

@@ -18,6 +18,8 @@ from core.evaluation.segments import best_scores
 from core.imaging.draw import contact_sheet
 from core.support.files import replacing, write_csv, write_text
 
+_FIGURES = ("iou", "precision", "recall", "dice")  # of each class
+
 
 def block(matrix: ConfusionMatrix) -> str:
     """Returns the first lines, in the format of https://github.com/verages/UNet-keras."""
@@ -42,13 +44,11 @@ def table(matrix: ConfusionMatrix, names: tuple[str, ...]) -> str:
     """Returns a line of figures for each class, and two lines about all classes."""
     rows = _rows(matrix, names)
     width = max(len("class"), *map(len, names))
-    figures = list(rows[0])[2:]
-    head = "".join(f"{title.replace('iou', 'IoU'):>11}" for title in figures)
+    head = "".join(f"{title.replace('iou', 'IoU'):>11}" for title in _FIGURES)
     lines = [f"{'class':<{width}}  {'truth pixels':>14}{head}"]
-    for row in rows:
-        cells = ("-" if row[title] is None else f"{row[title]:.4f}" for title in figures)
-        shown = "".join(f"{cell:>11}" for cell in cells)
-        lines.append(f"{row['class']:<{width}}  {row['truth_pixels']:>14,}{shown}")
+    for name, pixels, *figures in map(dict.values, rows):
+        shown = "".join(f"{'-' if value is None else f'{value:.4f}':>11}" for value in figures)
+        lines.append(f"{name:<{width}}  {pixels:>14,}{shown}")
     absent = ", ".join(names[i] for i in matrix.absent_classes) or "none"
     lines += ["", f"frequency-weighted IoU: {matrix.frequency_weighted_iou:.4f}"]
     return "\n".join([*lines, f"absent from truth and prediction: {absent}"])
@@ -59,12 +59,7 @@ def write_report(
 ) -> None:
     """Writes metrics.json, per_class.csv, confusion.csv and worst.png, all four or none.
 
-    Args:
-        folder: the folder to write to.
-        found: what `score` found.
-        names: the classes' names.
-        palette: `[K, 3]`, their colours.
-        facts: further entries of metrics.json.
+    The palette has the classes' colours, `[K, 3]`; `facts` are further entries of metrics.json.
     """
     matrix = found.matrix
     rows = _rows(matrix, names)
@@ -82,22 +77,20 @@ def write_report(
         for name, (value, threshold) in best_scores(found.segments).items():
             figures |= {name: _number(value), f"{name}_threshold": threshold}
     figures |= facts | {"versions": _versions()}
-    confusion = [["truth / prediction", *names]]
-    confusion += [[name, *row] for name, row in zip(names, figures["confusion"], strict=True)]
+    confusion = np.column_stack((names, matrix.counts)).tolist()
     sheet = [(*arrays, f"{name}: MIoU {miou:.4f}") for miou, name, *arrays in found.worst]
     with contextlib.ExitStack() as together:
         files = {name: together.enter_context(replacing(folder / name)) for name in REPORT_FILES}
         write_text(files["metrics.json"], json.dumps(figures, indent=2) + "\n")
-        write_csv(files["per_class.csv"], [list(rows[0]), *(list(row.values()) for row in rows)])
-        write_csv(files["confusion.csv"], confusion)
+        write_csv(files["per_class.csv"], [list(rows[0]), *map(dict.values, rows)])
+        write_csv(files["confusion.csv"], [["truth / prediction", *names], *confusion])
         contact_sheet(files["worst.png"], sheet, names, palette)
 
 
 def _rows(matrix, names):
     """The figures of each class, a dictionary."""
     columns = {"class": names, "truth_pixels": matrix.truth_pixels.tolist()}
-    for title in ("iou", "precision", "recall", "dice"):
-        columns[title] = map(_number, getattr(matrix, title))
+    columns |= {title: map(_number, getattr(matrix, title)) for title in _FIGURES}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 

@@ -1,7 +1,6 @@
 """Scoring a model on a data set."""
 
 import dataclasses
-from collections import deque
 
 import keras
 import numpy as np
@@ -12,7 +11,7 @@ from core.dataset import Dataset
 from core.evaluation.metrics import ABSENT, ConfusionMatrix, judge
 from core.evaluation.segments import slice_scores
 from core.imaging.letterbox import letterbox
-from core.prediction.predict import predict
+from core.prediction.predict import answers
 from core.support.errors import UserError
 from core.support.threads import mapped
 
@@ -21,18 +20,11 @@ WORST = 8  # so many images are kept for worst.png
 
 @dataclasses.dataclass
 class Evaluation:
-    """What `score` finds.
+    """What `score` finds."""
 
-    Attributes:
-        matrix: the `ConfusionMatrix` of all images.
-        worst: the images with the lowest own MIoU, lowest first: tuples of own MIoU, name, image,
-            truth and prediction.
-        segments: `segments.slice_scores` of each slice for membrane models, else None.
-    """
-
-    matrix: ConfusionMatrix
-    worst: list
-    segments: list | None
+    matrix: ConfusionMatrix  # of all images
+    worst: list  # tuples of own MIoU, name, image, truth and prediction, the lowest MIoU first
+    segments: list | None  # `segments.slice_scores` of each slice for membrane models
 
 
 def score(
@@ -50,15 +42,8 @@ def score(
     count = len(dataset.image_info)
     batch_size = min(batch_size, count)
     cells = config.names == ISBI_CLASSES
-    found = Evaluation(
-        ConfusionMatrix(config.num_classes, ABSENT[protocol]), [], [] if cells else None
-    )
-    waiting = deque()  # pairs that the network has not answered yet
-
-    def images():
-        for pair in mapped(dataset.load, range(count), batch_size, dataset.workers):
-            waiting.append(pair)
-            yield pair[0]
+    matrix = ConfusionMatrix(config.num_classes, ABSENT[protocol])
+    found = Evaluation(matrix, [], [] if cells else None)
 
     def compare(answered):
         (image, mask), answer = answered
@@ -70,18 +55,18 @@ def score(
         return own, scores, (shown, truth, prediction)
 
     options |= {"batch_size": batch_size, "keep": np.float32 if cells else None}
-    answers = predict(model, images(), config, **options)
-    answered = ((waiting.popleft(), answer) for answer in answers)
+    pairs = mapped(dataset.load, range(count), batch_size, dataset.workers)
+    answered = answers(model, pairs, config, **options)
     compared = mapped(compare, answered, batch_size, dataset.workers)
     shown = tqdm(compared, "Evaluating", count, unit="image", disable=None)
     for index, (own, scores, arrays) in enumerate(shown):
-        found.matrix.counts += own.counts
+        matrix.counts += own.counts
         if cells:
             found.segments.append(scores)
         if not np.isnan(own.mean_iou):
             found.worst.append((own.mean_iou, dataset.name(index), *arrays))
             found.worst = sorted(found.worst, key=lambda entry: entry[0])[:WORST]
-    if not found.matrix.counts.any():
+    if not matrix.counts.any():
         raise UserError(
             f"{dataset.image_info[0]['mask_path']}: this mask and all others hold nothing but 255 "
             "(ignored). Give masks with classes to score on."

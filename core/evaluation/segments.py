@@ -40,24 +40,18 @@ def cells(foreground: np.ndarray) -> np.ndarray:
 def thin(labels: np.ndarray) -> np.ndarray:
     """Gives each membrane pixel to the nearest cell, or makes each its own cell if there is none.
 
-    Args:
-        labels: int32 `[H, W]`, cells from 1 on, 0 between them; the result has no 0.
+    The labels are int32 `[H, W]`, cells from 1 on, 0 between them; the result has no 0.
     """
-    membrane = labels == 0
-    if not membrane.any():
-        return labels
-    if membrane.all():
+    if not labels.any():
         return np.arange(1, labels.size + 1, dtype=np.int32).reshape(labels.shape)
-    nearest = distance_transform_edt(membrane, return_distances=False, return_indices=True)
+    nearest = distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
     return labels[tuple(nearest)]
 
 
 def overlap(segmentation: np.ndarray, truth: np.ndarray) -> tuple:
     """Returns the shares `p_ij` that are not 0, and the sums `s_i` and `t_j`.
 
-    Args:
-        segmentation: integer array, predicted cells.
-        truth: integer array of the same shape, true cells; pixels of 0 are left out.
+    Predicted and true cells are integer arrays of one shape; pixels of 0 in the truth are left out.
     """
     known = truth > 0
     s, t = segmentation[known].astype(np.int64), truth[known].astype(np.int64)
@@ -83,9 +77,7 @@ def v_info(p: np.ndarray, s: np.ndarray, t: np.ndarray) -> float:
 def slice_scores(cell_probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Returns V_rand and V_info of a slice, float64 `[len(THRESHOLDS), 2]`; NaN without true cells.
 
-    Args:
-        cell_probability: float32 `[H, W]`.
-        truth: `[H, W]`, 1 where a cell is; everything else (0, 255) is left out.
+    The probability is float32 `[H, W]`; of the truth all but 1 (cell), so 0 and 255, is left out.
     """
     true_cells = cells(truth == 1)
     shares = [overlap(thin(cells(cell_probability > h)), true_cells) for h in THRESHOLDS]
@@ -95,9 +87,8 @@ def slice_scores(cell_probability: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def best_scores(slices: list) -> dict[str, tuple]:
     """Returns the best scores of a stack from the `slice_scores` of its slices.
 
-    Returns:
-        `{"v_rand": (score, threshold), "v_info": (score, threshold)}`; NaN and None if no slice has
-        a true cell.
+    They are `{"v_rand": (score, threshold), "v_info": (score, threshold)}`, NaN and None if no
+    slice has a true cell.
     """
     known = [scores for scores in slices if not np.isnan(scores).any()]
     if not known:

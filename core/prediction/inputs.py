@@ -1,4 +1,4 @@
-"""Which pictures a user means."""
+"""Which images a user means."""
 
 import dataclasses
 import glob
@@ -12,36 +12,29 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A file to predict.
-
-    Attributes:
-        path: the file.
-        folder: where it lies below the folder that the user named.
-    """
+    """A file to predict."""
 
     path: Path
-    folder: Path = Path()
+    folder: Path = Path()  # where it lies below the folder that the user named
 
 
 def collect(inputs, output):
-    """Returns the pictures that are meant, each once.
+    """Returns the images that are meant, each once.
 
     Args:
-        inputs: names of files, of folders (all pictures in and below them, in order; hidden ones
+        inputs: names of files, of folders (all images in and below them, in order; hidden ones
             are left out), and patterns such as `*.jpg`.
         output: the folder for the predictions, which is never gone into.
 
     Raises:
-        UserError: if a name does not exist, a folder has no pictures, or predictions would be
-            written among the pictures.
+        UserError: if a name does not exist, a folder has no images, or predictions would be
+            written among the images.
     """
     output = Path(os.path.realpath(output))
     found = {}
     for name in map(str, inputs):
-        path = Path(name)
-        if name and os.path.lexists(path):
-            matches = [path]
-        else:
+        matches = [Path(name)]
+        if not os.path.lexists(name):
             matches = map(Path, sorted(glob.glob(name, recursive=True)))
             matches = [match for match in matches if output not in _real(match).parents]
             if not matches:
@@ -49,7 +42,7 @@ def collect(inputs, output):
         for match in matches:
             for source in _walk(match, output) if match.is_dir() else [Source(match)]:
                 found.setdefault(_real(source.path), source)
-    folders = {_real(source.path).parent: source.path for source in found.values()}
+    folders = {real.parent: source.path for real, source in found.items()}
     for target in {_real(output / source.folder) for source in found.values()}:
         if target in folders:
             raise UserError(
@@ -64,7 +57,7 @@ def _real(path):
 
 
 def _walk(top, output):
-    """The pictures in and below a folder."""
+    """The images in and below a folder."""
     found = []
     for folder, folders, files in os.walk(top, onerror=_refuse):
         folder = Path(folder)
@@ -79,7 +72,7 @@ def _walk(top, output):
             and (os.path.isfile(folder / name) or os.path.islink(folder / name))
         ]
     if not found:
-        raise UserError(f"{top}: this folder has no pictures ({', '.join(sorted(SUFFIXES))}).")
+        raise UserError(f"{top}: this folder has no images ({', '.join(sorted(SUFFIXES))}).")
     return found
 
 

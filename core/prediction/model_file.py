@@ -13,42 +13,29 @@ SHIPPED = Path(__file__).parents[2] / "weights" / "voc-animals.keras"
 
 
 def find_weights(path=None):
-    """Returns the .keras file that is meant.
+    """Returns the .keras file that is meant, or raises a UserError.
 
     Args:
         path: a .keras file, a run's folder, or None for the newest run below `runs/`, or the model
             for photographs that ships with the project where there is no run.
-
-    Raises:
-        UserError: if there is none.
     """
     if path is None:
-        runs = sorted(Path("runs").glob("*/best.keras"), key=lambda file: file.stat().st_mtime)
-        if not runs and not SHIPPED.is_file():
-            raise UserError(
-                f"There is no trained model in runs/, nor {SHIPPED}. Run train.py first, or name "
-                "one with --weights."
-            )
-        return runs[-1] if runs else SHIPPED
-    path = Path(path)
-    file = path / "best.keras" if path.is_dir() else path
+        runs = Path("runs").glob("*/best.keras")
+        path = max(runs, key=lambda file: file.stat().st_mtime, default=SHIPPED)
+    file = Path(path, "best.keras") if Path(path).is_dir() else Path(path)
     if not file.is_file():
-        raise UserError(f"{file}: there is no such file. Name a .keras file or a run's folder.")
+        raise UserError(
+            f"{file}: there is no such file. Run train.py first, or name a .keras file or a run's "
+            "folder with --weights."
+        )
     return file
 
 
 def save_model(model, path, config, found, members=(), optimizer=None):
-    """Saves a model with the settings it was made by; the file is still an ordinary .keras file.
+    """Saves a model, its `Config` and its `Found`; the file is still an ordinary .keras file.
 
-    It is saved without its loss, so that Keras alone can load it, and computes in float32.
-
-    Args:
-        model: a `keras.Model`.
-        path: the file.
-        config: its `Config`.
-        found: its `Found`.
-        members: a dictionary of more texts to put into the file, by name.
-        optimizer: one whose state is kept, too.
+    It is saved without its loss, so that Keras alone can load it, and computes in float32. Of an
+    optimizer the state is kept, too. `members` are more texts to put into the file, by name.
     """
     import keras
 
@@ -68,7 +55,7 @@ def save_model(model, path, config, found, members=(), optimizer=None):
 
 
 def read_settings(path):
-    """Returns the `Config` and the `Found` that `save_model` has put into a .keras file.
+    """Returns the `Config` and the `Found` of a .keras file.
 
     Raises:
         UserError: if the file is damaged or was not written by this project.
@@ -93,7 +80,7 @@ def load_model(path):
     """Loads a model for inference and its settings.
 
     Returns:
-        A `keras.Model` from pictures `[B, H, W, C]`, values 0..255, to class probabilities
+        A `keras.Model` from images `[B, H, W, C]`, values 0..255, to class probabilities
         `[B, H, W, K]`, its `Config` and its `Found`.
 
     Raises:
@@ -111,15 +98,11 @@ def load_model(path):
         raise UserError(
             f"{path}: Keras cannot load this model ({reason}). Train again or copy it again."
         ) from error
-    if len(model.inputs) != 1 or model.input_shape[-1] != config.channels:
+    channels, classes = model.input_shape[-1], model.output_shape[-1]
+    if (channels, classes) != (config.channels, config.num_classes):
         raise UserError(
-            f"{path}: the model does not take pictures of {config.channels} channels, as its "
-            "settings say."
-        )
-    if model.output_shape[-1] != config.num_classes:
-        raise UserError(
-            f"{path}: the model has {model.output_shape[-1]} classes, its settings "
-            f"{config.num_classes}."
+            f"{path}: the model has {channels} channels and {classes} classes, its settings "
+            f"{config.channels} and {config.num_classes}. Use a file that train.py wrote."
         )
     fuse(model)
     return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config, found

@@ -9,7 +9,7 @@ import os
 import re
 import struct
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,75 +43,48 @@ class Drawn(NamedTuple):
     overlay: bytes
     probabilities: np.ndarray | None  # float16 `[H, W, K]`
     shares: list  # the classes that were found: tuples of name, pixels and share
-
-    def line(self) -> str:
-        """Returns what is printed."""
-        number = f":{self.page.number}" if self.page.count > 1 else ""
-        found = ", ".join(f"{name} {share:.1%}" for name, _, share in self.shares)
-        return one_line(f"{self.page.source.path}{number}: {found}")
+    line: str  # what is printed
 
 
-def draw(
-    answered: tuple, names: Sequence, palette: Sequence, alpha: float, probabilities: bool
-) -> Drawn:
+def draw(answered, names, palette, alpha, probabilities) -> Drawn:
     """Draws and encodes what is written for a page.
 
-    Args:
-        answered: the `Page`, its image, uint8 `[H, W, C]`, and what the network says of it, an
-            `OnCanvas` or `OnTiles`.
-        names: the classes' names.
-        palette: `[K, 3]`, their colours.
-        alpha: opacity of the overlay.
-        probabilities: whether to write them, too.
+    `answered` is an image, uint8 `[H, W, C]`, with its `Page`, and what the network says of it, an
+    `OnCanvas` or `OnTiles`. For the others see `predict_files`.
     """
-    page, image, answer = answered
-    kind = "PNG" if page.count == 1 else "TIFF"
+    (image, page), answer = answered
+    kind, number = ("PNG", "") if page.count == 1 else ("TIFF", f":{page.number}")
     mask = answer.class_map()
+    shares = class_shares(mask, names)
+    found = ", ".join(f"{name} {share:.1%}" for name, _, share in shares)
     return Drawn(
         page,
         encode_image(palette_image(mask, palette), kind),
         encode_image(overlay(image, mask, palette, alpha), kind, photograph=True),
         answer.probabilities().astype(np.float16, copy=False) if probabilities else None,
-        class_shares(mask, names),
+        shares,
+        one_line(f"{page.source.path}{number}: {found}"),
     )
 
 
 def check_name(source: Source, count: int):
-    """Refuses an input whose name is too long.
-
-    Raises:
-        UserError: if those of its prediction would be longer than the file system takes.
-    """
+    """Raises a UserError if the names of the prediction would be too long for the file system."""
     if len(os.fsencode(f"{source.path.stem}-99_probabilities_{count}.npy")) > _LONGEST:
         raise UserError(f"{source.path}: its name leaves no room for those of its prediction.")
 
 
 class Outputs:
-    """A folder of predictions; it is made when something is written.
+    """A folder of predictions, made when something is written, and its `Table`."""
 
-    Raises:
-        UserError: if it has a `predictions.csv` that predict.py did not write.
-    """
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._table = Table(folder)
+    def __init__(self, folder: Path, table: Table):
+        self._folder, self._table = folder, table
         self._numbers = {}  # the numbers that are left to try, by the name without one
 
-    def close(self) -> None:
-        """Ends the work with the folder."""
-        self._table.close()
-
     def write(self, source: Source, count: int, pages: Iterable[Drawn]) -> list[str]:
-        """Writes the files of an input: all of them, or none if pages are missing.
+        """Writes the files of an input of `count` pages: all of them, or none if pages are missing.
 
         They are NAME_mask, NAME_overlay and NAME_probabilities. If files that are not this input's
         have these names, they become NAME-2, then NAME-3.
-
-        Args:
-            source: the input.
-            count: how many pages it has.
-            pages: in order.
 
         Returns:
             For each page the line to print; none if nothing was written.
@@ -129,15 +102,14 @@ class Outputs:
                 return partials[-1]
 
             with _joined(partial(), count) as add_mask, _joined(partial(), count) as add_overlay:
-                for number, drawn in enumerate(pages):
+                # Without `count`, `pages` would wait for the next input before they end.
+                for number, drawn in enumerate(itertools.islice(pages, count)):
                     add_mask(drawn.mask)
                     add_overlay(drawn.overlay)
                     if drawn.probabilities is not None:
                         np.save(partial(), drawn.probabilities)
                     rows += [(number, name, n, round(share, 6)) for name, n, share in drawn.shares]
-                    lines.append(drawn.line())
-                    if len(lines) == count:  # without waiting for the next input
-                        break
+                    lines.append(drawn.line)
             if len(lines) < count:
                 return []
             self._publish(source, base, count, partials, rows)
@@ -154,12 +126,12 @@ class Outputs:
                 chosen = next(name for name in named if self._is_free(name, count, file, old))
             names = _names(chosen, count)[: len(partials)]
             about = self._relative(names[0]), "yes" if names[2:] else ""
-            with self._table.listing(file, [(*row, *about) for row in rows]):
-                with contextlib.ExitStack() as undo:
-                    for partial, name in zip(partials, names, strict=True):
-                        os.replace(partial, name)
-                        undo.callback(os.unlink, name)
-                    undo.pop_all()
+            listing = self._table.listing(file, [(*row, *about) for row in rows])
+            with listing, contextlib.ExitStack() as undo:
+                for partial, name in zip(partials, names, strict=True):
+                    os.replace(partial, name)
+                    undo.callback(os.unlink, name)
+                undo.pop_all()
             for name in old - set(names):
                 Path(name).unlink(missing_ok=True)
         stem = Path(chosen).name
@@ -169,14 +141,13 @@ class Outputs:
 
     def _old(self, file, base):
         """The files that the table lists for an input, and their name if it is of this kind."""
-        listed = self._table.masks.get(file, ())
-        if not listed:
+        mask, last, probabilities = self._table.masks.get(file, ("", 0, ""))
+        if not mask:
             return set(), None
-        mask, _, probabilities = next(iter(listed))
         name = mask.rpartition("_mask.")[0]
         same = re.fullmatch(re.escape(self._relative(base)) + r"(|-\d+)", name)
         name = base + same[1] if same else str(self._folder / name)
-        names = _names(name, 1 + max(page for _, page, _ in listed))
+        names = _names(name, 1 + last)
         return set(names if probabilities else names[:2]), name if same else None
 
     def _is_free(self, name, count, file, old):

@@ -6,18 +6,15 @@ import functools
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from core.config import Config
 from core.imaging.image import count_pages, read_image
 from core.imaging.letterbox import class_map, letterbox, undo_letterbox
 from core.imaging.tiles import core_of, cut, places, surround
-from core.prediction.inputs import Source
 from core.prediction.outputs import Outputs, Page, check_name, draw
+from core.prediction.table import Table
 from core.support.errors import UserError
 from core.support.threads import mapped
 from nets.reach import geometry, unpadded
@@ -70,13 +67,25 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
         batch_size: canvases in a batch, or tiles, as far as memory goes.
         keep: with tiles, the dtype to keep probabilities in; None keeps only the classes.
 
-    Yields:
-        An `OnCanvas` or `OnTiles` for each image, in order.
+    Returns:
+        An iterator with an `OnCanvas` or `OnTiles` for each image, in order.
     """
     if tile:
-        yield from _on_tiles(model, images, config, tta, batch_size, keep)
-    else:
-        yield from _on_canvas(model, images, config, tta, batch_size)
+        return _on_tiles(model, images, config, tta, batch_size, keep)
+    return _on_canvas(model, images, config, tta, batch_size)
+
+
+def answers(model, entries, config, **options):
+    """Yields each entry, a tuple that begins with an image, and what `predict` says of it."""
+    waiting = deque()  # what the network has been given and not yet answered
+
+    def images():
+        for entry in entries:
+            waiting.append(entry)
+            yield entry[0]
+
+    for answer in predict(model, images(), config, **options):
+        yield waiting.popleft(), answer
 
 
 def _on_canvas(model, images, config, tta, batch_size):
@@ -104,7 +113,7 @@ def _on_tiles(model, images, config, tta, batch_size, keep):
             shape = image.shape[:2]
             kept = None if keep is None else np.empty((*shape, config.num_classes), keep)
             answer = OnTiles(np.empty(shape, np.uint8), kept)
-            cores = places(image.shape, needs, longest)
+            cores = places(shape, needs, longest)
             for place in tqdm(cores, "tiles", leave=False, disable=None if cores[8:] else True):
                 yield answer, place, place is cores[-1], cut(image, needs, place)
 
@@ -136,33 +145,20 @@ def _run(model, batch, config, tta):
 
 
 def predict_files(
-    model,
-    config: Config,
-    palette: Sequence,
-    sources: Iterable[Source],
-    output: Path,
-    *,
-    tile: bool = False,
-    tta: bool = False,
-    batch_size: int = 8,
-    alpha: float = 0.5,
-    probabilities: bool = False,
-    failures: dict | None = None,
-) -> Iterator[str]:
+    model, config, palette, sources, output, failures, *, alpha=0.5, probabilities=False, **options
+):
     """Predicts files; reading and drawing go on beside the network.
 
     Args:
         model: from `load_model`.
         config: the model's `Config`.
         palette: `[K, 3]`, the classes' colours.
-        sources: what to predict.
-        output: the folder for the predictions.
-        tile: as in `predict`.
-        tta: as in `predict`.
-        batch_size: as in `predict`.
+        sources: iterable of `Source`.
+        output: the folder for the predictions, a Path.
+        failures: a dictionary that receives, by path, the UserErrors of files that cannot be read.
         alpha: opacity of the overlay.
         probabilities: whether to write class probabilities, too.
-        failures: a dictionary that receives the UserErrors of the files that cannot be read.
+        options: `tile`, `tta` and `batch_size` of `predict`.
 
     Yields:
         For each image, once its files are written, a line that says which classes it has.
@@ -170,17 +166,16 @@ def predict_files(
     Raises:
         UserError: if the predictions cannot be written.
     """
-    failures = {} if failures is None else failures
-    options = {"tile": tile, "tta": tta, "batch_size": batch_size}
     options["keep"] = np.float16 if probabilities else None
-    ahead = 1 if tile else batch_size  # large images wait one by one
+    ahead = 1 if options.get("tile") else options.get("batch_size", 8)  # large ones wait singly
     read = functools.partial(_read, channels=config.channels, failures=failures)
     drawing = functools.partial(
         draw, names=config.names, palette=palette, alpha=alpha, probabilities=probabilities
     )
-    images = mapped(read, _pages(sources, failures), ahead)
-    drawn = mapped(drawing, _answers(model, images, config, options), ahead)
-    with contextlib.closing(Outputs(output)) as outputs:
+    entries = filter(None, mapped(read, _pages(sources, failures), ahead))
+    drawn = mapped(drawing, answers(model, entries, config, **options), ahead)
+    with contextlib.closing(Table(output)) as table:
+        outputs = Outputs(output, table)
         for (source, count), pages in itertools.groupby(drawn, lambda drawn: drawn.page[:2]):
             yield from outputs.write(source, count, pages)
 
@@ -198,25 +193,10 @@ def _pages(sources, failures):
 
 
 def _read(page, channels, failures):
-    """A page and its image; None where it cannot be read or one before it could not."""
+    """The image of a page and the page; None if it cannot be read or one before it could not."""
     path = page.source.path
     if path not in failures:
         try:
-            return page, read_image(path, channels, page.number)
+            return read_image(path, channels, page.number), page
         except UserError as error:
             failures.setdefault(path, error)
-    return page, None
-
-
-def _answers(model, pages, config, options):
-    """Every page that could be read, with its image and what the network says of it."""
-    waiting = deque()  # what the network has been given and not yet answered
-
-    def images():
-        for page, image in pages:
-            if image is not None:
-                waiting.append((page, image))
-                yield image
-
-    for answer in predict(model, images(), config, **options):
-        yield *waiting.popleft(), answer

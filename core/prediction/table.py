@@ -8,6 +8,7 @@ go at the end of a run.
 import contextlib
 import csv
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -20,31 +21,24 @@ _PATIENCE = 20  # seconds to wait for other programs
 
 
 class Table:
-    """The table of a folder.
+    """The table of a folder; a UserError if it is a file that predict.py did not write.
 
     Attributes:
-        masks: by image, a set of its lines' masks below the folder, pages and "yes" or "" for
-            probabilities.
+        masks: by image, its mask below the folder, last page, and "yes" or "" for probabilities.
         owners: the image of each mask.
-
-    Raises:
-        UserError: if there is a file of that name that predict.py did not write.
     """
 
     def __init__(self, folder: Path):
         self._path = folder / NAME
-        self._file = None  # stays open, so that another file in its place can be told from it
+        # The table stays open, so that another file in its place can be told from it.
+        self._file = open(os.devnull)
         self._replaced = False
         if self._path.exists():
             self._refresh()
 
     @contextlib.contextmanager
     def locked(self):
-        """Reads what other programs have added, and keeps them out.
-
-        Raises:
-            UserError: if another program stays in the folder.
-        """
+        """Keeps other programs out, or raises a UserError, and reads what they have added."""
         with alone_in(self._path.parent, "program", _PATIENCE):
             if not self._path.exists():
                 write_csv(self._path, [COLUMNS])
@@ -53,21 +47,17 @@ class Table:
 
     @contextlib.contextmanager
     def listing(self, file: str, rows: list[tuple]):
-        """Lists an image, instead of its earlier lines; not if the block fails.
+        """Lists an image by its path and `rows` of the other columns; not if the block fails.
 
-        Args:
-            file: its path.
-            rows: the other columns.
+        Its earlier lines count no more.
         """
         replaced = [(file, *[""] * 6)] if file in self.masks else []
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(replaced + [(file, *row) for row in rows])
         end = self._path.stat().st_size
         try:
-            with open(self._path, "ab", buffering=0) as table:
-                data = text.getvalue().encode()
-                if table.write(data) < len(data):
-                    raise OSError("no space left")
+            with open(self._path, "ab") as table:
+                table.write(text.getvalue().encode())
             yield
         except BaseException:
             os.truncate(self._path, end)
@@ -76,24 +66,19 @@ class Table:
 
     def close(self) -> None:
         """Ends the work with the table: lines that count no more go."""
-        with contextlib.suppress(UserError):  # they do no harm
-            if self._replaced:
-                with self.locked():
-                    self._file.seek(0)
-                    header, *rows = csv.reader(self._file)
-                    kept = {}
-                    for row in rows:
-                        kept[row[0]] = [*kept.get(row[0], ()), row] if any(row[1:]) else []
-                    write_csv(
-                        self._path, [header, *(row for part in kept.values() for row in part)]
-                    )
-        if self._file:
-            self._file.close()
+        if self._replaced:
+            with contextlib.suppress(UserError), self.locked():  # they do no harm
+                self._file.seek(0)
+                header, *rows = csv.reader(self._file)
+                kept = {}
+                for row in rows:
+                    kept[row[0]] = [*kept.get(row[0], ()), row] if any(row[1:]) else []
+                write_csv(self._path, [header, *itertools.chain(*kept.values())])
+        self._file.close()
 
     def _refresh(self):
-        if not self._file or not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
-            if self._file:
-                self._file.close()
+        if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
+            self._file.close()
             self._file = open(self._path, newline="", encoding="utf-8")
             self.masks, self.owners = {}, {}
             if self._file.readline() != ",".join(COLUMNS) + "\n":
@@ -110,10 +95,9 @@ class Table:
         for row in csv.reader(io.StringIO(text, newline="")):
             if len(row) == len(COLUMNS) and not row[5]:
                 self._replaced = True
-                for mask, *_ in self.masks.pop(row[0], ()):
-                    self.owners.pop(mask, None)
+                self.owners.pop(self.masks.pop(row[0], row)[0], None)
             elif len(row) == len(COLUMNS) and row[1].isdecimal():
-                self.masks.setdefault(row[0], set()).add((row[5], int(row[1]), row[6]))
+                self.masks[row[0]] = row[5], int(row[1]), row[6]
                 self.owners[row[5]] = row[0]
 
 
