@@ -129,10 +129,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
 
 def _check_made_for(data, model, config=None):
     """Makes sure that a data set, to train on where `config` is given, fits this training."""
-    wanted = {
-        "surroundings": geometry(model) if unpadded(model) else None,
-        "part": processes.process(),
-    }
+    surroundings = geometry(model) if unpadded(model) else None
+    wanted = {"surroundings": surroundings, "part": processes.process()}
     for name in ("border_weight", "ignored_as_background") if config else ():
         wanted[name] = getattr(config, name)
     if data.multiple % devices.replicas():
