@@ -158,19 +158,12 @@ class Config:
 
 @dataclasses.dataclass
 class Found:
-    """What came of it: what data and machine said. It is kept with the model.
+    """What came of it: what data and machine said. It is kept with the model."""
 
-    Attributes:
-        masks: what the values of masks mean: ids, black-and-white or colours.
-        palette: red, green and blue of each class.
-        class_weights: each class's weight in the loss; empty: all are 1.
-        policy: the Keras dtype policy that training computed with.
-    """
-
-    masks: str = "ids"
-    palette: tuple = ()
-    class_weights: tuple = ()
-    policy: str = "float32"
+    masks: str = "ids"  # what the values of masks mean: ids, black-and-white or colours
+    palette: tuple = ()  # red, green and blue of each class
+    class_weights: tuple = ()  # each class's weight in the loss; empty: all are 1
+    policy: str = "float32"  # the Keras dtype policy that training computed with
 
 
 def to_json(config: Config, found: Found) -> str:

@@ -145,26 +145,20 @@ class Dataset(keras.utils.PyDataset):
         if self.aug:
             image, mask = self.augment(image, mask, rng)
         image, mask = letterbox(image, self.target_size), letterbox_mask(mask, self.target_size)
-        window = augment.random_crop(mask.shape, rng, self.crop or self.target_size)
+        crop = augment.random_crop(mask.shape, rng, self.crop or self.target_size)
         if self.aug and self.elastic and rng.random() < 0.5:
             if not self.surroundings:
-                return augment.elastic(image, mask, rng, window)
+                return augment.elastic(image, mask, rng, crop)
             image, mask = augment.elastic(image, mask, rng)
         if self.surroundings:
-            image = surround(image, self.surroundings, window)
-            return image, surrounded(mask, self.surroundings, window)
-        return image[window], mask[window]
+            image = surround(image, self.surroundings, crop)
+            return image, surrounded(mask, self.surroundings, crop)
+        return image[crop], mask[crop]
 
     def augment(self, image, mask, rng):
-        """Changes a sample at random; the default suits photographs.
+        """Changes a sample at random with a `np.random.Generator`; this suits photographs.
 
-        Args:
-            image: uint8 `[H, W, C]`.
-            mask: uint8 `[H, W]`, class ids and 255.
-            rng: a `np.random.Generator` for this sample.
-
-        Returns:
-            The changed image and mask, of the same types.
+        The image is uint8 `[H, W, C]`, the mask uint8 `[H, W]` with class ids and 255.
         """
         return augment.photograph(image, mask, rng, self.target_size)
 
@@ -218,13 +212,9 @@ class Dataset(keras.utils.PyDataset):
         return self.listed_in or Path(self.image_info[0]["image_path"]).parent
 
     def check_files(self, indices=None) -> None:
-        """Makes sure that files are there, without reading them.
+        """Raises a `Missing` for the first file that is not there; the files are not read.
 
-        Args:
-            indices: of the images; None: all.
-
-        Raises:
-            UserError: for the first one that is missing.
+        The indices are those of the images to look for; None: all.
         """
         for index in range(len(self.image_info)) if indices is None else indices:
             for kind in ("image", "mask"):
@@ -236,8 +226,7 @@ class Dataset(keras.utils.PyDataset):
     def check(self) -> np.ndarray:
         """Reads every image and mask once, so that training does not stop over one of them later.
 
-        Returns:
-            Pixels of each class, int64 `[num_classes]`.
+        Returns the pixels of each class, int64 `[num_classes]`.
 
         Raises:
             UserError: for the first pair that cannot be used, and if the masks say nothing.

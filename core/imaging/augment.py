@@ -100,15 +100,7 @@ def translate(image: Array, mask: Array, rng: Generator, share: float = 0.1) -> 
     return moved, ids
 
 
-def colours(
-    image: Array,
-    mask: Array,
-    rng: Generator,
-    hue: float = 0.1,
-    saturation: float = 1.5,
-    value: float = 1.5,
-    brightness: float = 0.3,
-) -> Pair:
+def colours(image, mask, rng, hue=0.1, saturation=1.5, value=1.5, brightness=0.3) -> Pair:
     """Jitters the colours, and changes the brightness, each with probability 1/2.
 
     The first shifts the hue by up to `hue` of the colour circle, and multiplies saturation and

@@ -9,13 +9,9 @@ PADDING = 128  # the grey of the canvas around the image
 
 
 def placement(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns where an image lies on the canvas: `(top, left, height, width)`, in pixels.
+    """Returns where an image lies on a canvas of `size`: `(top, left, height, width)`, in pixels.
 
     It keeps its proportions, touches two sides of the canvas, and is centred.
-
-    Args:
-        shape: the image's shape, height and width first.
-        size: the canvas, `(height, width)`.
     """
     scale = min(size[0] / shape[0], size[1] / shape[1])
     height, width = (max(1, min(round(n * scale), m)) for n, m in zip(shape[:2], size, strict=True))
@@ -23,28 +19,12 @@ def placement(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, 
 
 
 def letterbox(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Fits an image into the canvas; the padding is grey.
-
-    Args:
-        image: uint8 `[H, W, C]`.
-        size: the canvas, `(height, width)`.
-
-    Returns:
-        uint8 `[height, width, C]`.
-    """
+    """Fits an image, uint8 `[H, W, C]`, into a canvas of `(height, width)`; the padding is grey."""
     return _padded(_scaled(image, size, _smooth), size, PADDING)
 
 
 def letterbox_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Fits a mask into the canvas as `letterbox` fits its image; the padding is 255.
-
-    Args:
-        mask: uint8 or uint16 `[H, W]`.
-        size: the canvas, `(height, width)`.
-
-    Returns:
-        The same type, `[height, width]`.
-    """
+    """Fits a mask, uint8 or uint16 `[H, W]`, as `letterbox` does its image; the padding is 255."""
     return _padded(_scaled(mask, size, _nearest), size, IGNORE)
 
 
@@ -101,12 +81,7 @@ def _nearest(mask, size):
 def undo_letterbox(scores: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Maps scores on the canvas back to the image's own pixels, bilinearly, without the padding.
 
-    Args:
-        scores: float32 `[height, width, K]`, class probabilities or logits on the canvas.
-        shape: the image's own shape, height and width first.
-
-    Returns:
-        float32 `[H, W, K]`.
+    The scores are float32 `[height, width, K]`, probabilities or logits, and become `[H, W, K]`.
     """
     return np.stack(list(_planes(scores, shape)), axis=-1)
 
@@ -115,10 +90,7 @@ def class_map(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> np.nd
     """Returns the class with the highest score at each of the image's pixels, uint8 `[H, W]`.
 
     The same as `undo_letterbox(scores, shape).argmax(-1)`, but class by class, to save memory.
-
-    Args:
-        scores: float32 `[height, width, K]`, class probabilities or logits on the canvas.
-        shape: the image's own shape, height and width first; None: the whole canvas as it is.
+    Without a shape, it is that of the whole canvas.
     """
     planes = _planes(scores, shape or scores.shape)
     best = next(planes).copy()

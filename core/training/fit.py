@@ -22,13 +22,8 @@ from nets.unet import UNet
 def build(config, policy=None, pretrained=True) -> keras.Model:
     """Builds the network that the settings describe; it takes images of any possible size.
 
-    Args:
-        config: a `Config`.
-        policy: the Keras dtype policy to compute with; None: the one that Keras is set to.
-        pretrained: whether an encoder gets the weights that the settings name, or random ones.
-
-    Raises:
-        UserError: if these weights are not there or do not fit.
+    Without a dtype policy, it computes with the one that Keras is set to. Unless `pretrained`, an
+    encoder gets random weights. Raises a UserError if its weights are not there or do not fit.
     """
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
@@ -54,13 +49,9 @@ def build(config, policy=None, pretrained=True) -> keras.Model:
 
 
 def find_out(config, dataset, pixels, policy=None) -> Found:
-    """Returns what data and machine say.
+    """Returns what the training data, with its pixels of each class `[K]`, and the machine say.
 
-    Args:
-        config: a `Config`.
-        dataset: the `Dataset` to train on.
-        pixels: of each class in its masks, `[K]`.
-        policy: a Keras dtype policy; None: the one that suits the machine.
+    Without a Keras dtype policy, it is the one that suits the machine.
     """
     return Found(
         masks=dataset.reading,
@@ -75,9 +66,6 @@ def balanced_weights(pixels: np.ndarray) -> tuple:
 
     Class i weighs `sum_j n_j / (K n_i)`, with `n_i` its pixels and K the number of classes that
     have any; the others weigh 0. A pixel weighs 1 on average.
-
-    Args:
-        pixels: of each class in the training masks, `[K]`.
     """
     present = pixels > 0
     weights = pixels.sum() / (present.sum() * np.maximum(pixels, 1)) * present
@@ -141,10 +129,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
 
 def _check_made_for(data, model, config=None):
     """Makes sure that a data set, to train on where `config` is given, fits this training."""
-    wanted = {
-        "surroundings": geometry(model) if unpadded(model) else None,
-        "part": processes.process(),
-    }
+    surroundings = geometry(model) if unpadded(model) else None
+    wanted = {"surroundings": surroundings, "part": processes.process()}
     for name in ("border_weight", "ignored_as_background") if config else ():
         wanted[name] = getattr(config, name)
     if data.multiple % devices.replicas():
@@ -173,11 +159,8 @@ def stages(config) -> list:
     """Divides a training into the epochs with a frozen encoder and the others.
 
     Each stage has its own optimizer and its own learning rate schedule. So the encoder begins to
-    learn slowly, with a fresh Adam.
-
-    Returns:
-        For each stage: the epochs behind it when it begins and when it ends, and whether the
-        encoder is frozen.
+    learn slowly, with a fresh Adam. A stage is: the epochs behind it when it begins and when it
+    ends, and whether the encoder is frozen.
     """
     thaw = min(config.freeze_encoder, config.epochs)
     parts = (0, thaw, True), (thaw, config.epochs, False)
@@ -185,14 +168,9 @@ def stages(config) -> list:
 
 
 def prepare(model, config, steps, frozen=False, class_weights=()) -> None:
-    """Makes a network ready for a stage of the training.
+    """Makes a network ready for a stage of so many optimizer steps.
 
-    Args:
-        model: a `keras.Model`.
-        config: a `Config`.
-        steps: optimizer steps of the stage.
-        frozen: whether the encoder keeps its weights and batch statistics.
-        class_weights: each class's weight in the loss; empty: all are 1.
+    A frozen encoder keeps its weights and batch statistics. Without class weights, all are 1.
     """
     devices.fuse(model)
     if config.freeze_encoder:

@@ -6,13 +6,7 @@ from core.config import Config
 
 
 def make_optimizer(config: Config, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
-    """Makes the optimizer of a training, with its variables in place.
-
-    Args:
-        config: the settings of the training.
-        model: the network; it may have frozen layers.
-        steps: the length of the learning rate schedule.
-    """
+    """Makes the optimizer of a training of so many steps; the model may have frozen layers."""
     kind, options = keras.optimizers.Adam, {}
     if config.optimizer == "sgd":
         kind, options = keras.optimizers.SGD, {"momentum": 0.99}  # as in the U-Net paper

@@ -92,14 +92,7 @@ class RunFolder(keras.callbacks.Callback):
 
 
 def draw_samples(path, weights, dataset, count=8) -> None:
-    """Draws images from all over a data set, with truth and prediction.
-
-    Args:
-        path: the PNG.
-        weights: a .keras file.
-        dataset: a `Dataset`.
-        count: how many images at most.
-    """
+    """Draws up to `count` images from all over a data set, with truth and prediction, as a PNG."""
     model, config, found = load_model(weights)
     size = len(dataset.image_info)
     indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
