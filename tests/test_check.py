@@ -64,7 +64,7 @@ def test_every_problem_is_named(check, voc):
             "the mask is 40x48 pixels, its image 48x40",
             "this file has colours",
             "there is no such mask",
-            "cannot be read as a picture",
+            "cannot be read as an image",
         )
     ):
         assert sum(f"picture{number}." in line and message in line for line in lines) == 1

@@ -128,7 +128,7 @@ def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
         ):
             warnings.simplefilter("error")
             read_image(tmp_path / "huge.png")
-        assert "Cut it into smaller pictures." in str(error.value)
+        assert "Cut it into smaller images." in str(error.value)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

@@ -243,7 +243,7 @@ def test_one_bad_picture_among_many(call, trained, tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no picture")
     status, out, err = call("predict", tmp_path / "bad.png", tmp_path / "good.png")
-    assert status == 1 and "good.png: " in out and "bad.png: cannot be read as a picture" in err
+    assert status == 1 and "good.png: " in out and "bad.png: cannot be read as an image" in err
     assert names("predictions") == {"good_mask.png", "good_overlay.png", "predictions.csv"}
 
 
@@ -397,7 +397,7 @@ def test_inputs_that_are_not_there(call, trained, tmp_path):
     (tmp_path / "bad.jpg").write_text("no picture")
     assert_refused(call("predict", tmp_path / "bad.jpg", "--output", tmp_path), "--output")
     assert_refused(call("predict", "x" * 300), "there is no such file or folder")
-    assert_refused(call("predict", tmp_path / "bad.jpg"), "bad.jpg: cannot be read as a picture")
+    assert_refused(call("predict", tmp_path / "bad.jpg"), "bad.jpg: cannot be read as an image")
 
 
 @pytest.mark.parametrize("script", ["train", "predict", "evaluate"])

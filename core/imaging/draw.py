@@ -12,26 +12,18 @@ from core.imaging.image import write_image
 from core.imaging.letterbox import letterbox, letterbox_mask
 
 _INK, _PALE, _PAPER = (40, 40, 40), (215, 215, 215), (255, 255, 255)
-_COLOURS = {"training": (31, 119, 180), "validation": (214, 108, 14)}
+_CURVES = (("training", (31, 119, 180), 190), ("validation", (214, 108, 14), 95))
 
 
 def voc_palette() -> np.ndarray:
     """Returns the colours of PASCAL VOC, uint8 `[256, 3]`: red, green, blue of every class id."""
-    ids = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):  # three bits of the id are one of each channel, from the highest down
-        for channel in range(3):
-            palette[:, channel] |= ((ids >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
-    return palette
+    # Three bits of the id are one of each channel, from the channels' highest bit down.
+    bits = np.arange(256)[:, None, None] >> np.arange(24).reshape(8, 3) & 1
+    return np.packbits(bits.astype(np.uint8), axis=1)[:, 0]
 
 
 def colorize(mask: np.ndarray, palette: Sequence) -> np.ndarray:
-    """Shows a mask in colours, uint8 `[H, W, 3]`; 255 has VOC's colour.
-
-    Args:
-        mask: uint8 `[H, W]`, class ids and 255.
-        palette: `[K, 3]`, the classes' colours.
-    """
+    """Shows a uint8 mask `[H, W]` in a palette `[K, 3]`, as uint8 `[H, W, 3]`; 255 as VOC does."""
     table = voc_palette()
     table[: len(palette)] = palette
     return table.take(mask, axis=0)
@@ -40,29 +32,26 @@ def colorize(mask: np.ndarray, palette: Sequence) -> np.ndarray:
 def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence, alpha=0.5) -> np.ndarray:
     """Lays the classes' colours over an image, uint8 `[H, W, 3]`; class 0 stays as it is.
 
-    Args:
-        image: uint8 `[H, W, 3]` or `[H, W, 1]`.
-        mask: uint8 `[H, W]`, class ids.
-        palette: `[K, 3]`, the classes' colours.
-        alpha: opacity of the colours, 0 to 1.
+    The image is uint8 `[H, W, 3]` or `[H, W, 1]`, the mask uint8 `[H, W]`, the palette `[K, 3]`;
+    `alpha` is the colours' opacity, 0 to 1.
     """
     shown = np.empty((*mask.shape, 3), np.uint8)
-    for rows in _blocks(mask):  # so that temporary arrays do not grow with the image
+    for rows in blocks(mask):  # so that temporary arrays do not grow with the image
         colours = np.ascontiguousarray(np.broadcast_to(image[rows], shown[rows].shape))
         cv2.addWeighted(colorize(mask[rows], palette), alpha, colours, 1 - alpha, 0, shown[rows])
         cv2.copyTo(colours, np.uint8(mask[rows] == 0), shown[rows])
     return shown
 
 
-def _blocks(mask):
-    """Slices that divide a mask's rows into blocks of about a million pixels."""
+def blocks(mask: np.ndarray) -> list[slice]:
+    """Returns slices that divide a mask's rows into blocks of about a million pixels."""
     step = max(1, 2**20 // mask.shape[1])
     return [slice(first, first + step) for first in range(0, len(mask), step)]
 
 
 def class_shares(mask: np.ndarray, names: Sequence[str]) -> list[tuple]:
     """Returns which classes a mask has, the largest first: tuples of name, pixels and share."""
-    counts = sum(np.bincount(mask[rows].ravel(), minlength=len(names)) for rows in _blocks(mask))
+    counts = sum(np.bincount(mask[rows].ravel(), minlength=len(names)) for rows in blocks(mask))
     found = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
     return [(names[i], int(counts[i]), counts[i] / mask.size) for i in found]
 
@@ -72,30 +61,26 @@ def contact_sheet(
 ) -> None:
     """Writes a PNG with an image, its truth and its prediction in every row.
 
-    Args:
-        path: the file.
-        rows: tuples of a uint8 image `[H, W, C]`, two masks `[H, W]` and a caption.
-        names: the classes' names.
-        palette: `[K, 3]`, their colours.
-        cell: height and width that every image is fitted into, in pixels.
+    A row is a uint8 image `[H, W, C]`, two masks `[H, W]` and a caption. Each is fitted into `cell`
+    by `cell` pixels. The palette, `[K, 3]`, has a colour for each of the names.
     """
     font, gap, line = ImageFont.load_default(13), 6, 20
     lefts = [gap + column * (cell + gap) for column in range(3)]
     width = 3 * cell + 4 * gap
     names, palette = (*names, "ignored, padding"), (*map(tuple, palette), tuple(voc_palette()[255]))
-    entries, x, y = [], gap, gap  # the legend: class id and place, in as many lines as needed
-    for class_id, name in enumerate(names):
+    entries, x, y = [], gap, gap  # the legend, in as many lines as needed
+    for name in names:
         needed = font.getlength(name) + 32
         if gap < x and x + needed > width - gap:
             x, y = gap, y + line
-        entries.append((class_id, x, y))
+        entries.append((x, y))
         x += needed
     top = y + 2 * line
     sheet = Image.new("RGB", (width, top + len(rows) * (cell + line + gap)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for class_id, x, y in entries:
-        draw.rectangle((x, y, x + 12, y + 12), tuple(palette[class_id]), _INK)
-        draw.text((x + 17, y - 1), names[class_id], _INK, font)
+    for (x, y), name, colour in zip(entries, names, palette, strict=True):
+        draw.rectangle((x, y, x + 12, y + 12), colour, _INK)
+        draw.text((x + 17, y - 1), name, _INK, font)
     for left, title in zip(lefts, ("image", "truth", "prediction"), strict=True):
         draw.text((left, top - line), title, _INK, font)
     for number, (image, *masks, caption) in enumerate(rows):
@@ -117,8 +102,7 @@ def draw_curves(path: Path, history: Sequence[dict]) -> None:
     draw = ImageDraw.Draw(sheet)
     epochs = [row["epoch"] for row in history]
     for left, title, key in ((60, "loss", "loss"), (560, "mean IoU", "miou")):
-        columns = {"training": key, "validation": f"val_{key}"}
-        curves = {name: [row[column] for row in history] for name, column in columns.items()}
+        curves = [[row[column] for row in history] for column in (key, f"val_{key}")]
         _panel(draw, (left, 50, left + 420, 330), title, epochs, curves)
     write_image(path, np.asarray(sheet))
 
@@ -128,7 +112,7 @@ def _panel(draw, box, title, epochs, curves):
     font = ImageFont.load_default(13)
     left, top, right, bottom = box
     first, last = epochs[0], max(epochs[-1], epochs[0] + 1)
-    values = [value for curve in curves.values() for value in curve if math.isfinite(value)]
+    values = [value for curve in curves for value in curve if math.isfinite(value)]
     y_ticks = _ticks(min([0.0, *values]), max(values, default=0.0))
 
     def x_of(epoch):
@@ -147,14 +131,14 @@ def _panel(draw, box, title, epochs, curves):
     draw.line((left, top, left, bottom, right, bottom), _INK)
     draw.text((left, top - 32), title, _INK, ImageFont.load_default(16))
     draw.text(((left + right) / 2, bottom + 26), "epoch", _INK, font, anchor="mt")
-    for number, (name, curve) in enumerate(curves.items()):
+    for (name, colour, offset), curve in zip(_CURVES, curves, strict=True):
         pairs = zip(epochs, curve, strict=True)
         points = [(x_of(epoch), y_of(value)) for epoch, value in pairs if math.isfinite(value)]
-        draw.line(points, _COLOURS[name], 2)
+        draw.line(points, colour, 2)
         for x, y in points if len(points) <= 40 else points[-1:]:
-            draw.ellipse((x - 2, y - 2, x + 2, y + 2), _COLOURS[name])
-        x = right - 190 + number * 95
-        draw.line((x, top - 22, x + 16, top - 22), _COLOURS[name], 3)
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), colour)
+        x = right - offset
+        draw.line((x, top - 22, x + 16, top - 22), colour, 3)
         draw.text((x + 21, top - 22), name, _INK, font, anchor="lm")
 
 

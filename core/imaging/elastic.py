@@ -37,7 +37,7 @@ def elastic_transform(
         mask: uint8 or uint16 `[H, W]`; it is 255 beyond its edges.
         alpha: strength of the displacements, in pixels.
         sigma: their smoothness, in pixels.
-        alpha_affine: strength of the affine map, in pixels.
+        alpha_affine: see above, in pixels.
         random_state: a `np.random.Generator`, a seed, or None for a different result each time.
         crop: rows and columns of the only part that is computed and returned; None: all.
     """
@@ -45,8 +45,8 @@ def elastic_transform(
     rows, columns = crop or map(slice, (0, 0), mask.shape)
     shape = rows.stop - rows.start, columns.stop - columns.start
     matrix = _affine(mask.shape, alpha_affine, rng)
-    where = _positions(shape, alpha, sigma, matrix, rng, (rows.start, columns.start))
-    return _moved(image, mask, where)
+    corner = rows.start, columns.start
+    return _moved(image, mask, _positions(shape, alpha, sigma, matrix, rng, corner))
 
 
 def deform(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Pair:
@@ -54,13 +54,8 @@ def deform(image: np.ndarray, mask: np.ndarray, rng: np.random.Generator) -> Pai
 
     The nodes lie at the centres of 3x3 equal parts of the image. Their displacements in x and in y
     are normally distributed with a standard deviation of 10 pixels. Between the nodes they are
-    interpolated bicubically; outside the outer nodes, the outer values are repeated. Shapes and
-    types stay.
-
-    Args:
-        image: uint8 `[H, W, C]`; it is mirrored at its edges.
-        mask: uint8 or uint16 `[H, W]`; it is 255 beyond its edges.
-        rng: a `np.random.Generator`.
+    interpolated bicubically; outside the outer nodes, the outer values are repeated. Image and mask
+    are as for `elastic_transform`.
     """
     return _moved(image, mask, _bent(mask.shape, 10.0, rng))
 

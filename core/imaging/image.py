@@ -1,4 +1,4 @@
-"""Reading and writing pictures and masks."""
+"""Reading and writing images and masks."""
 
 import contextlib
 import io
@@ -13,58 +13,45 @@ from core.support.files import replacing
 
 _COLOURED = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA", "PA")  # of Pillow's modes
 _SCALED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of 2 and 4 bits by
-_RANGES = (255, 4095, 65535)  # of 8, 12 and 16 bits
 
 
 def read_image(path, channels=3, page=0):
-    """Reads a picture as a viewer shows it, upright.
+    """Reads an image as a viewer shows it, upright, for the network in training as after it.
 
-    Args:
-        path: the file, in any format that Pillow reads.
-        channels: 3 for red, green, blue; 1 for grey.
-        page: which picture of a multi-page file.
-
-    Returns:
-        uint8 `[H, W, channels]`, see `to_channels`.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
-    with _opened(path, page, "picture") as picture:
-        ImageOps.exif_transpose(picture, in_place=True)
-        return to_channels(picture, channels)
-
-
-def to_channels(picture, channels):
-    """Turns a picture of any kind into the one that the network takes, in training as after it.
-
-    Grey, palette, RGB, CMYK and 1-bit pictures are converted by Pillow, which keeps the upper 8 of
-    16 bits of a colour. Transparency is dropped: the colours beneath count. Of grey pictures of 16
+    Grey, palette, RGB, CMYK and 1-bit images are converted by Pillow, which keeps the upper 8 of
+    16 bits of a colour. Transparency is dropped: the colours beneath count. Of grey images of 16
     or 32 bits, a whole range of values is mapped to 0..255: the smallest of 0..255, 0..4095 and
     0..65535 that holds them all, for floating point also 0..1. Values below 0 and those that are no
     numbers become 0.
 
     Args:
-        picture: a `PIL.Image.Image`.
+        path: the file, in any format that Pillow reads.
         channels: 3 for red, green, blue; 1 for grey.
+        page: which image of a multi-page file.
 
     Returns:
         uint8 `[H, W, channels]`.
 
     Raises:
-        ValueError: if there are values above 65535.
+        UserError: if the file cannot be read or has values above 65535.
     """
-    if picture.mode.startswith(("I", "F")):
-        values = np.nan_to_num(np.asarray(picture, np.float32), nan=0, posinf=0, neginf=0)
-        highest = values.max()
-        ranges = (1, *_RANGES) if picture.mode.startswith("F") else _RANGES
-        top = next((top for top in ranges if highest <= top), None)
-        if top is None:
-            raise ValueError(f"it has values up to {highest:g}, more than {ranges[-1]}")
-        picture = Image.fromarray(np.rint(values.clip(0) * (255 / top)).astype(np.uint8))
-    mode = "RGB" if channels == 3 else "L"
-    image = np.asarray(picture if picture.mode == mode else picture.convert(mode))
-    return image if image.ndim == 3 else image[..., None]
+    with _opened(path, page) as image:
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith(("I", "F")):
+            image = _in_8_bits(image)
+        mode = "RGB" if channels == 3 else "L"
+        return np.atleast_3d(image if image.mode == mode else image.convert(mode))
+
+
+def _in_8_bits(image):
+    """Maps an image's range of values to 0..255."""
+    values = np.nan_to_num(np.asarray(image, np.float32), nan=0, posinf=0, neginf=0)
+    ranges = (*([1] if image.mode.startswith("F") else []), 255, 4095, 65535)
+    highest = values.max()
+    fitting = [top for top in ranges if highest <= top]
+    if not fitting:
+        raise ValueError(f"it has values up to {highest:g}, more than {ranges[-1]}")
+    return Image.fromarray(np.rint(values.clip(0) * (255 / fitting[0])).astype(np.uint8))
 
 
 def read_mask(path, page=0):
@@ -76,84 +63,67 @@ def read_mask(path, page=0):
     Raises:
         UserError: if the file cannot be read or has values above 255.
     """
-    with _opened(path, page, "mask") as picture:
-        if picture.mode in _COLOURED:
-            return np.asarray(picture.convert("RGB"))
-        values = np.asarray(picture)
+    with _opened(path, page) as image:
+        if image.mode in _COLOURED:
+            return np.asarray(image.convert("RGB"))
+        values = np.asarray(image)
         narrow = values.dtype in (np.uint8, bool)
         if not narrow and not np.isin(values, range(256)).all():
-            raise ValueError(f"it is of kind {picture.mode} and does not hold ids from 0 to 255")
-        return values.astype(np.uint8) // picture.info["factor"]
+            raise ValueError(f"it is of kind {image.mode} and does not hold ids from 0 to 255")
+        return values.astype(np.uint8) // image.info["factor"]
 
 
 def count_pages(path):
-    """Returns how many pictures a TIFF file holds; 1 for every other kind of file.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
+    """Returns how many images a TIFF file holds, or raises a UserError; 1 for every other kind."""
     if path.suffix.lower() not in (".tif", ".tiff"):
         return 1
-    with _opened(path, 0, "picture") as picture:
-        return getattr(picture, "n_frames", 1)  # other formats have this suffix, too
+    with _opened(path) as image:
+        return getattr(image, "n_frames", 1)  # other formats have this suffix, too
 
 
 @contextlib.contextmanager
-def _opened(path, page, kind):
+def _opened(path, page=0):
     """Opens and decodes one page; whatever goes wrong is a UserError that names the file."""
     warnings.filterwarnings("ignore", module="PIL")  # what matters is refused below
     try:
-        with Image.open(path) as picture:
-            picture.seek(page)
-            if picture.width * picture.height > Image.MAX_IMAGE_PIXELS:
+        with Image.open(path) as image:
+            image.seek(page)
+            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError
-            raw = picture.tile[0][3] if picture.tile else None
-            picture.load()
-            picture.info["factor"] = _SCALED.get(raw, 1) if isinstance(raw, str) else 1
-            yield picture
-    except UserError:
-        raise
+            raw = str(image.tile[0][3]) if image.tile else ""
+            image.load()
+            image.info["factor"] = _SCALED.get(raw, 1)
+            yield image
     except FileNotFoundError:
-        raise UserError(f"{path}: there is no such {kind}.") from None
+        raise UserError(f"{path}: there is no such file.") from None
     except Image.DecompressionBombError as error:
         raise UserError(
             f"{path}: has more than the {Image.MAX_IMAGE_PIXELS:,} pixels that Pillow takes for "
-            "harmless. Cut it into smaller pictures."
+            "harmless. Cut it into smaller images."
         ) from error
     except Exception as error:  # a decoder raises whatever its parser runs into
         raise UserError(
-            f"{path}: cannot be read as a {kind} ({error}). Replace the file."
+            f"{path}: cannot be read as an image ({error}). Replace the file."
         ) from error
 
 
 def palette_image(mask, palette):
-    """Makes a palette picture of class ids: the ids are the pixel values, the palette shows them.
+    """Makes a `PIL.Image.Image` with uint8 class ids `[H, W]` as pixels, shown by a palette.
 
-    Args:
-        mask: uint8 `[H, W]`.
-        palette: `[N, 3]`, red, green and blue of the ids from 0 on.
-
-    Returns:
-        A `PIL.Image.Image`.
+    The palette, `[N, 3]`, has red, green and blue of the ids from 0 on.
     """
     colours = np.zeros((256, 3), np.uint8)  # all 256: Pillow squeezes the ids into fewer bits else
     colours[: len(palette)] = palette
-    picture = Image.fromarray(mask)
-    picture.putpalette(colours.tobytes())
-    return picture
+    image = Image.fromarray(mask)
+    image.putpalette(colours.tobytes())
+    return image
 
 
 def encode_image(image, kind="PNG", photograph=False) -> bytes:
-    """Encodes an image.
+    """Returns the bytes of a PNG, or of a page of a TIFF file if `kind` is "TIFF".
 
-    Args:
-        image: a `PIL.Image.Image` or a uint8 array `[H, W]` or `[H, W, 3]`.
-        kind: "PNG", or "TIFF" for a page of a TIFF file.
-        photograph: whether a PNG looks for no repetitions, which is a third quicker; flat images
-            would become larger.
-
-    Returns:
-        The bytes of the file.
+    The image is a `PIL.Image.Image` or a uint8 array `[H, W]` or `[H, W, 3]`. The PNG of a
+    photograph has no repetitions looked for: a third quicker, but flat images would become larger.
     """
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     file = io.BytesIO()
@@ -167,10 +137,6 @@ def encode_image(image, kind="PNG", photograph=False) -> bytes:
 
 
 def write_image(path, image):
-    """Writes an image as PNG, see `encode_image`.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
+    """Writes an image as PNG, see `encode_image`; raises a UserError if that fails."""
     with replacing(path) as partial:
         partial.write_bytes(encode_image(image))

@@ -6,10 +6,8 @@ import cv2
 import numpy as np
 
 from core.config import IGNORE
-from core.imaging.draw import voc_palette
+from core.imaging.draw import blocks, voc_palette
 from core.support.errors import UserError
-
-_MANY = 40  # more levels than this are no class ids
 
 
 class WrongValues(UserError):
@@ -29,8 +27,7 @@ def rgb_numbers(colours: np.ndarray) -> np.ndarray:
 
 def histogram(mask: np.ndarray) -> np.ndarray:
     """Counts the pixels of each value of a mask, uint8 `[H, W]`; returns int64 `[256]`."""
-    rows = max(1, 2**20 // mask.shape[1])  # OpenCV counts in float32, exactly up to 2^24
-    parts = (mask[first : first + rows] for first in range(0, len(mask), rows))
+    parts = (mask[rows] for rows in blocks(mask))  # OpenCV counts in float32, exactly up to 2^24
     counts = (cv2.calcHist([part], [0], None, [256], [0, 256]) for part in parts)
     return sum(count.ravel().astype(np.int64) for count in counts)
 
@@ -39,8 +36,7 @@ def grey(values: np.ndarray) -> np.ndarray | None:
     """Returns `[H, W]` of a mask, uint8 `[H, W]` or `[H, W, 3]`; None if not all is grey."""
     if values.ndim == 2:
         return values
-    same = (values[..., 0] == values[..., 1]) & (values[..., 0] == values[..., 2])
-    return values[..., 0] if same.all() else None
+    return values[..., 0] if (values == values[..., :1]).all() else None
 
 
 def count_values(values: np.ndarray) -> Counter:
@@ -54,23 +50,28 @@ def count_values(values: np.ndarray) -> Counter:
 
 
 def understand(found: dict, num_classes: int, where) -> str:
-    """Decides how masks are to be read.
-
-    Args:
-        found: each mask's values, see `count_values`, by its path.
-        num_classes: number of classes, background included.
-        where: the masks' folder, for the message.
+    """Decides how masks are to be read, from the values of each, see `count_values`, by its path.
 
     Returns:
         "ids": class ids, 255 is ignored (values outside the classes are refused later, mask by
         mask); "black-and-white": 255 is class 1; "colours": those of VOC's classes.
 
     Raises:
-        UserError: if the values do not tell.
+        UserError: if the values do not tell; it names `where`, the masks' folder.
     """
     coloured = [path for path, counts in found.items() if any(isinstance(v, str) for v in counts)]
     if coloured:
-        _insist_on_colours(found, num_classes, coloured[0])
+        palette = voc_palette()[[*range(num_classes), IGNORE]]
+        known = {f"#{colour:06x}" for colour in rgb_numbers(palette)}
+        known |= {red for red, green, blue in palette.tolist() if red == green == blue}
+        for path, counts in found.items():
+            wrong = Counter({value: n for value, n in counts.items() if value not in known})
+            if wrong:
+                raise UserError(
+                    f"{path}: has {_named(wrong)}, not VOC's colours for {num_classes} classes, "
+                    f"and {coloured[0]} has colours. Save class ids in all masks, as grey or "
+                    "palette PNGs."
+                )
         return "colours"
     black = [path for path, counts in found.items() if set(counts) in ({0, IGNORE}, {IGNORE})]
     ids = [path for path, counts in found.items() if 1 in counts]
@@ -92,20 +93,6 @@ def understand(found: dict, num_classes: int, where) -> str:
     raise UserError(f"{where}: the masks hold nothing but {held}. {advice}")
 
 
-def _insist_on_colours(found, num_classes, coloured):
-    """Refuses masks with other colours than those of VOC's classes."""
-    palette = voc_palette()[[*range(num_classes), IGNORE]]
-    known = {f"#{colour:06x}" for colour in rgb_numbers(palette)}
-    known |= {red for red, green, blue in palette.tolist() if red == green == blue}
-    for path, counts in found.items():
-        wrong = Counter({value: number for value, number in counts.items() if value not in known})
-        if wrong:
-            raise UserError(
-                f"{path}: has {_named(wrong)}, not VOC's colours for {num_classes} classes, and "
-                f"{coloured} has colours. Save class ids in all masks, as grey or palette PNGs."
-            )
-
-
 def explain(counts: Counter, num_classes: int) -> str:
     """Says which values, see `count_values`, are outside the classes, and suggests the cause."""
     wrong = Counter({v: n for v, n in counts.items() if v >= num_classes and v != IGNORE})
@@ -117,24 +104,23 @@ def explain(counts: Counter, num_classes: int) -> str:
             f"The ids seem to be off by one: {num_classes} classes have the ids 0 to "
             f"{num_classes - 1}, 0 being the background. Count from 0, or name one class more."
         )
-    elif len(levels) > max(_MANY, num_classes):
+    elif len(levels) > max(40, num_classes):  # so many are no class ids
         advice = (
             "So many values come from a JPEG file, from resizing with interpolation or from "
             "anti-aliased edges. Save ids as PNG and resize with nearest neighbour."
         )
     elif 2 < len(levels) <= num_classes and levels[0] == 0 and len(steps) == 1:
         advice = f"The ids seem to be spread over the greys: divide by {steps.pop()}."
-    allowed = f"neither a class (0..{num_classes - 1}) nor {IGNORE} (ignored)"
-    return f"pixel value {_named(wrong)} is {allowed}. {advice}"
+    allowed = f"a class (0..{num_classes - 1}) nor {IGNORE} (ignored)"
+    return f"pixel value {_named(wrong)} is neither {allowed}. {advice}"
 
 
 def check_objects(pixels: np.ndarray, num_classes: int, where) -> None:
     """Raises a UserError if masks hold no object; `pixels` `[256]` counts each of their values."""
     if pixels[1:num_classes].any():
         return
-    if pixels[:IGNORE].any():
-        held = f"hold no object, only 0{' and 255' if pixels[IGNORE] else ''}"
-    else:
+    held = f"hold no object, only 0{' and 255' if pixels[IGNORE] else ''}"
+    if not pixels[:IGNORE].any():
         held = f"hold nothing but {IGNORE}, which means ignored"
     raise UserError(
         f"{where}: all masks {held}. Objects need the ids of their classes, 1 and up. (Black and "
@@ -143,15 +129,10 @@ def check_objects(pixels: np.ndarray, num_classes: int, where) -> None:
 
 
 def to_ids(values: np.ndarray, reading: str, path) -> np.ndarray:
-    """Turns a mask into class ids, uint8 `[H, W]`.
-
-    Args:
-        values: uint8 `[H, W]` or `[H, W, 3]`.
-        reading: the answer of `understand`.
-        path: the mask's file, for the message.
+    """Turns a mask, uint8 `[H, W]` or `[H, W, 3]`, into class ids, uint8 `[H, W]`.
 
     Raises:
-        UserError: if the mask cannot be read so.
+        UserError: if it cannot be read as `reading` says, the answer of `understand`.
     """
     if reading == "colours":
         colours = rgb_numbers(voc_palette())

@@ -19,14 +19,8 @@ from nets.reach import Geometry
 def places(shape: tuple[int, ...], geometry: Geometry, longest: int) -> list[Crop]:
     """Divides an image into cores of one shape; the last ones may end beyond the image.
 
-    Args:
-        shape: the image's shape, height and width first.
-        geometry: the network's.
-        longest: the longest allowed side of a tile with its margins, in pixels. A core is never
-            shorter than a margin, though: most of the work would go into the margins.
-
-    Returns:
-        Rows and columns of each core.
+    `longest` is the longest side of a tile with its margins, in pixels. A core is never shorter
+    than a margin, though: most of the work would go into the margins.
     """
     largest = max(geometry.grid, longest - 2 * geometry.margin, geometry.margin)
     largest = largest // geometry.grid * geometry.grid
@@ -40,59 +34,50 @@ def places(shape: tuple[int, ...], geometry: Geometry, longest: int) -> list[Cro
 
 def cut(image: np.ndarray, geometry: Geometry, place: Crop) -> np.ndarray:
     """Cuts a core with its margins out of an image `[H, W, C]`, mirrored at its edges."""
-    return _cut_mirrored(image, [(part.start, part.stop) for part in place], geometry.margin)
+    return _cut_mirrored(image, place, geometry.margin)
 
 
 def core_of(scores: np.ndarray, geometry: Geometry, place: Crop, shape: tuple) -> np.ndarray:
     """Cuts the core out of a tile's scores, as far as it lies in an image of `shape`."""
     margin = geometry.margin - geometry.trim
-    rows, columns = (
-        slice(margin, margin + min(part.stop, side) - part.start)
-        for part, side in zip(place, shape, strict=False)
-    )
-    return scores[rows, columns]
+    rows, columns = place
+    bottom, right = min(rows.stop, shape[0]), min(columns.stop, shape[1])
+    return scores[margin:, margin:][: bottom - rows.start, : right - columns.start]
 
 
 def surround(image: np.ndarray, geometry: Geometry, crop: Crop | None = None) -> np.ndarray:
     """Cuts out a crop with the surroundings that an unpadded network needs to answer for it.
 
-    The surroundings are the image's own pixels, and beyond its edges their mirror image. The output
-    begins with the crop and may end behind it.
-
-    Args:
-        image: `[H, W, C]`.
-        geometry: the network's.
-        crop: rows and columns; None: the whole image.
+    The surroundings are the pixels of the image `[H, W, C]`, and beyond its edges their mirror
+    image. The output begins with the crop, by default the whole image, and may end behind it.
     """
     return _cut_mirrored(image, _output(image.shape, geometry, crop), geometry.trim)
 
 
 def surrounded(mask: np.ndarray, geometry: Geometry, crop: Crop | None = None) -> np.ndarray:
     """Cuts out the part of a mask that the output for `surround` covers, 255 beyond the edges."""
-    (top, bottom), (left, right) = _output(mask.shape, geometry, crop)
-    known = mask[top:bottom, left:right]
-    beyond = (0, bottom - top - known.shape[0]), (0, right - left - known.shape[1])
+    parts = _output(mask.shape, geometry, crop)
+    known = mask[parts]
+    sides = zip(parts, known.shape, strict=True)
+    beyond = [(0, part.stop - part.start - side) for part, side in sides]
     return np.pad(known, beyond, constant_values=IGNORE)
 
 
 def _output(shape, geometry, crop):
-    """The start and stop of the output for a crop, in rows and in columns."""
+    """Rows and columns of the output for a crop."""
     parts = crop or [slice(0, side) for side in shape[:2]]
-    sides = [geometry.fitting(part.stop - part.start) - 2 * geometry.trim for part in parts]
-    return [(part.start, part.start + side) for part, side in zip(parts, sides, strict=True)]
+    sides = (geometry.fitting(part.stop - part.start) - 2 * geometry.trim for part in parts)
+    return tuple(slice(part.start, part.start + n) for part, n in zip(parts, sides, strict=True))
 
 
-def _cut_mirrored(image, ranges, margin):
-    """Cuts out rows and columns `(start, stop)` with a margin; the image is mirrored."""
-    pairs = zip(ranges, image.shape[:2], strict=True)
-    numbers = (_mirrored(start - margin, stop + margin, side) for (start, stop), side in pairs)
-    return image[np.ix_(*numbers)]
+def _cut_mirrored(image, parts, margin):
+    """Cuts out rows and columns with a margin; the image is mirrored."""
+    pairs = zip(parts, image.shape[:2], strict=True)
+    return image[np.ix_(*(_mirrored(p.start - margin, p.stop + margin, n) for p, n in pairs))]
 
 
 def _mirrored(start, stop, length):
     """Pixel numbers from `start` to `stop`; those outside 0..length - 1 are mirrored into it."""
-    if length == 1:
-        return np.zeros(stop - start, int)
-    period = 2 * (length - 1)
+    period = max(1, 2 * (length - 1))
     numbers = np.arange(start, stop) % period
     return np.minimum(numbers, period - numbers)

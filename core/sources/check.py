@@ -1,7 +1,7 @@
 """`--check-data`: the problems of a data set, found before hours are spent on training."""
 
 import dataclasses
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,26 +16,19 @@ from core.support.threads import mapped
 
 @dataclasses.dataclass
 class Survey:
-    """The contents of one part of a data set.
+    """The contents of one part of a data set."""
 
-    Attributes:
-        problems: a UserError for each pair that cannot be used.
-        shapes: height and width of each image.
-        indices: the images' indices by shape and a hash of every eighth row.
-        pixels: pixels of each mask value, int64 `[256]`.
-        images: images with each mask value, int64 `[256]`.
-    """
-
-    problems: list = dataclasses.field(default_factory=list)
-    shapes: list = dataclasses.field(default_factory=list)
-    indices: dict = dataclasses.field(default_factory=dict)
-    pixels: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
-    images: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(256, np.int64))
+    problems: list  # a UserError for each pair that cannot be used
+    shapes: list  # height and width of each image
+    indices: dict  # the images' indices by shape and a hash of every eighth row
+    pixels: np.ndarray  # pixels of each mask value, int64 `[256]`
+    images: np.ndarray  # images with each mask value, int64 `[256]`
 
 
 def survey(dataset: Dataset) -> Survey:
     """Reads all pairs of a data set, in threads."""
-    found, count = Survey(), len(dataset.image_info)
+    count = len(dataset.image_info)
+    found = Survey([], [], defaultdict(list), np.zeros(256, np.int64), np.zeros(256, np.int64))
 
     def examine(index):
         try:
@@ -53,7 +46,7 @@ def survey(dataset: Dataset) -> Survey:
             continue
         shape, content, pixels = result
         found.shapes.append(shape)
-        found.indices.setdefault((shape, content), []).append(index)
+        found.indices[shape, content].append(index)
         found.pixels += pixels
         found.images += pixels > 0
     return found
@@ -66,8 +59,7 @@ def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
         UserError: if training would fail.
     """
     surveys = {part: survey(dataset) for part, dataset in parts.items()}
-    for part, found in surveys.items():
-        dataset = parts[part]
+    for (part, dataset), found in zip(parts.items(), surveys.values(), strict=True):
         stated = f" {dataset.stated} Masks are read as {dataset.reading}." if dataset.stated else ""
         print(f"\n{part}: {dataset.where}.{stated}", *found.problems, sep="\n")
         wrong = [problem.counts for problem in found.problems if isinstance(problem, WrongValues)]
@@ -90,7 +82,7 @@ def _duplicates(parts, surveys):
     lines = []
     for key, indices in surveys["val"].indices.items():
         for index in indices:
-            for other in surveys["train"].indices.get(key, ()):  # equal hashes prove nothing
+            for other in surveys["train"].indices[key]:  # equal hashes prove nothing
                 if np.array_equal(train.read_image(other), val.read_image(index)):
                     lines.append(f"{train.name(other)} = {val.name(index)}")
                     break

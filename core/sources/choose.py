@@ -36,7 +36,7 @@ def open_dataset(
     options are `strict`, `reading`, `batch_size`, in training `aug`, and arguments of `Dataset`.
 
     Args:
-        config: a `Config`.
+        config: the settings.
         split: "train", "val", or None for all images of own data.
         training: whether to shuffle, repeat, augment and crop as the settings say.
         strict: whether a missing file is an error at once.
@@ -49,9 +49,7 @@ def open_dataset(
     if config.dataset not in PRESETS:
         raise UserError(f"--dataset {config.dataset}: choose one of {', '.join(PRESETS)}.")
     if config.data and config.dataset != "sample" and not Path(config.data).is_dir():
-        raise UserError(
-            f"{config.data}: there is no such folder. Name the folder of the data with --data."
-        )
+        raise UserError(f"{config.data}: there is no such folder. Name the data's with --data.")
     names = ["num_classes", "channels", "seed", "workers", "batch_size"]
     if training:
         names += ["aug", "crop", "repeats", "border_weight", "ignored_as_background"]
@@ -64,10 +62,7 @@ def open_dataset(
 
 
 def open_both(config: Config, strict=True) -> tuple[Dataset, Dataset]:
-    """Opens training and validation data for `fit` on all devices, see `open_dataset`.
-
-    The masks of both are read in the same way.
-    """
+    """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way."""
     shared = {"strict": strict, "part": processes.process(), "multiple": devices.count()}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
@@ -87,8 +82,7 @@ def _open_voc(config, split, reading, **options):
             f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder with "
             "JPEGImages/ and one of them with --data."
         )
-    kind = SampleDataset if sample else VOCDataset
-    return kind(
+    return (SampleDataset if sample else VOCDataset)(
         listing or folder / "ImageSets" / there[0] / f"{split}.txt",
         root=folder,
         class_ids=[config.class_names.index(name) for name in config.classes] or None,
@@ -97,6 +91,5 @@ def _open_voc(config, split, reading, **options):
 
 
 def _open_isbi(config, split, reading, **options):
-    """Opens ISBI."""
     options |= {"val_fraction": config.val_fraction, "paper": config.architecture == "paper"}
     return ISBIDataset(config.data, split=split, **options)

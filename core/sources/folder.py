@@ -1,6 +1,6 @@
 """Own data without code: a folder with images in images/ and their masks in masks/."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -30,18 +30,17 @@ class FolderDataset(Dataset):
     Args:
         folder: the folder.
         split: "train", "val" or None for all images.
-        num_classes: number of classes, background included.
         lists: the lists of the training and of the validation images, files or None.
         val_fraction: share of the images that is drawn for validation.
-        reading: an answer of `mask.understand`; None: found out from all masks.
-        batch_size: images in a batch.
-        aug: whether to change images at random.
-        strict: whether a missing mask is an error at once.
-        **kwargs: as for `Dataset`.
+        reading: the only answer of `mask.understand` that is accepted; None: any.
+        **kwargs: all others, as for `VOCDataset`.
 
     Raises:
         UserError: if the folder lacks something.
     """
+
+    where = None  # the folder, for messages
+    stated = "All images are taken."
 
     def __init__(
         self,
@@ -59,16 +58,16 @@ class FolderDataset(Dataset):
     ):
         super().__init__(num_classes=num_classes, **kwargs)
         self.batch_size, self.aug = batch_size, aug
-        self.folder = Path(folder)
+        self.where = Path(folder)
         if split and not any(lists):
-            paths = self.folder / "train.txt", self.folder / "val.txt"
+            paths = self.where / "train.txt", self.where / "val.txt"
             lists = [path if path.is_file() else None for path in paths]
         listing, other = lists if split == "train" else lists[::-1]
-        val = self.folder / "val"
+        val = self.where / "val"
         apart = split and not any(lists) and (val / "images").is_dir()
         if apart and split == "val":
-            self.folder = val
-        self.image_info = every = _pairs(self.folder)
+            self.where = val
+        self.image_info = every = _pairs(self.where)
         if listing or other:
             self.stated = "Lists tell training and validation images apart."
             listed = _listed(every, Path(listing or other))
@@ -78,16 +77,9 @@ class FolderDataset(Dataset):
             self.stated = f"{val} holds the validation images."
         elif split:
             self._draw(split, val_fraction)
-        else:
-            self.stated = "All images are taken."
         if strict:
             self.check_files()
         self.reading = self._find_out(every, reading)
-
-    @property
-    def where(self) -> Path:
-        """The folder, for messages."""
-        return self.folder
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part; pages of one stack stay together."""
@@ -95,15 +87,15 @@ class FolderDataset(Dataset):
         count, kept = len(files), max(1, round(len(files) * val_fraction))
         if kept >= count:
             raise UserError(
-                f"{self.folder}: of {count} images, {kept} would be kept for validation and none "
+                f"{self.where}: of {count} images, {kept} would be kept for validation and none "
                 "left for training. Add images or make --val-fraction smaller."
             )
         drawn = {files[i] for i in np.random.default_rng(self.seed).permutation(count)[:kept]}
-        stays = {path: (path in drawn) == (split == "val") for path in files}
-        self.image_info = [info for info in self.image_info if stays[info["image_path"]]]
-        self.stated = (
-            f"{kept} of {count} images are kept for validation, drawn with seed {self.seed}."
-        )
+        self.image_info = [
+            info for info in self.image_info if (info["image_path"] in drawn) == (split == "val")
+        ]
+        part = f"{kept} of {count} images are kept for validation"
+        self.stated = f"{part}, drawn with seed {self.seed}."
 
     def _find_out(self, infos, reading):
         """Finds out from all masks how to read them; refuses a contradiction to `reading`."""
@@ -114,13 +106,13 @@ class FolderDataset(Dataset):
             except UserError:  # the message comes when the pair is read
                 return Counter()
 
-        found = {}
+        found = defaultdict(Counter)
         counted = mapped(count, infos, 4 * self.workers, max(1, self.workers))
         progress = tqdm(counted, "Reading masks", len(infos), leave=False, disable=None)
         for info, values in zip(infos, progress, strict=True):
             if values:
-                found.setdefault(info["mask_path"], Counter()).update(values)
-        folder = self.folder / "masks"
+                found[info["mask_path"]].update(values)
+        folder = self.where / "masks"
         try:
             own = masks.understand(found, self.num_classes, folder) if found else "ids"
         except UserError:
@@ -137,7 +129,7 @@ class FolderDataset(Dataset):
 
 def _pairs(folder):
     """The images of a folder and their masks, by name."""
-    images, of_stem = {}, {}  # lists of paths by stem
+    images, of_stem = defaultdict(list), defaultdict(list)  # paths by stem
     for part, found in (("images", images), ("masks", of_stem)):
         if not (folder / part).is_dir():
             raise UserError(
@@ -146,16 +138,16 @@ def _pairs(folder):
             )
         for path in sorted((folder / part).iterdir()):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                found.setdefault(path.stem, []).append(path)
+                found[path.stem].append(path)
     if not images:
         raise UserError(f"{folder / 'images'}: this folder has no images. Add them.")
     infos = []
-    for stem, found in images.items():
-        pair = found, of_stem.get(stem, [folder / "masks" / f"{stem}.png"])
-        for paths in pair:
-            if len(paths) > 1:
-                raise UserError(f"{paths[0]} and {paths[1]}: two files of one name. Remove one.")
-        infos += _pages({"image_path": pair[0][0], "mask_path": pair[1][0]})
+    for stem, paths in images.items():
+        paths_of_mask = of_stem.get(stem, [folder / "masks" / f"{stem}.png"])
+        for first, *others in (paths, paths_of_mask):
+            if others:
+                raise UserError(f"{first} and {others[0]}: two files of one name. Remove one.")
+        infos += _pages({"image_path": paths[0], "mask_path": paths_of_mask[0]})
     return infos
 
 
@@ -174,10 +166,10 @@ def _pages(info):
 
 def _listed(infos, path):
     """The numbers of the images that a list names, in its order, each once."""
-    of_name, of_stem = {}, {}
+    of_name, of_stem = defaultdict(list), defaultdict(list)
     for number, info in enumerate(infos):
-        of_name.setdefault(info["image_path"].name, []).append(number)
-        of_stem.setdefault(info["image_path"].stem, []).append(number)
+        of_name[info["image_path"].name].append(number)
+        of_stem[info["image_path"].stem].append(number)
     found = {}
     for name in (Path(line).name for line in read_list(path)):
         numbers = of_name.get(name) or of_stem.get(name)

@@ -22,17 +22,12 @@ SIZE = 128
 IMAGES = {"train": 240, "val": 60}
 SEED = 2012
 VERSION = 1  # of the drawing, part of the cached folder's name
-
 CAT = Path(__file__).parents[2] / "docs" / "cat.jpg"
 _SUPERSAMPLING = 4
 
 
 def sample_folder() -> Path:
-    """Returns the sample's folder, in `cache_folder`; draws the sample first if it is missing.
-
-    Raises:
-        UserError: if it cannot be written.
-    """
+    """Returns the sample's folder; draws it first if it is missing, or raises a UserError."""
     folder = cache_folder(f"unet-sample-v{VERSION}")
     if not folder.exists():
         try:
@@ -46,11 +41,7 @@ def sample_folder() -> Path:
 
 
 def known_image(config: Config) -> Path:
-    """Returns an image of classes that a model with these settings knows.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """Returns an image of classes that a model with these settings knows, or raises a UserError."""
     if config.dataset == "sample":
         return sample_folder() / "JPEGImages" / "val_000.jpg"
     if config.dataset == "isbi":
@@ -79,8 +70,8 @@ def write_sample(folder: Path) -> None:
             names = [f"{split}_{index:03d}" for index in range(count)]
             for index, name in enumerate(names):
                 image, mask = draw_image(np.random.default_rng((SEED, part, index)))
-                jpeg = Image.fromarray(image)
-                jpeg.save(images / f"{name}.jpg", quality=95, subsampling=0)
+                path = images / f"{name}.jpg"
+                Image.fromarray(image).save(path, quality=95, subsampling=0)
                 write_image(masks / f"{name}.png", palette_image(mask, voc_palette()))
             (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
         if not folder.exists():  # another process may have been quicker
@@ -88,11 +79,10 @@ def write_sample(folder: Path) -> None:
 
 
 def draw_image(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draws one image.
+    """Draws one image, uint8 `[SIZE, SIZE, 3]`, and its mask, uint8 `[SIZE, SIZE]`.
 
-    Returns:
-        The image, uint8 `[SIZE, SIZE, 3]`, and its mask, uint8 `[SIZE, SIZE]`: class ids in the
-        order of `SAMPLE_CLASSES`; a line of 255, two pixels wide, surrounds every object.
+    The mask has class ids in the order of `SAMPLE_CLASSES`; a line of 255, two pixels wide,
+    surrounds every object.
     """
     ground_colour = rng.uniform(30, 225, 3)
     image = np.tile(ground_colour, (SIZE, SIZE, 1))
@@ -112,12 +102,7 @@ def draw_image(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_cells(rng: Generator, size: int = 512, cells: int = 90) -> tuple[np.ndarray, np.ndarray]:
-    """Draws cells that fill the image, similar to a slice under an electron microscope.
-
-    Args:
-        rng: the source of randomness.
-        size: height and width in pixels.
-        cells: about how many.
+    """Draws about so many cells that fill the image, as a slice under an electron microscope.
 
     Returns:
         The image, uint8 `[size, size, 1]`, and its mask, uint8 `[size, size]`: 0 on the dark
@@ -133,8 +118,8 @@ def draw_cells(rng: Generator, size: int = 512, cells: int = 90) -> tuple[np.nda
     image = np.where(inside, rng.uniform(120, 150), rng.uniform(45, 70)).astype(np.float32)
     for grain, strength in ((size // 32, 8), (size // 4, 14), (size, 30)):
         image += _enlarged(rng.normal(0, strength, (grain, grain)).astype(np.float32), size)
-    image = cv2.GaussianBlur(image, (0, 0), 0.8)
-    return image.clip(0, 255).round().astype(np.uint8)[..., None], inside.astype(np.uint8)
+    image = cv2.GaussianBlur(image, (0, 0), 0.8)[..., None]
+    return image.clip(0, 255).round().astype(np.uint8), inside.astype(np.uint8)
 
 
 def _enlarged(values, size):
@@ -147,9 +132,8 @@ def _object(rng, class_name, ground_colour):
     radius = rng.uniform(0.15, 0.28) * SIZE
     centre = rng.uniform(-0.02 * SIZE, 1.02 * SIZE, 2)
     angle = rng.uniform(0, 2 * np.pi)
-    points = (_disc, _star)[rng.integers(2)](rng)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    points = (points * radius) @ turn.T + centre
+    points = (_outline(rng) * radius) @ turn.T + centre
     large = np.zeros((SIZE * _SUPERSAMPLING,) * 2, np.float32)
     cv2.fillPoly(large, [(points * _SUPERSAMPLING).round().astype(np.int32)], 1.0)
     cover = cv2.resize(large, (SIZE, SIZE), interpolation=cv2.INTER_AREA).astype(float)
@@ -185,12 +169,11 @@ def _distant_colour(rng, other):
     return colour
 
 
-def _disc(rng):
-    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    return np.stack([np.cos(angles), rng.uniform(0.75, 1) * np.sin(angles)], -1)
-
-
-def _star(rng):
-    angles = np.linspace(0, 2 * np.pi, 10, endpoint=False)
-    radii = np.where(np.arange(10) % 2, rng.uniform(0.5, 0.6), 1.2)
-    return np.stack([radii * np.cos(angles), radii * np.sin(angles)], -1)
+def _outline(rng):
+    """The corners of a disc, more or less flat, or of a star."""
+    star = rng.integers(2)
+    angles = np.linspace(0, 2 * np.pi, 10 if star else 60, endpoint=False)
+    points = np.stack([np.cos(angles), np.sin(angles)], -1)
+    if star:
+        return points * np.where(np.arange(10) % 2, rng.uniform(0.5, 0.6), 1.2)[:, None]
+    return points * (1, rng.uniform(0.75, 1))
