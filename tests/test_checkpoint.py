@@ -91,6 +91,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_to_the_same_result(run, tmp_path, monkeypatch):
     """Stopped in the third epoch of four, after best.keras was written and before last.keras."""
     run(tmp_path / "whole")
@@ -123,6 +124,7 @@ def encoder_of(path):
     ]
 
 
+@pytest.mark.slow
 def test_an_encoder_that_is_frozen_for_two_epochs(run, tmp_path, monkeypatch, small_encoder):
     """Stopped after every epoch, and without the file of its weights after the first."""
     network = small_network(small_encoder)
@@ -158,6 +160,7 @@ def test_an_encoder_that_is_frozen_for_two_epochs(run, tmp_path, monkeypatch, sm
     assert rates[1] == rates[3] == pytest.approx(1e-6) and rates[0] > 1e-4 < rates[2]
 
 
+@pytest.mark.slow
 def test_another_run_is_not_resumed(run, tmp_path):
     run(tmp_path / "run", epochs=1)
     changed = dataclasses.replace(CONFIG, lr=1e-3, seed=5, workers=7, epochs=9)
@@ -174,6 +177,7 @@ def test_another_run_is_not_resumed(run, tmp_path):
         epochs_behind(CONFIG, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_same_command_again(call, voc):
     command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
     command += ("--filters", 2, "--epochs")
@@ -202,6 +206,7 @@ def test_patience():
     assert finished([*rows, {"epoch": 5, "val_miou": 0.1}], frozen)
 
 
+@pytest.mark.slow
 def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.metrics.MeanIoU, "result", lambda self: 0.5)
     history = run(tmp_path / "run", patience=2)
@@ -211,6 +216,7 @@ def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):
     assert finished(epochs_behind(CONFIG, tmp_path / "run"), CONFIG)
 
 
+@pytest.mark.slow
 def test_another_training_that_resumes_meanwhile(run, tmp_path):
     """It has replaced last.keras since this one looked at it."""
     history = run(tmp_path / "run", epochs=1)
@@ -227,6 +233,7 @@ def test_a_loss_that_is_no_number(call, voc):
     assert "Try a smaller --lr (now 1e+30), with --overwrite" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_an_epoch_whose_last_step_was_one_too_far(call, voc):
     """With one step an epoch, the loss is computed before the step, the network after it."""
     command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
@@ -236,6 +243,7 @@ def test_an_epoch_whose_last_step_was_one_too_far(call, voc):
     assert not list(Path("runs/voc").glob("*.keras"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "epochs", "kills"), [("tensorflow", "24", 5), ("jax", "5", 1)])
 def test_killed_at_any_moment(voc, tmp_path, monkeypatch, backend, epochs, kills):
     """With SIGKILL, in a process of its own; then as if nothing had been."""

@@ -59,6 +59,7 @@ def test_a_new_data_set_is_one_file_and_one_line(toys):
     assert images.shape == (4, 32, 32, 3) and set(masks.ravel()) <= {0, 1, 255}
 
 
+@pytest.mark.slow
 def test_the_scripts_take_a_new_data_set(toys, call):
     status, out, err = call("train", "--dataset", "toys", "--data", toys.data)
     assert status == 0 and "runs/toys/best.keras" in out, err

@@ -64,6 +64,7 @@ def test_a_mixed_precision_model_computes_in_it_and_is_saved_in_float32(tmp_path
     assert {layer.compute_dtype for layer in loaded.layers} == {"float32"}
 
 
+@pytest.mark.slow
 def test_mixed_precision_learns_as_well_as_float32():
     """One class of the sample, which is learnt within a few epochs."""
     found = []
@@ -145,6 +146,7 @@ def run_limited(limit, *args):
     )
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(voc):
     """As far as a program can tell: a file that grows beyond a limit cannot be written on."""
     args = ("--data", voc, "--class-names", "background,a,b", "--size", 32, 32, "--filters", 2)
@@ -207,6 +209,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", CASES)
 def test_two_devices_are_as_one(voc, tmp_path, settings):
     """MirroredStrategy, as on two GPUs."""
@@ -221,6 +224,7 @@ def test_two_devices_are_as_one(voc, tmp_path, settings):
             assert float(one["loss"]) == pytest.approx(float(two["loss"]), abs=1e-4)
 
 
+@pytest.mark.slow
 @needs_jax
 def test_two_processes_are_as_one(voc, tmp_path):
     settings = {**CASES[0], "loss": "crossentropy+dice"}
@@ -242,6 +246,7 @@ def test_the_words_of_a_lost_process(monkeypatch):
     assert registered == [(os._exit, 1)] * 2
 
 
+@pytest.mark.slow
 @needs_jax
 @pytest.mark.parametrize("dying", [0, 1])
 def test_a_process_that_dies_ends_the_other(tmp_path, dying):

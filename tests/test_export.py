@@ -21,6 +21,7 @@ README = Path(__file__).parent.parent / "README.md"
 OLD = tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "exported",
     [

@@ -95,6 +95,7 @@ def test_a_run_s_folder(tiny, tmp_path):
     assert last.count_params() == continued.count_params()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(tiny, tmp_path):
     config, data, validation = tiny
     data.repeats = 10
@@ -121,6 +122,7 @@ def test_best_is_the_epoch_of_the_highest_miou(tmp_path, monkeypatch):
     assert best_of(run.history)["epoch"] == 2
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_result_whatever_the_workers(tiny, tmp_path):
     config, data, validation = tiny
     data.aug = True
@@ -133,6 +135,7 @@ def test_one_seed_gives_one_result_whatever_the_workers(tiny, tmp_path):
     assert results[0] == results[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="needs TensorBoard")
 def test_logs_for_tensorboard(call, voc):
     args = ("--class-names", "background,a,b", "--size", 32, 48, "--filters", 2, "--epochs", 1)
@@ -192,6 +195,7 @@ def test_a_data_set_that_was_made_for_something_else(tiny, tmp_path, settings, o
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_balanced_classes_are_shown_and_kept(call, voc):
     args = ("--class-names", "background,a,b,c", "--class-weights", "balanced", "--size", 32, 48)
     status, _, err = call("train", "--data", voc, *args, "--filters", 2, "--epochs", 1)

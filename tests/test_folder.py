@@ -147,6 +147,7 @@ def test_incomplete_folders(tmp_path):
         FolderDataset(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ids", "black-and-white", "colours"])
 def test_own_data_trains_at_once(call, tmp_path, kind):
     """From a folder to a report and a mask, without a setting for the data."""

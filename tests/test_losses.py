@@ -234,6 +234,7 @@ def test_a_model_keeps_its_loss(batch, tmp_path):
     assert answer == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     keras.backend.backend() == "jax" or not importlib.util.find_spec("jax"),
     reason="is for where JAX is installed, and not the backend already",

@@ -45,6 +45,7 @@ def shell(script, *args):
     return done
 
 
+@pytest.mark.slow
 def test_from_nothing_to_a_report():
     """End to end in processes of their own, on the whole sample, with a tiny network."""
     trained = shell(
@@ -118,6 +119,7 @@ def trained(call, voc):
     return voc
 
 
+@pytest.mark.slow
 def test_evaluate_both_protocols(call, trained):
     for protocol, pixels in (("voc", 2 * 40 * 48 * 3 // 4), ("letterbox", 2 * 32 * 48)):
         status, out, _ = call("evaluate", "--protocol", protocol, "--output", protocol)
@@ -133,6 +135,7 @@ def test_evaluate_both_protocols(call, trained):
         assert json.loads(Path(f"{protocol}/metrics.json").read_text())["protocol"] == protocol
 
 
+@pytest.mark.slow
 def test_only_some_classes(call, voc):
     status, _, err = call(
         "train",
@@ -156,6 +159,7 @@ def test_only_some_classes(call, voc):
     ]
 
 
+@pytest.mark.slow
 def test_isbi(call, isbi):
     status, _, err = call("train", "--dataset", "isbi", "--data", isbi, "--size", 32, 32, *TINY)
     assert (
@@ -169,6 +173,7 @@ def test_isbi(call, isbi):
     assert call("predict")[0] == 0  # the sample's picture has colours, the model takes grey
 
 
+@pytest.mark.slow
 def test_the_paper_s_architecture(call, isbi):
     """Of 188 pixels 4 are answered, so 32 ask for 220; tiles take pictures of any size."""
     data = ("--dataset", "isbi", "--data", isbi, "--size", 32, 30, "--architecture", "paper")
@@ -183,6 +188,7 @@ def test_the_paper_s_architecture(call, isbi):
     assert read_mask("predictions/other_mask.png").shape == (37, 50)
 
 
+@pytest.mark.slow
 def test_the_paper_s_network_is_one_flag(call):
     """Parameters as counted by hand in test_unet.py; other flags still replace what it sets."""
     paper = ("--dataset", "isbi", "--architecture", "paper", "--summary")
@@ -191,6 +197,7 @@ def test_the_paper_s_network_is_one_flag(call):
     assert "_norm" not in out and "_norm" in call("train", *paper, "--normalization", "batch")[1]
 
 
+@pytest.mark.slow
 def test_a_pretrained_encoder(call, voc, small_encoder):
     data = ("--data", voc, "--class-names", "background,a,b", "--size", 32, 32, "--filters", 2)
     encoder = ("--encoder", "vgg16", "--freeze-encoder", 1, "--encoder-weights", small_encoder)
@@ -224,6 +231,7 @@ def test_the_summary(call, monkeypatch):
     assert not list(Path(".").iterdir())
 
 
+@pytest.mark.slow
 def test_predict_folders_and_sizes(call, trained, tmp_path, rng):
     folder = tmp_path / "own pictures"
     folder.mkdir()
@@ -239,6 +247,7 @@ def test_predict_folders_and_sizes(call, trained, tmp_path, rng):
         assert np.asarray(Image.open(f"out/{name}_overlay.png")).shape == (*size, 3)
 
 
+@pytest.mark.slow
 def test_one_bad_picture_among_many(call, trained, tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("no picture")
@@ -247,6 +256,7 @@ def test_one_bad_picture_among_many(call, trained, tmp_path):
     assert names("predictions") == {"good_mask.png", "good_overlay.png", "predictions.csv"}
 
 
+@pytest.mark.slow
 def test_a_second_run_does_not_replace_the_first_by_accident(call, trained):
     again = ("--data", trained, "--class-names", "background,a,b", "--size", 32, 32, *TINY)
     before = Path("runs/voc/best.keras").read_bytes()
@@ -366,6 +376,7 @@ def test_no_weights(call, script, monkeypatch, tmp_path):
     assert_refused(call(script, "--weights", "nowhere"), "nowhere: there is no such file")
 
 
+@pytest.mark.slow
 def test_without_a_run_there_is_a_model_for_photographs(call):
     status, out, _ = call("predict")
     assert status == 0 and "cat.jpg: cat " in out
@@ -383,6 +394,7 @@ def test_reports_of_shipped_models_lie_elsewhere(call, isbi):
     assert names(ROOT / "weights") == before
 
 
+@pytest.mark.slow
 def test_weights_of_other_classes(call, voc):
     data = ("--data", voc, "--class-names", "background,a,b", "--classes", "b,a")
     assert call("train", *data, "--size", 32, 32, *TINY)[0] == 0
@@ -390,6 +402,7 @@ def test_weights_of_other_classes(call, voc):
     assert_refused(call("evaluate", "--classes", "a,b"), "background, b, a", "background, a, b")
 
 
+@pytest.mark.slow
 def test_inputs_that_are_not_there(call, trained, tmp_path):
     assert_refused(call("predict", "nowhere.jpg"), "nowhere.jpg: there is no such file or folder")
     (tmp_path / "empty").mkdir()
@@ -413,6 +426,7 @@ def test_help_answers_without_the_backend(script):
     assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_output_that_nobody_reads_to_its_end(call, trained):
     done = subprocess.run(
         f"'{sys.executable}' '{ROOT}/evaluate.py' | true",
@@ -424,6 +438,7 @@ def test_output_that_nobody_reads_to_its_end(call, trained):
     assert names("runs/voc") == RUN_FILES | REPORT_FILES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [1.5, 8])
 def test_an_interrupt_is_one_line(seconds):
     done = subprocess.Popen(
@@ -451,6 +466,7 @@ def wait_for_epochs(process, count):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_training_goes_on(number):
     process = subprocess.Popen(
@@ -469,6 +485,7 @@ def test_an_interrupted_training_goes_on(number):
     assert wait_for_epochs(process, 1) == behind + 1
 
 
+@pytest.mark.slow
 def test_nohup():
     """A training that SIGHUP shall not end."""
     process = subprocess.Popen(
@@ -483,6 +500,7 @@ def test_nohup():
     assert process.wait(60) == 128 + signal.SIGTERM
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
 def test_from_nothing_to_a_report_on_jax(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")

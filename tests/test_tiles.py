@@ -61,6 +61,7 @@ def influence(model, grid, side):
     return max(block.start - rows[0], rows[-1] - (block.stop - 1))
 
 
+@pytest.mark.slow
 def test_the_radius_is_how_far_the_network_sees():
     assert influence(small(), 2, 24) == geometry(small()).radius
     model = unet(dropout=0)
@@ -182,6 +183,7 @@ def test_tiles_say_what_one_pass_says(rng, monkeypatch, options):
         assert np.abs(less.probabilities() - wanted).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_tiles_say_what_one_pass_says_with_an_encoder(monkeypatch):
     """Strided convolutions behind explicit zeros: where they begin depends on the tile's place."""
     rng = np.random.default_rng(1)  # with 0 the two features of the last level are dead

@@ -243,6 +243,7 @@ def test_the_paper_s_sizes_are_those_that_can_be_built():
         check_size(570, 572, "paper")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"normalization": "group"}, {"architecture": "paper"}])
 def test_keras_alone_loads_what_was_saved(tmp_path, options):
     model = UNet((None, None, 3), 3, 2, **options)

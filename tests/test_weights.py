@@ -72,6 +72,7 @@ def validation(config, name):
     return open_dataset(dataclasses.replace(config, data=str(folder)), "val")
 
 
+@pytest.mark.slow
 def test_real_animals(animals):
     """All of them: a rare class occurs in few, and the figures are those of weights/README.md."""
     model, config = animals
@@ -82,6 +83,7 @@ def test_real_animals(animals):
     assert matrix.iou.min() > 0.45  # no class is unlearnt
 
 
+@pytest.mark.slow
 def test_real_membranes(membranes):
     model, config = membranes
     dataset = validation(config, "isbi/train")
