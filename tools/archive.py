@@ -21,11 +21,7 @@ class BadArchive(UserError):
 
 
 def check_python():
-    """Makes sure that this Python knows how to unpack tar files safely.
-
-    Raises:
-        UserError: if it does not.
-    """
+    """Raises a UserError if this Python does not know how to unpack tar files safely."""
     if not hasattr(tarfile, "data_filter"):
         raise UserError(
             f"Python {platform.python_version()} cannot unpack archives safely. 3.10.12, 3.11.4, "
@@ -35,12 +31,9 @@ def check_python():
 
 @contextlib.contextmanager
 def staging(target):
-    """Gives a hidden folder beside `target` for what is to be moved to `target` when complete.
+    """Gives a hidden folder beside `target` for what is moved to `target` when it is complete.
 
-    The folder goes away at the end of the block, however it ends.
-
-    Raises:
-        UserError: if it cannot be written (no space, no permission).
+    The folder goes away at the end of the block. An OSError becomes a UserError.
     """
     folder = target.with_name(f".{target.name}-partial")
     try:
@@ -59,11 +52,7 @@ def staging(target):
 
 
 def unpack(archive, folder):
-    """Unpacks a tar (of any compression) or zip file.
-
-    Args:
-        archive: the file.
-        folder: an empty folder, a Path.
+    """Unpacks a tar file, of any compression, or a zip file into an empty folder.
 
     Raises:
         BadArchive: if it is damaged, or has a path or a link that leads outside.
@@ -87,11 +76,7 @@ def unpack(archive, folder):
 
 
 def locate(folder, names):
-    """Returns the folder, at any depth of `folder`, that has all these names in it.
-
-    Raises:
-        BadArchive: if there is none.
-    """
+    """Returns the folder, at any depth, with all these names; raises a BadArchive without one."""
     for path, folders, files in os.walk(folder):
         if set(names) <= {*folders, *files}:
             return Path(path)
@@ -99,11 +84,7 @@ def locate(folder, names):
 
 
 def check_name(name):
-    """Makes sure that a path stays in the folder it is joined to, on whatever system wrote it.
-
-    Raises:
-        BadArchive: if it may not.
-    """
+    """Raises a BadArchive for a path that leaves its folder, on whatever system wrote it."""
     path = PureWindowsPath(name)  # takes both kinds of slashes
     if path.anchor or ".." in path.parts:
         raise BadArchive(f"'{name}' in it leads outside")

@@ -31,11 +31,9 @@ def get_args():
 
 
 def convert(state):
-    """Returns EfficientNet-Lite0 without its top, with weights of PyTorch's.
+    """Returns EfficientNet-Lite0 without its top, with the weights of a PyTorch state dictionary.
 
-    Args:
-        state: the state dictionary: names to float32 arrays, kernels `[out, in, height, width]`, in
-            the order of the layers, which is the same here.
+    Its kernels are `[out, in, height, width]`, in the order of the layers, as here.
     """
     from keras import layers
 

@@ -105,13 +105,9 @@ def main():
 
 
 def get(name, output, url=None, checksum=None):
-    """Makes sure that a data set is there, and says so.
+    """Makes sure that a data set of `HOMES` is in the folder `output`, and says so.
 
-    Args:
-        name: a key of `HOMES`.
-        output: the folder for all data, a Path.
-        url: of the archive; None: its home.
-        checksum: of the archive; None: the home's if it comes from there, else it is not checked.
+    Without a checksum, that of the home is taken; an archive from another URL is not checked then.
 
     Raises:
         UserError: if it cannot be fetched, unpacked or written.
@@ -157,11 +153,7 @@ def hidden(output, name, url):
 
 
 def place(name, unpacked, target):
-    """Moves what was unpacked to where it belongs.
-
-    Raises:
-        BadArchive: if it is not what it should be.
-    """
+    """Moves what was unpacked to where it belongs; it may raise a BadArchive."""
     if name == "sbd":
         dataset = locate(unpacked, ("cls", "img", "train.txt", "val.txt"))
         sbd.augment_voc(target.parent, dataset, staging=unpacked)

@@ -26,13 +26,8 @@ _LASTING = (ValueError, FileNotFoundError, IsADirectoryError, PermissionError)
 def fetch(url, path, checksum=None):
     """Downloads a file, unless it is there already, and checks it.
 
-    Until all of it has come it is called `NAME.part`; what a broken download left under that name
-    is continued, also by a later call. A file with the wrong checksum is deleted.
-
-    Args:
-        url: an http, https or file URL.
-        path: where the file shall be, a Path.
-        checksum: its md5 or sha256 in lower-case hexadecimal digits; None: it is not checked.
+    Until all of it has come, it is called `NAME.part`. A later call resumes a broken download. A
+    file with another md5 or sha256 (lower-case hexadecimal digits) is deleted.
 
     Raises:
         UserError: if it does not come, cannot be written, or has another checksum.

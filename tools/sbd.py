@@ -22,10 +22,8 @@ def augment_voc(voc, sbd, staging):
     The training list has the images of VOC's training list and all of SBD's, without those of
     VOC's validation list, which stays as it is: nothing is both trained on and validated with.
 
-    Args:
-        voc: the folder that holds JPEGImages/, a Path.
-        sbd: SBD's folder, which holds cls/, img/, train.txt and val.txt.
-        staging: an empty folder to work in, on the same disk as `voc`.
+    `voc` is the folder with JPEGImages/, `sbd` that with cls/, img/, train.txt and val.txt, and
+    `staging` an empty folder to work in, on the same disk as `voc`.
 
     Raises:
         BadArchive: if SBD lacks a mask or an image, or a mask cannot be read.

@@ -33,14 +33,9 @@ def get_args():
 
 
 def ship(source, target, precision="float16"):
-    """Writes the model in `source` to `target`.
+    """Writes the model in the .keras file `source` to `target`, with kernels in a precision.
 
     Vectors (biases, normalization) stay in float32: they are few, and variances may be tiny.
-
-    Args:
-        source: a .keras file of this project.
-        target: the file, a Path.
-        precision: "float16" or "float32", in which kernels are kept.
 
     Raises:
         UserError: if the source is damaged, or the target is not to be written.
