@@ -123,7 +123,7 @@ def encode_image(image, kind="PNG", photograph=False) -> bytes:
     """Returns the bytes of a PNG, or of a page of a TIFF file if `kind` is "TIFF".
 
     The image is a `PIL.Image.Image` or a uint8 array `[H, W]` or `[H, W, 3]`. The PNG of a
-    photograph has no repetitions looked for: a third quicker, but flat images would become larger.
+    photograph is written without a search for repetitions, a third quicker; flat images would grow.
     """
     image = image if isinstance(image, Image.Image) else Image.fromarray(image)
     file = io.BytesIO()

@@ -36,7 +36,8 @@ def grey(values: np.ndarray) -> np.ndarray | None:
     """Returns `[H, W]` of a mask, uint8 `[H, W]` or `[H, W, 3]`; None if not all is grey."""
     if values.ndim == 2:
         return values
-    return values[..., 0] if (values == values[..., :1]).all() else None
+    red, green, blue = np.moveaxis(values, -1, 0)
+    return red if np.array_equal(red, green) and np.array_equal(red, blue) else None
 
 
 def count_values(values: np.ndarray) -> Counter:

@@ -49,7 +49,7 @@ def open_dataset(
     if config.dataset not in PRESETS:
         raise UserError(f"--dataset {config.dataset}: choose one of {', '.join(PRESETS)}.")
     if config.data and config.dataset != "sample" and not Path(config.data).is_dir():
-        raise UserError(f"{config.data}: there is no such folder. Name the data's with --data.")
+        raise UserError(f"{config.data}: there is no such folder. Name another with --data.")
     names = ["num_classes", "channels", "seed", "workers", "batch_size"]
     if training:
         names += ["aug", "crop", "repeats", "border_weight", "ignored_as_background"]
