@@ -15,16 +15,17 @@ def get_args():
     """Parses the command line."""
     parser = Parser(
         description="Prints the MIoU report of a model and writes metrics.json, per_class.csv, "
-        "confusion.csv and worst.png, the pictures with the lowest own MIoU."
+        "confusion.csv and worst.png, the images with the lowest own MIoU."
     )
-    add_settings(parser, "data", default="what the model was trained on, as for all of these")
+    default = "what the model was trained on, as for all of these"
+    add_settings(parser, "data", default=default, presets=False)
     parser.add_argument("--split", choices=("train", "val"), default="val", help="default: val")
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
         default="voc",
-        help="voc: at the picture's own size, 255 left out; letterbox: on the canvas, 255 and "
-        "padding as background, as the reference's figures were made (default: %(default)s)",
+        help="voc: at the image's own size, 255 left out; letterbox: on the canvas, 255 and "
+        "padding as background, as the original project's figures were made (default: %(default)s)",
     )
     add_inference_flags(parser)
     parser.add_argument(

@@ -60,7 +60,7 @@ def parse_loss(text: str) -> str:
 
 # What differs from the usual parsing: integers are at least 1, everything else is text.
 _PARSING = {
-    "dataset": {"choices": list(PRESETS)},
+    "dataset": {"choices": PRESETS},
     "data": {"metavar": "DIR"},
     "train_list": {"metavar": "FILE"},
     "val_list": {"metavar": "FILE"},
@@ -80,10 +80,13 @@ _PARSING = {
 }
 
 
-def add_settings(parser: argparse.ArgumentParser, *groups: str, default: str = "") -> None:
+def add_settings(
+    parser: argparse.ArgumentParser, *groups: str, default: str = "", presets: bool = True
+) -> None:
     """Adds the flags of groups of `Config`'s fields: data, network or training.
 
-    What is not given stays None. `default` is the default of --dataset in words.
+    What is not given stays None. `default` is the default of --dataset in words; that of the others
+    is named if it is the `presets`'.
     """
     for title in groups:
         group = parser.add_argument_group(title)
@@ -99,7 +102,10 @@ def add_settings(parser: argparse.ArgumentParser, *groups: str, default: str = "
             elif field.type in (int, int | None):
                 options |= {"type": whole_number(1), "metavar": "N"}
             text = field.metadata["help"]
-            text += f" (default: {default})" if name == "dataset" else _default(name, text)
+            if name == "dataset":
+                text += f" (default: {default})"
+            elif presets:
+                text += _default(name, text)
             options |= {"dest": name, "default": None, "help": text, **_PARSING.get(name, {})}
             group.add_argument(flag, **options)
 
