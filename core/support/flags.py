@@ -85,8 +85,8 @@ def add_settings(
 ) -> None:
     """Adds the flags of groups of `Config`'s fields: data, network or training.
 
-    What is not given stays None. `default` is the default of --dataset in words; that of the others
-    is named if it is the `presets`'.
+    A flag that is not given stays None. `default` says in words which data set is the default. With
+    `presets`, the help of the other flags names the defaults of the presets.
     """
     for title in groups:
         group = parser.add_argument_group(title)
