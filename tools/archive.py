@@ -7,6 +7,7 @@ import platform
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 from tqdm import tqdm
@@ -20,7 +21,7 @@ class BadArchive(UserError):
     """The archive is no good: it is better deleted and fetched anew."""
 
 
-def check_python():
+def check_python() -> None:
     """Raises a UserError if this Python does not know how to unpack tar files safely."""
     if not hasattr(tarfile, "data_filter"):
         raise UserError(
@@ -30,7 +31,7 @@ def check_python():
 
 
 @contextlib.contextmanager
-def staging(target):
+def staging(target: Path) -> Iterator[Path]:
     """Gives a hidden folder beside `target` for what is moved to `target` when it is complete.
 
     The folder goes away at the end of the block. An OSError becomes a UserError.
@@ -51,7 +52,7 @@ def staging(target):
             folder.parent.rmdir()
 
 
-def unpack(archive, folder):
+def unpack(archive: Path, folder: Path) -> None:
     """Unpacks a tar file, of any compression, or a zip file into an empty folder.
 
     Raises:
@@ -75,7 +76,7 @@ def unpack(archive, folder):
         raise BadArchive(f"is no archive, or a damaged one ({error})") from error
 
 
-def locate(folder, names):
+def locate(folder: Path, names: Sequence[str]) -> Path:
     """Returns the folder, at any depth, with all these names; raises a BadArchive without one."""
     for path, folders, files in os.walk(folder):
         if set(names) <= {*folders, *files}:
@@ -83,7 +84,7 @@ def locate(folder, names):
     raise BadArchive(f"has no folder with {' and '.join(names)} in it")
 
 
-def check_name(name):
+def check_name(name: str) -> None:
     """Raises a BadArchive for a path that leaves its folder, on whatever system wrote it."""
     path = PureWindowsPath(name)  # takes both kinds of slashes
     if path.anchor or ".." in path.parts:

@@ -8,29 +8,20 @@ the weights that the authors published, as a PyTorch state dictionary. PyTorch i
 reading it and for nothing else.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.support import backend, errors
 from core.support.flags import Parser
 from nets.home import keras_home
 
-
-def get_args():
-    """Parses the command line."""
-    parser = Parser(
-        prog="python -m tools.convert_lite0",
-        description="Converts EfficientNet-Lite0's published ImageNet weights from PyTorch.",
-    )
-    parser.add_argument(
-        "file",
-        nargs="?",
-        metavar="FILE.weights.h5",
-        help="where to write them (default: where --encoder-weights imagenet looks for them)",
-    )
-    return parser.parse_args()
+if TYPE_CHECKING:
+    import keras
 
 
-def convert(state):
+def convert(state: dict) -> keras.Model:
     """Returns EfficientNet-Lite0 without its top, with the weights of a PyTorch state dictionary.
 
     Its kernels are `[out, in, height, width]`, in the order of the layers, as here.
@@ -57,7 +48,7 @@ def convert(state):
     return model
 
 
-def published():
+def published() -> dict:
     """Returns the state dictionary that the package holds, as arrays.
 
     Raises:
@@ -77,7 +68,13 @@ def published():
 
 def main():
     """Writes the file."""
-    args = get_args()
+    parser = Parser(
+        prog="python -m tools.convert_lite0",
+        description="Converts EfficientNet-Lite0's published ImageNet weights from PyTorch.",
+    )
+    text = "where to write them (default: where --encoder-weights imagenet looks for them)"
+    parser.add_argument("file", nargs="?", metavar="FILE.weights.h5", help=text)
+    args = parser.parse_args()
     state = published()
     backend.start()
     from nets.encoders import LITE0_FILE

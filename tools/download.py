@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import hashlib
 import re
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -44,7 +45,7 @@ HOMES = {
 }
 
 
-def address(text):
+def address(text: str) -> str:
     """Parses an http, https or file URL."""
     parts = urlsplit(text)
     parts.port  # noqa: B018, raises a ValueError for what is no number
@@ -53,7 +54,7 @@ def address(text):
     return text
 
 
-def checksum(text):
+def checksum(text: str) -> str:
     """Parses an md5 or a sha256."""
     if not re.fullmatch("[0-9a-fA-F]{32}|[0-9a-fA-F]{64}", text):
         raise argparse.ArgumentTypeError(
@@ -62,8 +63,8 @@ def checksum(text):
     return text.lower()
 
 
-def get_args():
-    """Parses the command line."""
+def main():
+    """Fetches what is asked for."""
     parser = Parser(
         prog="python -m tools.download",
         description="Fetches a data set and unpacks it to where train.py looks for it. What is "
@@ -75,14 +76,10 @@ def get_args():
         action="store_true",
         help="with voc: also add the masks of SBD, for 10,582 instead of 1,464 training images",
     )
-    parser.add_argument(
-        "--output", metavar="DIR", default="data", help="where to (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--url",
-        type=address,
-        help="take the archive from here instead of from its home; with --sbd, SBD's archive",
-    )
+    text = "where to (default: %(default)s)"
+    parser.add_argument("--output", metavar="DIR", default="data", help=text)
+    text = "take the archive from here instead of from its home; with --sbd, SBD's archive"
+    parser.add_argument("--url", type=address, help=text)
     parser.add_argument(
         "--checksum",
         type=checksum,
@@ -92,19 +89,13 @@ def get_args():
     args = parser.parse_args()
     if args.sbd and args.dataset != "voc":
         raise UserError(f"--sbd adds masks to voc, it does not go with {args.dataset}.")
-    return args
-
-
-def main():
-    """Fetches what is asked for."""
-    args = get_args()
     output = check_folder(args.output)
     if args.sbd:
         get("voc", output)
     get("sbd" if args.sbd else args.dataset, output, args.url, args.checksum)
 
 
-def get(name, output, url=None, checksum=None):
+def get(name: str, output: Path, url: str | None = None, checksum: str | None = None) -> None:
     """Makes sure that a data set of `HOMES` is in the folder `output`, and says so.
 
     Without a checksum, that of the home is taken; an archive from another URL is not checked then.
@@ -127,12 +118,6 @@ def get(name, output, url=None, checksum=None):
     url = url or home.url
     if url == home.url:
         checksum = checksum or home.checksum
-    install(name, target, output, url, checksum)
-    print(f"{target}: {home.title} is there now.")
-
-
-def install(name, target, output, url, checksum):
-    """Fetches an archive and puts what is in it into place; an archive that is no good goes."""
     check_python()
     output.mkdir(parents=True, exist_ok=True)
     archive = hidden(output, name, url)
@@ -141,18 +126,19 @@ def install(name, target, output, url, checksum):
         with staging(target) as folder:
             unpack(archive, folder)
             place(name, folder, target)
-    except BadArchive as error:
+    except BadArchive as error:  # such an archive goes
         archive.unlink()
         raise UserError(f"{url}: {error}. Name another home with --url.") from error
     archive.unlink()
+    print(f"{target}: {home.title} is there now.")
 
 
-def hidden(output, name, url):
+def hidden(output: Path, name: str, url: str) -> Path:
     """Where an archive lies until it is unpacked: for another URL elsewhere, and nobody's own."""
     return output / f".{name}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
-def place(name, unpacked, target):
+def place(name: str, unpacked: Path, target: Path) -> None:
     """Moves what was unpacked to where it belongs; it may raise a BadArchive."""
     if name == "sbd":
         dataset = locate(unpacked, ("cls", "img", "train.txt", "val.txt"))
@@ -165,7 +151,7 @@ def place(name, unpacked, target):
     folder.rename(target)
 
 
-def first_missing(name, folder):
+def first_missing(name: str, folder: Path) -> str | None:
     """Returns the path, below a data set's folder, of the first file it lacks; None: it has all."""
     if name == "isbi":
         needed = ISBI_STACKS

@@ -7,6 +7,7 @@ import re
 import string
 import time
 from email.utils import formatdate
+from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -23,7 +24,7 @@ _DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)  # what no connection fails wi
 _LASTING = (ValueError, FileNotFoundError, IsADirectoryError, PermissionError)
 
 
-def fetch(url, path, checksum=None):
+def fetch(url: str, path: Path, checksum: str | None = None) -> None:
     """Downloads a file, unless it is there already, and checks it.
 
     Until all of it has come, it is called `NAME.part`. A later call resumes a broken download. A
@@ -53,25 +54,19 @@ class _Download:
         furthest, pauses = _size(self.part), list(PAUSES)
         while True:
             try:
-                return self._try()
+                return self._receive(_size(self.part))
             except (OSError, http.client.HTTPException, ValueError) as error:
                 if _size(self.part) > furthest:
                     furthest, pauses = _size(self.part), list(PAUSES)
+                if getattr(error, "code", 0) in (412, 416) and self.part.exists():
+                    self.part.unlink()  # the server has no such rest: all anew, at once
+                    continue
                 if not pauses or _is_lasting(error):
                     raise UserError(self._story(error)) from error
             time.sleep(pauses.pop(0))
 
-    def _try(self):
-        """Asks for what is missing, or for all of it where the server has no such rest."""
-        try:
-            self._receive(_size(self.part))
-        except HTTPError as error:
-            if error.code not in (412, 416):
-                raise
-            self.part.unlink(missing_ok=True)
-            self._receive(0)
-
     def _receive(self, have):
+        """Asks for what is missing, and writes what comes."""
         headers = {"User-Agent": "UNet-keras"}  # some servers refuse urllib's own
         if have:
             written = formatdate(self.part.stat().st_mtime, usegmt=True)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -10,13 +11,13 @@ from tools.archive import BadArchive, check_name
 MASKS, LISTS = "SegmentationClassAug", "SegmentationAug"
 
 
-def read_list(path):
+def read_list(path: Path) -> list[str]:
     """Returns the images' ids in a list, one a line."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 
-def augment_voc(voc, sbd, staging):
+def augment_voc(voc: Path, sbd: Path, staging: Path) -> None:
     """Adds `SegmentationClassAug/` and `ImageSets/SegmentationAug/` to VOC 2012.
 
     The training list has the images of VOC's training list and all of SBD's, without those of
@@ -35,9 +36,9 @@ def augment_voc(voc, sbd, staging):
     masks, lists = staging / MASKS, staging / LISTS
     masks.mkdir()
     lists.mkdir()
+    every = [*ids["train"], *ids["val"]]
     for split, names in ids.items():
         (lists / f"{split}.txt").write_text("".join(f"{name}\n" for name in names), "utf-8")
-    every = [*ids["train"], *ids["val"]]
     for name in tqdm(every, desc="masks", unit="mask", disable=None, leave=False):
         check_name(name)
         own = voc / "SegmentationClass" / f"{name}.png"

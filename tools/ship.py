@@ -13,26 +13,7 @@ from core.support.flags import Parser
 MODEL, WEIGHTS = "config.json", "model.weights.h5"  # the names of Keras inside a .keras file
 
 
-def get_args():
-    """Parses the command line."""
-    parser = Parser(
-        prog="python -m tools.ship",
-        description="Writes a model without what only training needs, and with kernels in half "
-        "precision, half as large. Keras loads it like any other. Paths of the machine that it "
-        "was trained on are left out.",
-    )
-    parser.add_argument("weights", metavar="RUN", help="a run's folder or a .keras file")
-    parser.add_argument("target", metavar="FILE", help="the file to write, NAME.keras")
-    parser.add_argument(
-        "--precision",
-        choices=("float16", "float32"),
-        default="float16",
-        help="float32 leaves every weight as it is, where float16 costs too much",
-    )
-    return parser.parse_args()
-
-
-def ship(source, target, precision="float16"):
+def ship(source: Path, target: str | Path, precision: str = "float16") -> None:
     """Writes the model in the .keras file `source` to `target`, with kernels in a precision.
 
     Vectors (biases, normalization) stay in float32: they are few, and variances may be tiny.
@@ -61,7 +42,7 @@ def ship(source, target, precision="float16"):
             new.writestr(name, content)
 
 
-def converted(content, precision, source):
+def converted(content: bytes, precision: str, source: Path) -> bytes:
     """Returns an HDF5 file of weights, as bytes, with its kernels in another precision.
 
     The state of an optimizer is left out. `source`, where it is from, is named in errors.
@@ -96,7 +77,21 @@ def converted(content, precision, source):
 
 def main():
     """Ships."""
-    args = get_args()
+    parser = Parser(
+        prog="python -m tools.ship",
+        description="Writes a model without what only training needs, and with kernels in half "
+        "precision, half as large. Keras loads it like any other. Paths of the machine that it "
+        "was trained on are left out.",
+    )
+    parser.add_argument("weights", metavar="RUN", help="a run's folder or a .keras file")
+    parser.add_argument("target", metavar="FILE", help="the file to write, NAME.keras")
+    parser.add_argument(
+        "--precision",
+        choices=("float16", "float32"),
+        default="float16",
+        help="float32 leaves every weight as it is, where float16 costs too much",
+    )
+    args = parser.parse_args()
     from core.prediction.model_file import find_weights
 
     source = find_weights(args.weights)
