@@ -24,15 +24,11 @@ class ISBIDataset(Dataset):
 
     Args:
         annotation_path: the folder.
-        batch_size: slices in a batch.
-        target_size: the canvas, `(height, width)`.
-        num_classes: 2.
-        aug: whether to change slices at random.
         split: "train" or "val" for the first or the last slices, None for all.
         val_fraction: share of the slices for "val", from the end of the stack.
         strict: whether a missing label is an error at once.
         paper: whether `aug` makes the changes of the U-Net paper, and no others.
-        **kwargs: as for `Dataset`.
+        batch_size, target_size, num_classes, aug, **kwargs: as for `Dataset`.
 
     Raises:
         UserError: if slices or labels are missing, or too few for the split.
@@ -52,8 +48,8 @@ class ISBIDataset(Dataset):
         paper: bool = False,
         **kwargs,
     ):
-        super().__init__(target_size, num_classes, **{"channels": 1, **kwargs})
-        self.batch_size, self.aug = batch_size, aug
+        kwargs = {"batch_size": batch_size, "aug": aug, "channels": 1, **kwargs}
+        super().__init__(target_size, num_classes, **kwargs)
         self.paper, self.elastic = paper, not paper  # the paper's changes deform already
         self.annotation_path = Path(annotation_path)
         self.set_image_info()

@@ -37,15 +37,11 @@ class VOCDataset(Dataset):
 
     Args:
         annotation_path: the list.
-        batch_size: images in a batch.
-        target_size: the canvas, `(height, width)`.
-        num_classes: number of classes, background included.
-        aug: whether to change images at random.
         root: the folder with JPEGImages/; None: two folders above the list's own.
         class_ids: class ids to learn. They are renumbered from 1 in this order; 0 stays, all others
             become 255. None: all ids as they are.
         strict: whether a missing image or mask is an error at once.
-        **kwargs: as for `Dataset`.
+        batch_size, target_size, num_classes, aug, **kwargs: as for `Dataset`.
 
     Raises:
         UserError: if the list, an image or a mask is missing.
@@ -64,8 +60,7 @@ class VOCDataset(Dataset):
         strict: bool = True,
         **kwargs,
     ):
-        super().__init__(target_size, num_classes, **kwargs)
-        self.batch_size, self.aug = batch_size, aug
+        super().__init__(target_size, num_classes, batch_size=batch_size, aug=aug, **kwargs)
         self.annotation_path = self.listed_in = Path(annotation_path)
         self.root = Path(root) if root else self.annotation_path.resolve().parents[2]
         self.renumber = None  # from ids in the files to learnt ids, uint8 [256]

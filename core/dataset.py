@@ -16,6 +16,7 @@ from core.imaging.mask import WrongValues, check_objects, count_values, histogra
 from core.imaging.tiles import surround, surrounded
 from core.support.errors import UserError
 from core.support.threads import mapped
+from nets.reach import Geometry
 
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 
@@ -49,6 +50,8 @@ class Dataset(keras.utils.PyDataset):
     Args:
         target_size: the canvas, `(height, width)`.
         num_classes: number of classes, background included.
+        batch_size: images in a batch.
+        aug: whether to change images at random, see `augment`.
         channels: channels of the images, 3 or 1.
         crop: `(height, width)` of a random crop of the canvas, or None for all of it.
         repeats: how often an epoch visits each image.
@@ -57,14 +60,12 @@ class Dataset(keras.utils.PyDataset):
         workers: threads that prepare batches.
         border_weight: whether background between objects weighs more.
         ignored_as_background: whether 255, padding among it, is learnt as background.
-        surroundings: the `nets.reach.Geometry` of an unpadded network. Images then reach beyond
+        surroundings: the `Geometry` of an unpadded network. Images then reach beyond
             their masks as far as the network sees, outside the canvas as mirror images.
         part: of several processes that share each batch: which one this is, and how many.
         multiple: batches are filled up to a multiple of it, so that devices can share them.
     """
 
-    batch_size = 4
-    aug = False
     elastic = False  # whether `aug` deforms half of the samples, after `augment`
     stated = ""  # how training and validation images are told apart, where that is to be said
     listed_in = None  # the list that names the images
@@ -72,24 +73,28 @@ class Dataset(keras.utils.PyDataset):
 
     def __init__(
         self,
-        target_size=(320, 320),
-        num_classes=21,
+        target_size: tuple[int, int] = (320, 320),
+        num_classes: int = 21,
         *,
-        channels=3,
-        crop=None,
-        repeats=1,
-        shuffle=None,
-        seed=0,
-        workers=1,
-        border_weight=False,
-        ignored_as_background=False,
-        surroundings=None,
-        part=(0, 1),
-        multiple=1,
+        batch_size: int = 4,
+        aug: bool = False,
+        channels: int = 3,
+        crop: tuple[int, int] | None = None,
+        repeats: int = 1,
+        shuffle: bool | None = None,
+        seed: int = 0,
+        workers: int = 1,
+        border_weight: bool = False,
+        ignored_as_background: bool = False,
+        surroundings: Geometry | None = None,
+        part: tuple[int, int] = (0, 1),
+        multiple: int = 1,
     ):
         super().__init__(workers=workers)
         self.target_size = tuple(target_size)
         self.num_classes = num_classes
+        self.batch_size = batch_size
+        self.aug = aug
         self.channels = channels
         self.crop = crop
         self.repeats = repeats

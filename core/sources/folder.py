@@ -33,7 +33,8 @@ class FolderDataset(Dataset):
         lists: the lists of the training and of the validation images, files or None.
         val_fraction: share of the images that is drawn for validation.
         reading: the only answer of `mask.understand` that is accepted; None: any.
-        **kwargs: all others, as for `VOCDataset`.
+        strict: whether a missing mask is an error at once.
+        num_classes, **kwargs: as for `Dataset`.
 
     Raises:
         UserError: if the folder lacks something.
@@ -51,13 +52,10 @@ class FolderDataset(Dataset):
         lists: tuple[str | Path | None, str | Path | None] = (None, None),
         val_fraction: float = 0.2,
         reading: str | None = None,
-        batch_size: int = 4,
-        aug: bool = False,
         strict: bool = True,
         **kwargs,
     ):
         super().__init__(num_classes=num_classes, **kwargs)
-        self.batch_size, self.aug = batch_size, aug
         self.where = Path(folder)
         if split and not any(lists):
             paths = self.where / "train.txt", self.where / "val.txt"
