@@ -57,14 +57,6 @@ def get_config(args, trained):
     return config
 
 
-def get_tile(args, config):
-    """Returns whether to cut images into tiles."""
-    if args.protocol == "letterbox" and args.tile:
-        raise UserError("--protocol letterbox compares on the canvas. Leave out --tile.")
-    tile = config.tile if args.tile is None else args.tile
-    return tile and args.protocol != "letterbox"
-
-
 def report_folder(weights):
     """Returns the folder of a model's report: that of its run, where it has one."""
     from core.prediction.model_file import SHIPPED
@@ -82,7 +74,11 @@ def main():
     weights = find_weights(args.weights)
     trained, found = read_settings(weights)
     config = get_config(args, trained)
-    tile = get_tile(args, config)
+    tile = config.tile if args.tile is None else args.tile
+    if args.protocol == "letterbox":
+        if args.tile:
+            raise UserError("--protocol letterbox compares on the canvas. Leave out --tile.")
+        tile = False
     output = check_folder(args.output or report_folder(weights))
 
     backend.start()

@@ -80,9 +80,10 @@ def main():
 
 def run(args, config, folder, history):
     """Checks the data and trains on it, or resumes after the epochs in `history`."""
+    from core.prediction.model_file import read_settings
     from core.sources.check import check_data
     from core.sources.choose import open_both
-    from core.training.checkpoint import describe_best, policy_behind
+    from core.training.checkpoint import describe_best
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
 
@@ -90,7 +91,8 @@ def run(args, config, folder, history):
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
-    found = find_out(config, dataset, dataset.check(), policy_behind(folder) if history else None)
+    policy = read_settings(folder / "last.keras")[1].policy if history else None
+    found = find_out(config, dataset, dataset.check(), policy)
     validation.check()
     if dataset.stated:
         say(f"{dataset.stated} Masks are read as {dataset.reading}.")
@@ -98,13 +100,11 @@ def run(args, config, folder, history):
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     say(f"{images} images to train on, {others} to validate with, {names}.")
     if found.class_weights:
-        named = zip(config.names, found.class_weights, strict=True)
-        shown = (f"{n} {w:.4g}{'' if w else ' (no pixel)'}" for n, w in named)
-        say("Class weights:", ", ".join(shown))
+        shown = (f"{w:.4g}{'' if w else ' (no pixel)'}" for w in found.class_weights)
+        say("Class weights:", ", ".join(map(" ".join, zip(config.names, shown, strict=True))))
     say(f"Computing in {found.policy}.")
     if history:
-        of = f"of {config.epochs}; the learning rate is that of a run of {config.epochs} epochs."
-        say(f"Resuming after epoch {len(history)} {of}")
+        say(f"Resuming after epoch {len(history)} of {config.epochs}.")
     callbacks = []
     if args.tensorboard and not args.process_id:  # of several processes only the first one writes
         from keras.callbacks import TensorBoard

@@ -82,11 +82,7 @@ def check_size(
 
 
 def check_network(architecture, encoder, encoder_weights, normalization, upsampling):
-    """Makes sure that the parts of a network go together; the arguments are those of `UNet`.
-
-    Raises:
-        ValueError: if they do not.
-    """
+    """Raises a ValueError if parts of a network do not go together; arguments as for `UNet`."""
     for what, value, known in (
         ("architecture", architecture, ARCHITECTURES),
         ("encoder", encoder, (None, *ENCODERS)),

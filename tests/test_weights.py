@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from cells import draw_cells
 
 from core.config import ISBI_CLASSES, VOC_CLASSES
 from core.evaluation.score import score
@@ -14,7 +15,7 @@ from core.imaging.image import read_image
 from core.prediction.model_file import SHIPPED, load_model
 from core.prediction.predict import predict
 from core.sources.choose import open_dataset
-from core.sources.sample import CAT, draw_cells
+from core.sources.sample import DOCS
 
 ISBI = SHIPPED.with_name("isbi.keras")
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -50,7 +51,7 @@ def test_a_cat_is_found(animals):
     """In the photograph that `predict.py` takes where none is named."""
     model, config = animals
     assert config.names == NAMES and set(NAMES) <= set(VOC_CLASSES)
-    (answer,) = predict(model, [read_image(CAT)], config)
+    (answer,) = predict(model, [read_image(DOCS / "cat.jpg")], config)
     shares = np.bincount(answer.class_map().ravel(), minlength=7) / answer.class_map().size
     assert shares[NAMES.index("cat")] > 0.25 and shares[2:].sum() < 0.1
 

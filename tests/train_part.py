@@ -56,7 +56,7 @@ def main():
         devices.fuse = lambda model: None
     found = Found(palette=tuple(map(tuple, voc_palette()[:3].tolist())), policy="float32")
     options = {"batch_size": config.batch_size, "target_size": config.size, "num_classes": 3}
-    options |= {"part": processes.process(), "multiple": devices.count()}
+    options |= {"part": processes.process(), "multiple": len(devices.all_devices())}
     lists = Path(data) / "ImageSets/Segmentation"
     dataset, validation = (
         VOCDataset(lists / f"{split}.txt", **options) for split in ("train", "val")

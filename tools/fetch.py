@@ -37,8 +37,19 @@ def fetch(url: str, path: Path, checksum: str | None = None) -> None:
         part = path.with_name(f"{path.name}.part")
         _Download(url, part).run()
         part.replace(path)
-    if checksum:
-        _check(url, path, checksum)
+    if not checksum:
+        return
+    kind = "md5" if len(checksum) == 32 else "sha256"
+    digest = hashlib.new(kind, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() != checksum:
+        path.unlink()
+        raise UserError(
+            f"{url}: what came has the {kind} {digest.hexdigest()}, not {checksum}, and was "
+            "deleted. Run the same command again, or name another home with --url."
+        )
 
 
 class _Download:
@@ -138,18 +149,3 @@ def _extent(headers, start):
 
 def _size(path):
     return path.stat().st_size if path.exists() else 0
-
-
-def _check(url, path, checksum):
-    """Deletes a file that has another checksum."""
-    kind = "md5" if len(checksum) == 32 else "sha256"
-    digest = hashlib.new(kind, usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != checksum:
-        path.unlink()
-        raise UserError(
-            f"{url}: what came has the {kind} {digest.hexdigest()}, not {checksum}, and was "
-            "deleted. Run the same command again, or name another home with --url."
-        )

@@ -46,7 +46,18 @@ def augment_voc(voc: Path, sbd: Path, staging: Path) -> None:
             shutil.copyfile(own, masks / own.name)
         else:
             _draw_mask(sbd / "cls" / f"{name}.mat", masks / own.name)
-    _move_into_place(voc, sbd, masks, lists, every)
+    # Images, lists and masks are added in this order: masks without the rest are of no use.
+    files = (f"{name}.jpg" for name in every)
+    lacking = [name for name in files if not (voc / "JPEGImages" / name).is_file()]
+    for name in lacking:
+        if not (sbd / "img" / name).is_file():
+            raise BadArchive(f"has no img/{name}")
+    for name in lacking:
+        os.replace(sbd / "img" / name, voc / "JPEGImages" / name)
+    (voc / "ImageSets" / LISTS).mkdir(exist_ok=True)
+    for path in lists.iterdir():
+        os.replace(path, voc / "ImageSets" / LISTS / path.name)
+    masks.rename(voc / MASKS)
 
 
 def _draw_mask(source, path):
@@ -65,18 +76,3 @@ def _draw_mask(source, path):
     except Exception as error:  # a decoder raises whatever its parser runs into
         raise BadArchive(f"has no mask in cls/{source.name} ({error})") from error
     write_image(path, palette_image(mask, voc_palette()))
-
-
-def _move_into_place(voc, sbd, masks, lists, ids):
-    """Adds images, lists and masks, in this order: masks without the rest are of no use."""
-    files = (f"{name}.jpg" for name in ids)
-    lacking = [name for name in files if not (voc / "JPEGImages" / name).is_file()]
-    for name in lacking:
-        if not (sbd / "img" / name).is_file():
-            raise BadArchive(f"has no img/{name}")
-    for name in lacking:
-        os.replace(sbd / "img" / name, voc / "JPEGImages" / name)
-    (voc / "ImageSets" / LISTS).mkdir(exist_ok=True)
-    for path in lists.iterdir():
-        os.replace(path, voc / "ImageSets" / LISTS / path.name)
-    masks.rename(voc / MASKS)

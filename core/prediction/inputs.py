@@ -19,16 +19,13 @@ class Source:
 
 
 def collect(inputs, output):
-    """Returns the images that are meant, each once.
+    """Returns the images that are meant, each once, or raises a UserError.
 
     Args:
         inputs: names of files, of folders (all images in and below them, in order; hidden ones
             are left out), and patterns such as `*.jpg`.
-        output: the folder for the predictions, which is never gone into.
-
-    Raises:
-        UserError: if a name does not exist, a folder has no images, or predictions would be
-            written among the images.
+        output: the folder for the predictions, which is never gone into, and must not be one of
+            the images' own.
     """
     output = Path(os.path.realpath(output))
     found = {}

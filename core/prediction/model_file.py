@@ -55,11 +55,7 @@ def save_model(model, path, config, found, members=(), optimizer=None):
 
 
 def read_settings(path):
-    """Returns the `Config` and the `Found` of a .keras file.
-
-    Raises:
-        UserError: if the file is damaged or was not written by this project.
-    """
+    """Returns the `Config` and the `Found` of a .keras file; a UserError if it has none."""
     try:
         with zipfile.ZipFile(path) as archive:
             text = archive.read(CONFIG_NAME) if CONFIG_NAME in archive.namelist() else b""
@@ -77,14 +73,11 @@ def read_settings(path):
 
 
 def load_model(path):
-    """Loads a model for inference and its settings.
+    """Loads a model for inference and its settings, or raises a UserError.
 
     Returns:
         A `keras.Model` from images `[B, H, W, C]`, values 0..255, to class probabilities
         `[B, H, W, K]`, its `Config` and its `Found`.
-
-    Raises:
-        UserError: if the file cannot be used.
     """
     config, found = read_settings(path)
     import keras

@@ -84,13 +84,10 @@ class Outputs:
         """Writes the files of an input of `count` pages: all of them, or none if pages are missing.
 
         They are NAME_mask, NAME_overlay and NAME_probabilities. If files that are not this input's
-        have these names, they become NAME-2, then NAME-3.
+        have these names, they become NAME-2, then NAME-3. It is a UserError if that fails.
 
         Returns:
             For each page the line to print; none if nothing was written.
-
-        Raises:
-            UserError: if they cannot be written.
         """
         base = str(self._folder / source.folder / source.path.stem)
         names = _names(base, count)

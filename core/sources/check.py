@@ -53,11 +53,7 @@ def survey(dataset: Dataset) -> Survey:
 
 
 def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
-    """Surveys the data sets "train" and "val" and prints the findings, with the classes' names.
-
-    Raises:
-        UserError: if training would fail.
-    """
+    """Surveys the parts "train" and "val" and reports; a UserError if training would fail."""
     surveys = {part: survey(dataset) for part, dataset in parts.items()}
     for (part, dataset), found in zip(parts.items(), surveys.values(), strict=True):
         stated = f" {dataset.stated} Masks are read as {dataset.reading}." if dataset.stated else ""

@@ -63,7 +63,7 @@ def open_dataset(
 
 def open_both(config: Config, strict=True) -> tuple[Dataset, Dataset]:
     """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way."""
-    shared = {"strict": strict, "part": processes.process(), "multiple": devices.count()}
+    shared = {"strict": strict, "part": processes.process(), "multiple": len(devices.all_devices())}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)

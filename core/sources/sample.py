@@ -16,19 +16,19 @@ from core.config import IGNORE, SAMPLE_CLASSES, Config
 from core.imaging.draw import voc_palette
 from core.imaging.image import palette_image, write_image
 from core.support.errors import UserError
-from core.support.files import cache_folder
+from nets.home import keras_home
 
 SIZE = 128
 IMAGES = {"train": 240, "val": 60}
 SEED = 2012
 VERSION = 1  # of the drawing, part of the cached folder's name
-CAT = Path(__file__).parents[2] / "docs" / "cat.jpg"
+DOCS = Path(__file__).parents[2] / "docs"
 _SUPERSAMPLING = 4
 
 
 def sample_folder() -> Path:
     """Returns the sample's folder; draws it first if it is missing, or raises a UserError."""
-    folder = cache_folder(f"unet-sample-v{VERSION}")
+    folder = keras_home() / "datasets" / f"unet-sample-v{VERSION}"
     if not folder.exists():
         try:
             write_sample(folder)
@@ -45,12 +45,9 @@ def known_image(config: Config) -> Path:
     if config.dataset == "sample":
         return sample_folder() / "JPEGImages" / "val_000.jpg"
     if config.dataset == "isbi":
-        path = cache_folder(f"unet-cells-v{VERSION}.png")
-        if not path.exists():
-            write_image(path, draw_cells(np.random.default_rng(SEED))[0][..., 0])
-        return path
-    if "cat" in config.names and CAT.is_file():
-        return CAT
+        return DOCS / "cells.png"
+    if "cat" in config.names:
+        return DOCS / "cat.jpg"
     raise UserError(
         f"Name an image to predict: the model knows {', '.join(config.names)}, and no image of "
         "these comes with the project."
@@ -99,27 +96,6 @@ def draw_image(rng: Generator) -> tuple[np.ndarray, np.ndarray]:
     image *= _enlarged(rng.uniform(0.65, 1.25, (3, 3)), SIZE)[..., None]  # uneven light
     image += rng.normal(0, rng.uniform(3, 8), image.shape)
     return image.clip(0, 255).round().astype(np.uint8), mask
-
-
-def draw_cells(rng: Generator, size: int = 512, cells: int = 90) -> tuple[np.ndarray, np.ndarray]:
-    """Draws about so many cells that fill the image, as a slice under an electron microscope.
-
-    Returns:
-        The image, uint8 `[size, size, 1]`, and its mask, uint8 `[size, size]`: 0 on the dark
-        membranes between cells, 1 inside, in the order of `ISBI_CLASSES`.
-    """
-    bends = rng.normal(0, size / 70, (9, 9, 2))
-    places = np.indices((size, size)).transpose(1, 2, 0) + _enlarged(bends, size)
-    near = far = np.full((size, size), np.inf)
-    for centre in rng.uniform(-0.05 * size, 1.05 * size, (cells, 2)):
-        distance = np.linalg.norm(places - centre, axis=-1)
-        near, far = np.minimum(near, distance), np.minimum(far, np.maximum(near, distance))
-    inside = far - near > rng.uniform(4, 6)  # it is 0 halfway between two centres
-    image = np.where(inside, rng.uniform(120, 150), rng.uniform(45, 70)).astype(np.float32)
-    for grain, strength in ((size // 32, 8), (size // 4, 14), (size, 30)):
-        image += _enlarged(rng.normal(0, strength, (grain, grain)).astype(np.float32), size)
-    image = cv2.GaussianBlur(image, (0, 0), 0.8)[..., None]
-    return image.clip(0, 255).round().astype(np.uint8), inside.astype(np.uint8)
 
 
 def _enlarged(values, size):

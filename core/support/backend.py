@@ -19,10 +19,8 @@ def start(group: tuple | None = None) -> None:
     - TensorFlow uses oneDNN on every processor, which can make a training step three times as fast.
     - The messages that libraries print while they look for a GPU are held back.
 
-    `group` holds the arguments of `processes.join`, None for a single process.
-
-    Raises:
-        UserError: if the user's backend is not installed, or the processes do not come together.
+    `group` holds the arguments of `processes.join`, None for a single process. It is a UserError if
+    the backend is not installed, or the processes do not come together.
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -55,16 +55,11 @@ def _gpu_generation():
     return None
 
 
-def _all():
-    """The devices that `spread` uses, of all processes."""
+def all_devices() -> list:
+    """Returns the devices, of all processes, that will share a batch inside `spread`."""
     if BACKEND == "tensorflow":
         return tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return keras.distribution.list_devices() if BACKEND == "jax" else [None]
-
-
-def count() -> int:
-    """Returns how many devices, of all processes, will share a batch inside `spread`."""
-    return len(_all())
 
 
 def replicas() -> int:
@@ -77,10 +72,10 @@ def replicas() -> int:
 
 def spread() -> contextlib.AbstractContextManager:
     """Builds and trains models on all devices, each with its part of every batch."""
-    if count() == 1:
+    if len(all_devices()) == 1:
         return contextlib.nullcontext()
     if BACKEND == "tensorflow":
-        return tf.distribute.MirroredStrategy(_all()).scope()
+        return tf.distribute.MirroredStrategy(all_devices()).scope()
     return keras.distribution.DataParallel(auto_shard_dataset=False).scope()
 
 

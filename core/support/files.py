@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 from core.support.errors import UserError
-from nets.home import keras_home
 
 try:
     import fcntl
@@ -18,11 +17,7 @@ except ImportError:  # on Windows
 
 
 def check_folder(folder, advice="Name another folder with --output."):
-    """Returns a folder as a Path if it can be written to; does not make it yet.
-
-    Raises:
-        UserError: if it cannot be written to, or made; `advice` says what to do then.
-    """
+    """Returns a folder as a Path, without making it; a UserError if it cannot be written to."""
     folder = Path(folder)
     there = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
     try:
@@ -30,11 +25,6 @@ def check_folder(folder, advice="Name another folder with --output."):
     except OSError as error:
         raise UserError(f"{folder}: cannot be written to ({error.strerror}). {advice}") from error
     return folder
-
-
-def cache_folder(name):
-    """Returns the path of a folder where Keras keeps its data sets, without making it."""
-    return keras_home() / "datasets" / name
 
 
 @contextlib.contextmanager

@@ -148,11 +148,7 @@ def add_inference_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def with_flags(config: Config, args: argparse.Namespace) -> Config:
-    """Returns the settings with every given flag of the same name in its place.
-
-    Raises:
-        UserError: if the flags contradict each other or the data set.
-    """
+    """Returns the settings with every given flag in its place; a UserError if these clash."""
     given = {k: v for k, v in vars(args).items() if k in _FIELDS and v is not None}
     if "data" in given:  # the lists of other data do not fit
         given = {"train_list": None, "val_list": None, **given}
@@ -178,11 +174,7 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
 
 
 def training_config(args: argparse.Namespace) -> Config:
-    """Makes the settings of a training: the data set's preset with the flags in place.
-
-    Raises:
-        UserError: if a setting cannot work.
-    """
+    """Makes the settings of a training, or raises a UserError for one that cannot work."""
     dataset = _choose_dataset(args)
     args.size = args.size and tuple(args.size)
     _check_classes(args, dataset)

@@ -29,11 +29,7 @@ def add_flags(parser: ArgumentParser) -> None:
 
 
 def parse_group(args: Namespace) -> tuple | None:
-    """Returns the arguments of `join`, or None for a single process.
-
-    Raises:
-        UserError: if the flags do not go together.
-    """
+    """Returns the arguments of `join`, None for one process; a UserError if the flags clash."""
     group = args.coordinator, args.num_processes, args.process_id
     if group == (None, None, None):
         return None

@@ -26,11 +26,7 @@ def save_checkpoint(model, path: Path, config: Config, found: Found, history: li
 
 
 def load_checkpoint(model, path: Path, epochs: int) -> None:
-    """Loads what `save_checkpoint` saved into a model that is compiled in the same way.
-
-    Raises:
-        UserError: if the file has not `epochs` epochs behind it.
-    """
+    """Loads what `save_checkpoint` saved after so many epochs into a model compiled alike."""
     state = _read_state(path)
     if len(state["history"]) != epochs:
         raise UserError(
@@ -42,11 +38,7 @@ def load_checkpoint(model, path: Path, epochs: int) -> None:
 
 
 def epochs_behind(config: Config, folder: Path) -> list[dict]:
-    """Returns the figures of each finished epoch in a run's folder; none for a new run.
-
-    Raises:
-        UserError: if the folder holds a run with other settings than `config`.
-    """
+    """Returns the figures of a run's finished epochs; a UserError if its settings were others."""
     path = folder / "last.keras"
     if not path.exists():
         if (folder / "best.keras").exists():
@@ -67,11 +59,6 @@ def epochs_behind(config: Config, folder: Path) -> list[dict]:
             "to resume it, add --overwrite to replace it, or name another folder with --output."
         )
     return _read_state(path)["history"]
-
-
-def policy_behind(folder: Path) -> str:
-    """Returns the dtype policy of the run in a folder."""
-    return read_settings(folder / "last.keras")[1].policy
 
 
 def best_of(history: list[dict]) -> dict:

@@ -49,21 +49,13 @@ class RunFolder(keras.callbacks.Callback):
         write_text(self.folder / "config.json", to_json(self.config, self.found) + "\n")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Shows the learning rate, and stops if the loss is not finite.
-
-        Raises:
-            UserError: if it is not: all later steps would be lost.
-        """
+        """Shows the learning rate; a UserError if the loss is not finite."""
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not math.isfinite(logs["loss"]):
             raise self._diverged(f"loss is {logs['loss']} in step {batch + 1}")
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes all files, last.keras when best.keras is safe.
-
-        Raises:
-            UserError: if the last step was one too far.
-        """
+        """Writes all files, last.keras when best.keras is safe; a UserError if the loss is lost."""
         if not math.isfinite(logs["val_loss"]):
             raise self._diverged(f"validation loss is {logs['val_loss']} at the end")
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
