@@ -13,7 +13,7 @@ from core.support.flags import Parser, whole_number
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="For U-Net 64 at 320x320 and several batch sizes: pictures per second in fit, "
+        description="For U-Net 64 at 320x320 and several batch sizes: images per second in fit, "
         "from files and from one batch in memory, and what share of the chip's peak the second "
         "comes to, three times the operations of a prediction being counted for a step. With "
         "KERAS_BACKEND=jax for JAX.",
@@ -33,7 +33,7 @@ def get_args():
 
 
 def measure(args, batch_size):
-    """Returns pictures per second from files and from memory, and the operations of a picture."""
+    """Returns images per second from files and from memory, and the operations of an image."""
     from core.sources.choose import open_dataset
     from core.training.fit import epochs_of
     from nets.summary import at_size, operations
@@ -48,15 +48,15 @@ def measure(args, batch_size):
     )
     model = prepared(config)
     dataset = open_dataset(config, "train", training=True)
-    pictures = args.steps * batch_size
-    dataset.image_info = (dataset.image_info * -(-pictures // len(dataset.image_info)))[:pictures]
+    images = args.steps * batch_size
+    dataset.image_info = (dataset.image_info * -(-images // len(dataset.image_info)))[:images]
 
     def fit(data):
         model.fit(data, shuffle=False, verbose=0, callbacks=[epochs_of(dataset)])
 
     batch = constant(dataset[0], args.steps)
     seconds = in_turns({"files": lambda: fit(dataset), "memory": lambda: fit(batch)}, args.rounds)
-    rates = [pictures / statistics.median(seconds[name]) for name in ("files", "memory")]
+    rates = [images / statistics.median(seconds[name]) for name in ("files", "memory")]
     return *rates, operations(at_size(model, config.size))
 
 
@@ -67,7 +67,7 @@ def main():
     import keras
 
     print(machine("keras", keras.config.backend(), "numpy"))
-    print("batch  from files  from memory  ratio  TFLOP/s  of the peak   [pictures/s]")
+    print("batch  from files  from memory  ratio  TFLOP/s  of the peak   [images/s]")
     for batch_size in args.batch_size:
         files, memory, count = measure(args, batch_size)
         keras.backend.clear_session()

@@ -13,7 +13,7 @@ def get_args():
     """Parses the command line."""
     parser = Parser(
         description="Compares the pairs per second of train.py --check-data, start-up aside, with "
-        "those of only decoding pictures and masks, with as many threads.",
+        "those of only decoding images and masks, with as many threads.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")

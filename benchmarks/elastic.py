@@ -16,7 +16,7 @@ from core.support.flags import Parser, whole_number
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="Compares elastic_transform of a picture and its mask with what Simard et al. "
+        description="Compares elastic_transform of an image and its mask with what Simard et al. "
         "published, in SciPy: uniform noise, gaussian_filter, map_coordinates. And its "
         "displacements with theirs: standard deviation, and the distance at which the correlation "
         "falls to 1/e.",
@@ -30,7 +30,7 @@ def get_args():
 
 
 def simard(image, mask, alpha, sigma, rng):
-    """The published way, for picture `[H, W]` and mask."""
+    """The published way, for image `[H, W]` and mask."""
     field = (gaussian_filter(rng.uniform(-1, 1, mask.shape), sigma) * alpha for _ in "yx")
     where = [grid + shift for grid, shift in zip(np.indices(mask.shape), field, strict=True)]
     deformed = map_coordinates(image, where, order=1, mode="mirror")

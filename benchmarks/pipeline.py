@@ -1,4 +1,4 @@
-"""What preparing pictures for training costs: python -m benchmarks.pipeline --help."""
+"""What preparing images for training costs: python -m benchmarks.pipeline --help."""
 
 import argparse
 import dataclasses
@@ -19,20 +19,20 @@ from core.support.flags import Parser, whole_number
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="Compares, in CPU time, a sample of VOC with decoding its files, and a window "
-        "of ISBI, once read, with cv2.remap of it; and the pictures per second that two workers "
+        description="Compares, in CPU time, a sample of VOC with decoding its files, and a crop "
+        "of ISBI, once read, with cv2.remap of it; and the images per second that two workers "
         "prepare with those of one. Data that is not there is left out.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
     parser.add_argument("--isbi", metavar="DIR", default=ISBI_HOME, help="in ISBI's layout")
-    parser.add_argument("--pictures", type=whole_number(1), metavar="N", default=100)
+    parser.add_argument("--images", type=whole_number(1), metavar="N", default=100)
     parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=5)
     return parser.parse_args()
 
 
 def opened(preset, data, **settings):
-    """Opens the training pictures of a preset."""
+    """Opens the training images of a preset."""
     from core.sources.choose import open_dataset
 
     config = dataclasses.replace(PRESETS[preset], data=data, **settings)
@@ -42,7 +42,7 @@ def opened(preset, data, **settings):
 def voc(args):
     """Returns the row of a sample of VOC, as the preset changes it."""
     dataset = opened("voc", args.data)
-    numbers = range(min(args.pictures, len(dataset.image_info)))
+    numbers = range(min(args.images, len(dataset.image_info)))
 
     def samples():
         for number in numbers:
@@ -51,8 +51,8 @@ def voc(args):
     def decode():
         for info in (dataset.image_info[number] for number in numbers):
             for path in info.values():
-                with Image.open(path) as picture:
-                    np.asarray(picture)
+                with Image.open(path) as image:
+                    np.asarray(image)
 
     seconds = in_turns({"samples": samples, "decode": decode}, args.rounds, time.thread_time)
     figures = (scaled(seconds[name], 1e3 / len(numbers)) for name in ("samples", "decode"))
@@ -64,7 +64,7 @@ def isbi(args):
     dataset = opened("isbi", args.isbi)
     pairs = [dataset.load(index) for index in range(len(dataset.image_info))]
     dataset.load = lambda index: pairs[index]
-    numbers = range(max(args.pictures, 100))
+    numbers = range(max(args.images, 100))
     rng = np.random.default_rng(0)
     height, width = dataset.crop
     corner = rng.uniform(20, 30, (height, width, 2)).astype(np.float32)
@@ -89,7 +89,7 @@ def isbi(args):
     jobs = {"preset": samples, "elastic": elastic, "remap": remap}
     seconds = in_turns(jobs, args.rounds, time.thread_time)
     per = {name: scaled(times, 1e3 / len(numbers)) for name, times in seconds.items()}
-    what = {"preset": "ISBI window, preset", "elastic": "ISBI window, always elastic"}
+    what = {"preset": "ISBI crop, preset", "elastic": "ISBI crop, always elastic"}
     return [
         Row(f"{text} / cv2.remap of it", per[name], per["remap"], "at most 6")
         for name, text in what.items()
@@ -97,7 +97,7 @@ def isbi(args):
 
 
 def workers(args):
-    """Returns the row of two workers: pictures per second as `fit` takes them, nothing trained."""
+    """Returns the row of two workers: images per second as `fit` takes them, nothing trained."""
     import keras
 
     class Nothing(keras.Model):
@@ -106,7 +106,7 @@ def workers(args):
             return {"loss": keras.ops.zeros(())}
 
     datasets = {count: opened("voc", args.data, workers=count) for count in (1, 2)}
-    batches = -(-12 * args.pictures // datasets[1].batch_size)  # so that the start counts little
+    batches = -(-12 * args.images // datasets[1].batch_size)  # so that the start counts little
 
     def job(dataset):
         first = dataset.image_info[: batches * dataset.batch_size]
@@ -121,7 +121,7 @@ def workers(args):
 
     seconds = in_turns({count: job(data) for count, data in datasets.items()}, args.rounds)
     rates = ([batches * 4 / s for s in seconds[count]] for count in (2, 1))
-    return Row("pictures/s, 2 workers / 1", *rates, "at least 1.7 of 2", "1/s")
+    return Row("images/s, 2 workers / 1", *rates, "at least 1.7 of 2", "1/s")
 
 
 def main():

@@ -42,7 +42,7 @@ def main():
     votes = np.zeros((256, classes), np.float32)
     votes[:classes] = np.eye(classes)  # pixels of 255 vote for no class
     assert not votes[IGNORE].any()
-    for index in tqdm(range(len(dataset.image_info)), unit="picture"):
+    for index in tqdm(range(len(dataset.image_info)), unit="image"):
         mask = dataset.read_mask(index)
         matrix.add(mask, class_map(votes[letterbox_mask(mask, args.size)], mask.shape))
     print(block(matrix))

@@ -1,4 +1,4 @@
-"""What a picture costs by its size and the network's width: python -m benchmarks.sizes --help."""
+"""What an image costs by its size and the network's width: python -m benchmarks.sizes --help."""
 
 import argparse
 import math
@@ -12,14 +12,14 @@ from core.config import Config
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
 
-PIXELS = 2**19  # of a batch, as far as one picture of it is not larger
+PIXELS = 2**19  # of a batch, as far as one image of it is not larger
 
 
 def get_args():
     """Parses the command line."""
     parser = Parser(
         description="Times a training step and a prediction for squares of several sides and "
-        "networks of several widths, per picture, and fits a power law to both.",
+        "networks of several widths, per image, and fits a power law to both.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     number = whole_number(1)
@@ -32,7 +32,7 @@ def get_args():
 
 
 def measure(side, filters, rounds):
-    """Returns the seconds of a picture in training and in prediction."""
+    """Returns the seconds of an image in training and in prediction."""
     batch = max(1, min(16, PIXELS // side**2))
     config = Config(size=(side, side), filters=filters, batch_size=batch)
     model = prepared(config)
@@ -63,7 +63,7 @@ def main():
     import keras
 
     print(machine("keras", "tensorflow", "numpy"))
-    print("  side  filters  training  prediction  [ms per picture]")
+    print("  side  filters  training  prediction  [ms per image]")
     found = []
     for filters in args.filters:
         for side in args.sides:

@@ -22,7 +22,7 @@ def get_args():
     """Parses the command line."""
     parser = Parser(
         description="Compares --help of each script with starting Python, and predict.py for a "
-        "single picture, by an untrained network of the sample preset, with importing Keras and "
+        "single image, by an untrained network of the sample preset, with importing Keras and "
         "TensorFlow. These limits are differences, in seconds.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
@@ -42,7 +42,7 @@ def started(*command):
 
 
 def write_model(folder):
-    """Writes a model and a picture, and returns the flags of predict.py that name them."""
+    """Writes a model and an image, and returns the flags of predict.py that name them."""
     from core.imaging.draw import voc_palette
     from core.prediction.model_file import save_model
     from core.training.fit import build
@@ -50,8 +50,8 @@ def write_model(folder):
     config = PRESETS["sample"]
     found = Found(palette=voc_palette()[:5].tolist())
     save_model(build(config), folder / "model.keras", config, found)
-    write_image(folder / "picture.png", np.zeros((128, 128, 3), np.uint8))
-    return folder / "picture.png", "--weights", folder / "model.keras", "--output", folder / "out"
+    write_image(folder / "image.png", np.zeros((128, 128, 3), np.uint8))
+    return folder / "image.png", "--weights", folder / "model.keras", "--output", folder / "out"
 
 
 def main():
@@ -63,7 +63,7 @@ def main():
         jobs = {"Python": started("-c", "pass"), "Keras": started("-c", IMPORT)}
         for script in ("train", "predict", "evaluate"):
             jobs[f"{script}.py --help"] = started(f"{script}.py", "--help")
-        jobs["predict.py PICTURE"] = started("predict.py", *flags)
+        jobs["predict.py IMAGE"] = started("predict.py", *flags)
         seconds = in_turns(jobs, args.rounds)
     print(machine("keras", "tensorflow", "numpy"))
     print(f"{'':22}   here  limit  more  (of all rounds)  wanted  [s]")

@@ -17,15 +17,15 @@ from core.support.flags import Parser, whole_number
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="Compares the pictures per second of evaluate.py, from files to scores, and of "
+        description="Compares the images per second of evaluate.py, from files to scores, and of "
         "predict.py, from files to files, start-up aside, with those of the bare network on the "
-        "same pictures in memory. Or evaluate.py's peak memory for a tenth of the pictures with "
+        "same images in memory. Or evaluate.py's peak memory for a tenth of the images with "
         "that for all of them. The network is untrained.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
     parser.add_argument("--val-list", metavar="FILE", help="default: VOC's own or SBD's val")
-    parser.add_argument("--pictures", type=whole_number(10), metavar="N", default=300)
+    parser.add_argument("--images", type=whole_number(10), metavar="N", default=300)
     parser.add_argument("--filters", type=whole_number(1), metavar="N", default=32)
     parser.add_argument("--batch-size", type=whole_number(1), metavar="N", default=8)
     parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=3)
@@ -34,7 +34,7 @@ def get_args():
 
 
 def write_list(args, folder, count):
-    """Writes a list of `count` pictures; a shorter one is gone through again."""
+    """Writes a list of `count` images; a shorter one is gone through again."""
     from core.sources.choose import open_dataset
 
     ids = open_dataset(Config(data=args.data, val_list=args.val_list), "val").annotation
@@ -44,7 +44,7 @@ def write_list(args, folder, count):
 
 
 def speed(args, weights, listing):
-    """Prints pictures per second, bare and of the scripts, round by round."""
+    """Prints images per second, bare and of the scripts, round by round."""
     import numpy as np
 
     from core.evaluation.score import score
@@ -75,9 +75,9 @@ def speed(args, weights, listing):
             pass
 
     jobs = {"bare": bare, "evaluate": evaluate, "predict": predict}
-    pictures = dict.fromkeys(jobs, count) | {"bare": count // args.batch_size * args.batch_size}
+    counts = dict.fromkeys(jobs, count) | {"bare": count // args.batch_size * args.batch_size}
     seconds = in_turns(jobs, args.rounds)
-    rates = {name: [pictures[name] / s for s in seconds[name]] for name in jobs}
+    rates = {name: [counts[name] / s for s in seconds[name]] for name in jobs}
     rows = [
         Row(f"{name}.py / the bare network", rates[name], rates["bare"], "at least 0.85", "1/s")
         for name in ("evaluate", "predict")
@@ -99,7 +99,7 @@ def memory(args, weights, lists):
         if status:
             raise errors.UserError(f"evaluate.py failed on {listing}.")
         peaks.append(usage.ru_maxrss / 1024)  # Linux counts kilobytes
-        print(f"{listing.stem:>5} pictures: {peaks[-1]:7.1f} MiB", flush=True)
+        print(f"{listing.stem:>5} images: {peaks[-1]:7.1f} MiB", flush=True)
     print(f"ratio: {peaks[-1] / peaks[0]:.3f}")
 
 
@@ -117,7 +117,7 @@ def main():
         folder = Path(folder)
         weights = folder / "model.keras"
         save_model(build(config), weights, config, Found(palette=voc_palette()[:21].tolist()))
-        counts = (args.pictures // 10, args.pictures) if args.memory else (args.pictures,)
+        counts = (args.images // 10, args.images) if args.memory else (args.images,)
         lists = [write_list(args, folder, count) for count in counts]
         if args.memory:
             memory(args, weights, lists)

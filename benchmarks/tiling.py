@@ -14,7 +14,7 @@ from core.support.flags import Parser, whole_number
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="Compares the pixels per second of a large picture, looked at in overlapping "
+        description="Compares the pixels per second of a large image, looked at in overlapping "
         "tiles, with those of the bare network on pieces without overlap, at the best of several "
         "sizes. The network is that of the isbi preset, untrained.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

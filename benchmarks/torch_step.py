@@ -30,7 +30,7 @@ class UNet(nn.Module):
         self.logits = nn.Conv2d(filters, classes, 1)
 
     def forward(self, x):
-        """From pictures `[B, 3, H, W]` to logits `[B, K, H, W]`."""
+        """From images `[B, 3, H, W]` to logits `[B, K, H, W]`."""
         skips = []
         for level, convs in enumerate(self.down):
             x = convs(functional.max_pool2d(x, 2) if level else x)

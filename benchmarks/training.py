@@ -23,7 +23,7 @@ ROWS = ("feeding", "step", "memory")
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="feeding: pictures per second in fit, from files, against the same steps on "
+        description="feeding: images per second in fit, from files, against the same steps on "
         "one batch in memory (VOC preset, 32 filters, 256x256). step: a training step of U-Net 64 "
         "at 320x320 against PyTorch's. memory: the peak of training the same network against its "
         "weights, gradients, Adam's moments and activations, counted.",
@@ -81,7 +81,7 @@ def feeding(args):
     jobs = {"files": lambda: fit(dataset), "memory": lambda: fit(memory)}
     seconds = in_turns(jobs, args.rounds)
     rates = ([len(dataset.image_info) / s for s in seconds[name]] for name in jobs)
-    return Row("pictures/s in fit, files / memory", *rates, "at least 0.95", "1/s")
+    return Row("images/s in fit, files / memory", *rates, "at least 0.95", "1/s")
 
 
 def batch_of(config):
