@@ -19,7 +19,8 @@ def get_args():
     )
     default = "what the model was trained on, as for all of these"
     add_settings(parser, "data", default=default, presets=False)
-    parser.add_argument("--split", choices=("train", "val"), default="val", help="default: val")
+    text = "default: val, the run's own where the images are the same; all of unknown images"
+    parser.add_argument("--split", choices=("train", "val", "all"), help=text)
     parser.add_argument(
         "--protocol",
         choices=PROTOCOLS,
@@ -46,6 +47,7 @@ def get_config(args, trained):
     if args.dataset and args.dataset != trained.dataset:
         fields = [f.name for f in dataclasses.fields(trained) if f.metadata["group"] == "data"]
         preset = {name: getattr(PRESETS[args.dataset], name) for name in (*fields, "class_names")}
+        preset["class_names"] = preset["class_names"] or trained.names  # own data's are the model's
         config = dataclasses.replace(trained, **preset)
     config = with_flags(config, args)
     if config.names != trained.names:
@@ -85,13 +87,14 @@ def main():
     from core.evaluation.report import block, membranes, table, write_report
     from core.evaluation.score import score
     from core.prediction.model_file import load_model
-    from core.sources.choose import open_dataset
+    from core.sources.choose import open_scored
+    from core.training.split import read_split
 
     model, *_ = load_model(weights)
-    # Another folder than the one that was split for training is scored as a whole.
-    own = config.dataset != "folder" or config.data == trained.data or config.val_list
-    split = args.split if own else None
-    dataset = open_dataset(config, split, reading=found.masks)
+    known = read_split(weights.parent)
+    dataset, split = open_scored(config, args.split, known, trained, reading=found.masks)
+    if dataset.stated:
+        print(dataset.stated, file=sys.stderr)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
     scored = score(model, dataset, config, args.protocol, **options)
     facts = {
@@ -99,7 +102,7 @@ def main():
         "weights": str(weights),
         "dataset": config.dataset,
         "data": config.data,
-        "split": split or "all",
+        "split": split,
         "tile": tile,
         "tta": args.tta,
         "pictures": len(dataset.image_info),

@@ -86,8 +86,10 @@ def run(args, config, folder, history):
     from core.training.checkpoint import describe_best
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
+    from core.training.split import read_split
 
-    dataset, validation = open_both(config, strict=not args.check_data)
+    known = read_split(folder) if history else None
+    dataset, validation = open_both(config, not args.check_data, known)
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
@@ -95,7 +97,7 @@ def run(args, config, folder, history):
     found = find_out(config, dataset, dataset.check(), policy)
     validation.check()
     if dataset.stated:
-        say(f"{dataset.stated} Masks are read as {dataset.reading}.")
+        say(dataset.stated)
     images, others = len(dataset.image_info), len(validation.image_info)
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     say(f"{images} images to train on, {others} to validate with, {names}.")

@@ -10,6 +10,7 @@ from core.dataset import Dataset
 from core.imaging import augment
 from core.imaging.elastic import elastic_transform
 from core.imaging.image import count_pages
+from core.imaging.pairs import pair
 from core.support.errors import UserError
 
 __all__ = ["ISBIDataset", "elastic_transform"]
@@ -70,14 +71,8 @@ class ISBIDataset(Dataset):
         folder = self.annotation_path
         images, labels = (folder / name for name in ISBI_STACKS)
         if (folder / "image").is_dir():
-            paths = sorted((folder / "image").iterdir(), key=_natural)
-            self.image_info = [
-                {"image_path": path, "mask_path": folder / "label" / path.name}
-                for path in paths
-                if not path.name.startswith(".")
-            ]
-            if not self.image_info:
-                raise UserError(f"{folder / 'image'}: this folder has no slices. Add them.")
+            self.image_info, self.notes = pair(folder / "image", folder / "label")
+            self.image_info.sort(key=lambda info: _natural(info["name"]))
         elif images.is_file() and labels.is_file():
             pages, of_labels = count_pages(images), count_pages(labels)
             if pages != of_labels:
@@ -111,6 +106,6 @@ class ISBIDataset(Dataset):
         return change(image, mask, rng)
 
 
-def _natural(path):
-    """Sorts 2.png before 10.png."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
+def _natural(name):
+    """Sorts 2 before 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]

@@ -1,5 +1,6 @@
 """PASCAL VOC 2012, and any data in its layout."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from core.config import IGNORE
 from core.dataset import Dataset
+from core.imaging.pairs import images_in, only
 from core.support.errors import UserError
 
 MASK_FOLDERS = {"SegmentationAug": "SegmentationClassAug", "Segmentation": "SegmentationClass"}
@@ -31,7 +33,8 @@ class VOCDataset(Dataset):
     """The images of a list in VOC's layout.
 
     `ROOT/ImageSets/Segmentation/LIST.txt` has an image's id in each line. The image is
-    `ROOT/JPEGImages/ID.jpg`, its mask `ROOT/SegmentationClass/ID.png`. For a list in
+    `ROOT/JPEGImages/ID.jpg`, its mask `ROOT/SegmentationClass/ID.png`; other kinds of images, such
+    as ID.JPEG, are taken where these are not there. For a list in
     `ImageSets/SegmentationAug/`, the masks are in `SegmentationClassAug/`. A list elsewhere needs
     `root` and takes the first of these mask folders that exists.
 
@@ -80,12 +83,23 @@ class VOCDataset(Dataset):
         """Fills `image_info` with the paths of all images and masks."""
         named = MASK_FOLDERS.get(self.annotation_path.resolve().parent.name)
         there = (folder for folder in MASK_FOLDERS.values() if (self.root / folder).is_dir())
-        images = self.root / "JPEGImages"
-        masks = self.root / (named or next(there, MASK_FOLDERS["Segmentation"]))
+        masks = named or next(there, MASK_FOLDERS["Segmentation"])
+        images = self._found(self.root / "JPEGImages", ".jpg")
+        masks = self._found(self.root / masks, ".png")
         self.image_info = [
-            {"image_path": images / f"{name}.jpg", "mask_path": masks / f"{name}.png"}
-            for name in self.annotation
+            {"image_path": image, "mask_path": mask}
+            for image, mask in zip(images, masks, strict=True)
         ]
+
+    def _found(self, folder, suffix):
+        """Yields the file of each listed image, those with the suffix first."""
+        images = None
+        for name in self.annotation:
+            file = folder / f"{name}{suffix}"
+            if not file.is_file():
+                images = images_in(folder)[0] if images is None else images
+                file = only(images.get(unicodedata.normalize("NFC", name), [file]))
+            yield file
 
     def read_mask(self, index: int) -> np.ndarray:
         """Reads a mask, uint8 `[H, W]`, renumbered if only some classes are learnt."""

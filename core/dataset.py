@@ -13,8 +13,9 @@ from core.imaging.borders import border_weights
 from core.imaging.image import read_image, read_mask
 from core.imaging.letterbox import letterbox, letterbox_mask
 from core.imaging.mask import WrongValues, check_objects, count_values, histogram, to_ids
+from core.imaging.pairs import plain_name
 from core.imaging.tiles import surround, surrounded
-from core.support.errors import UserError
+from core.support.errors import UserError, few
 from core.support.threads import mapped
 from nets.reach import Geometry
 
@@ -37,8 +38,9 @@ class Dataset(keras.utils.PyDataset):
     """Batches of images and masks for `fit`, read from files.
 
     A subclass fills in `image_info`, a list with a dictionary for each image:
-    `{"image_path": ..., "mask_path": ...}`, and `"page"` where the files have several. It may
-    replace `read_image`, `read_mask` and `augment`.
+    `{"image_path": ..., "mask_path": ...}`, and `"page"` where the files have several, and `"name"`
+    where the file's name does not tell images apart. It may replace `read_image`, `read_mask` and
+    `augment`.
 
     Batch `b` is `(images, masks)`: uint8 `[B, H, W, C]` and uint8 `[B, H, W]`, class ids with 255
     where nothing is known. With `border_weight`, a float32 `[B, H, W]` of pixel weights follows:
@@ -67,7 +69,9 @@ class Dataset(keras.utils.PyDataset):
     """
 
     elastic = False  # whether `aug` deforms half of the samples, after `augment`
-    stated = ""  # how training and validation images are told apart, where that is to be said
+    division = ""  # a sentence on how training and validation images are told apart
+    drawn = False  # whether the seed told them apart
+    notes = ""  # sentences on what else was found out about the files
     listed_in = None  # the list that names the images
     reading = "ids"  # what the values of masks mean, see imaging/mask.py
 
@@ -179,10 +183,39 @@ class Dataset(keras.utils.PyDataset):
         return to_ids(read_mask(path, info.get("page", 0)), self.reading, path)
 
     def name(self, index: int) -> str:
-        """Returns a short name of an image: its file's, with the page where there are several."""
+        """Returns the name of an image: `info["name"]` or its file's, with the page of a stack."""
         info = self.image_info[index]
-        stem = Path(info["image_path"]).stem
-        return f"{stem}:{info['page']}" if "page" in info else stem
+        name = info.get("name") or plain_name(Path(info["image_path"]).name)
+        return f"{name}:{info['page']}" if "page" in info else name
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all images."""
+        return list(map(self.name, range(len(self.image_info))))
+
+    @property
+    def stated(self) -> str:
+        """What was found out about the files, in sentences."""
+        return f"{self.division} {self.notes}".strip()
+
+    def keep(self, split: dict[str, list[str]], part: str, strict: bool = True) -> None:
+        """Keeps the images that a run's split names for a part, in its order.
+
+        Raises:
+            Missing: if one of them is not there, unless `strict` is False.
+        """
+        of_name = dict(zip(self.names, self.image_info, strict=True))
+        lacking = [name for name in split[part] if name not in of_name]
+        if lacking and strict:
+            raise Missing(
+                f"{self.where}: lacks {few(lacking)}, {len(lacking)} of {len(split[part])} images "
+                "of this run. Add them, or name the folder that has them with --data."
+            )
+        new = sorted(of_name.keys() - {name for names in split.values() for name in names})
+        self.division = "Training and validation images are told apart as in the run's split.json."
+        for what, names in (("New", new), ("Not there any more", lacking)):
+            self.division += f" {what}, so left out: {few(names)}." if names else ""
+        self.image_info = [of_name[name] for name in split[part] if name in of_name]
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image and its mask and makes sure that they fit each other and the classes.

@@ -172,18 +172,22 @@ def test_the_readme_s_subclass_as_it_stands(tmp_path, rng, monkeypatch, call):
     small = dataclasses.replace(PRESETS["folder"], size=(32, 32), filters=2, epochs=1)
     monkeypatch.setitem(PRESETS, "folder", small)
     for split in ("train", "val"):
-        for folder in ("pictures", "masks"):
+        for folder in ("images", "masks"):
             Path(f"my_data/{split}/{folder}").mkdir(parents=True)
         for i in range(3):
             image = rng.integers(0, 256, (20, 30, 3), np.uint8)
-            Image.fromarray(image).save(f"my_data/{split}/pictures/{i}.jpg")
+            Image.fromarray(image).save(f"my_data/{split}/images/{i}.jpg")
             mask = rng.integers(0, 2, (20, 30), np.uint8)
             Image.fromarray(mask).save(f"my_data/{split}/masks/{i}.png")
     names = {}
     exec(readme_blocks(), names)
     images, masks = names["data"][0]
     assert images.shape == (3, 32, 32, 3) and set(np.unique(masks)) <= {0, 1, 255}
-    assert call("predict", "--weights", "runs/mine", "my_data/val/pictures/0.jpg")[0] == 0
+    assert call("predict", "--weights", "runs/mine", "my_data/val/images/0.jpg")[0] == 0
+    status, out, err = call("evaluate", "--weights", "runs/mine")
+    assert (status, out) == (2, "") and "Name its folder with --data" in err
+    status, out, _ = call("evaluate", "--weights", "runs/mine", "--data", "my_data/val")
+    assert status == 0 and "3 images (folder, val)" in out
 
 
 class Reference(Dataset):

@@ -77,7 +77,7 @@ def no_label(isbi):
 def no_slices(isbi):
     for path in (isbi / "image").iterdir():
         path.unlink()
-    return "has no slices"
+    return "has no images"
 
 
 def no_folders(isbi):

@@ -5,9 +5,8 @@ import glob
 import os
 from pathlib import Path
 
+from core.imaging.pairs import SUFFIXES
 from core.support.errors import UserError
-
-SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
 @dataclasses.dataclass(frozen=True)

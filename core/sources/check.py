@@ -56,8 +56,7 @@ def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
     """Surveys the parts "train" and "val" and reports; a UserError if training would fail."""
     surveys = {part: survey(dataset) for part, dataset in parts.items()}
     for (part, dataset), found in zip(parts.items(), surveys.values(), strict=True):
-        stated = f" {dataset.stated} Masks are read as {dataset.reading}." if dataset.stated else ""
-        print(f"\n{part}: {dataset.where}.{stated}", *found.problems, sep="\n")
+        print(f"\n{part}: {dataset.where}. {dataset.stated}".rstrip(), *found.problems, sep="\n")
         wrong = [problem.counts for problem in found.problems if isinstance(problem, WrongValues)]
         if wrong and len(found.problems) > 1:
             print(f"All together: {explain(sum(wrong, Counter()), len(names))}")

@@ -28,7 +28,13 @@ class SampleDataset(VOCDataset):
 
 
 def open_dataset(
-    config: Config, split: str | None, training=False, strict=True, reading=None, **shared
+    config: Config,
+    split: str | None,
+    training=False,
+    strict=True,
+    reading=None,
+    known: dict | None = None,
+    **shared,
 ) -> Dataset:
     """Opens a part of the data that the settings name.
 
@@ -37,10 +43,11 @@ def open_dataset(
 
     Args:
         config: the settings.
-        split: "train", "val", or None for all images of own data.
+        split: "train", "val", or None for all images.
         training: whether to shuffle, repeat, augment and crop as the settings say.
         strict: whether a missing file is an error at once.
         reading: the meaning of mask values in own data; None: found out from the masks.
+        known: the split of a run, see `core.training.split`, that holds instead of the data's own.
         **shared: more arguments of `Dataset`.
 
     Raises:
@@ -48,6 +55,8 @@ def open_dataset(
     """
     if config.dataset not in PRESETS:
         raise UserError(f"--dataset {config.dataset}: choose one of {', '.join(PRESETS)}.")
+    if config.dataset in ("voc", "isbi", "folder") and not config.data:
+        raise UserError("The settings do not say where the data lies. Name its folder with --data.")
     if config.data and config.dataset != "sample" and not Path(config.data).is_dir():
         raise UserError(f"{config.data}: there is no such folder. Name another with --data.")
     names = ["num_classes", "channels", "seed", "workers", "batch_size"]
@@ -56,14 +65,54 @@ def open_dataset(
         shared["shuffle"] = True
     options = {name: getattr(config, name) for name in names}
     options |= {"target_size": config.size, "strict": strict, "reading": reading, **shared}
-    known = {"voc": _open_voc, "sample": _open_voc, "isbi": _open_isbi}.get(config.dataset)
-    opener = known or import_module(f"core.sources.{config.dataset}").open_part
-    return opener(config, split, **options)
+    built_in = {"voc": _open_voc, "sample": _open_voc, "isbi": _open_isbi}.get(config.dataset)
+    opener = built_in or import_module(f"core.sources.{config.dataset}").open_part
+    dataset = opener(config, split, **options)
+    if known:
+        if not {*known[split]} <= {*dataset.names}:
+            dataset = opener(config, None, **options)
+        dataset.keep(known, split, strict)
+    return dataset
 
 
-def open_both(config: Config, strict=True) -> tuple[Dataset, Dataset]:
+def open_scored(
+    config: Config, split: str | None, known: dict | None, trained: Config, **options
+) -> tuple[Dataset, str]:
+    """Opens what a model is scored on, see `open_dataset`.
+
+    Args:
+        config: the settings of the data.
+        split: "train", "val" or "all". None: "val", but "all" of other data than the training's,
+            if nothing but a draw would tell its parts apart.
+        known: the split of the model's run. It holds where half of its images are there.
+        trained: the settings of the training.
+        **options: as for `open_dataset`.
+
+    Returns:
+        The data set and the name of the part.
+    """
+    if split == "all":
+        return open_dataset(config, None, **options), split
+    part = split or "val"
+    listed = config.train_list, config.val_list
+    # VOC has lists of its own.
+    fixed = config.dataset in ("voc", "sample") or listed != (trained.train_list, trained.val_list)
+    if known and not fixed:
+        everything = open_dataset(config, None, **options)
+        names = {*known["train"], *known["val"]}
+        if 2 * len(names & {*everything.names}) >= len(names):
+            everything.keep(known, part, strict=False)
+            return everything, part
+    dataset = open_dataset(config, part, **options)
+    if dataset.drawn and not split and config.data != trained.data:
+        return open_dataset(config, None, **options), "all"
+    return dataset, part
+
+
+def open_both(config: Config, strict=True, known=None) -> tuple[Dataset, Dataset]:
     """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way."""
-    shared = {"strict": strict, "part": processes.process(), "multiple": len(devices.all_devices())}
+    shared = {"strict": strict, "known": known, "part": processes.process()}
+    shared["multiple"] = len(devices.all_devices())
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)
@@ -75,19 +124,24 @@ def _open_voc(config, split, reading, **options):
     """Opens VOC or the sample, which has its layout; by default SBD's lists if its masks exist."""
     sample = config.dataset == "sample"
     folder = sample_folder() if sample else Path(config.data)
-    listing = config.train_list if split == "train" else config.val_list
     there = [lists for lists, masks in MASK_FOLDERS.items() if (folder / masks).is_dir()]
-    if not (listing or there):
+    if not (there or config.train_list or config.val_list):
         raise UserError(
             f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder with "
             "JPEGImages/ and one of them with --data."
         )
-    return (SampleDataset if sample else VOCDataset)(
-        listing or folder / "ImageSets" / there[0] / f"{split}.txt",
-        root=folder,
-        class_ids=[config.class_names.index(name) for name in config.classes] or None,
-        **options,
+    options["class_ids"] = [config.class_names.index(name) for name in config.classes] or None
+    lists = {"train": config.train_list, "val": config.val_list}
+    dataset, *others = (
+        (SampleDataset if sample else VOCDataset)(
+            lists[part] or folder / "ImageSets" / there[0] / f"{part}.txt", root=folder, **options
+        )
+        for part in ([split] if split else lists)
     )
+    for other in others:
+        dataset.annotation = list(dict.fromkeys(dataset.annotation + other.annotation))
+        dataset.set_image_info()
+    return dataset
 
 
 def _open_isbi(config, split, reading, **options):

@@ -1,5 +1,9 @@
 """Own data without code: a folder with images in images/ and their masks in masks/."""
 
+import hashlib
+import itertools
+import os
+import unicodedata
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -10,7 +14,7 @@ from core.config import Config
 from core.dataset import Dataset
 from core.imaging import mask as masks
 from core.imaging.image import count_pages, read_mask
-from core.prediction.inputs import SUFFIXES
+from core.imaging.pairs import pair, plain_name
 from core.support.errors import UserError
 from core.support.threads import mapped
 from core.VOCdataset import read_list
@@ -41,7 +45,7 @@ class FolderDataset(Dataset):
     """
 
     where = None  # the folder, for messages
-    stated = "All images are taken."
+    division = "All images are taken."
 
     def __init__(
         self,
@@ -57,43 +61,53 @@ class FolderDataset(Dataset):
     ):
         super().__init__(num_classes=num_classes, **kwargs)
         self.where = Path(folder)
-        if split and not any(lists):
+        if not any(lists):
             paths = self.where / "train.txt", self.where / "val.txt"
             lists = [path if path.is_file() else None for path in paths]
         listing, other = lists if split == "train" else lists[::-1]
         val = self.where / "val"
-        apart = split and not any(lists) and (val / "images").is_dir()
+        apart = not any(lists) and (val / "images").is_dir()
         if apart and split == "val":
             self.where = val
-        self.image_info = every = _pairs(self.where)
-        if listing or other:
-            self.stated = "Lists tell training and validation images apart."
+        self.image_info, left_out = _pairs(self.where, "val/" if self.where == val else "")
+        if apart and not split:
+            more, also = _pairs(val, "val/")
+            self.image_info, left_out = self.image_info + more, f"{left_out} {also}"
+        every = self.image_info
+        if split and any(lists):
+            self.division = "Lists tell training and validation images apart."
             listed = _listed(every, Path(listing or other))
             rest = (number for number in range(len(every)) if number not in listed)
             self.image_info = [every[number] for number in (listed if listing else rest)]
-        elif apart:
-            self.stated = f"{val} holds the validation images."
+        elif split and apart:
+            self.division = f"{val} holds the validation images."
         elif split:
             self._draw(split, val_fraction)
         if strict:
             self.check_files()
         self.reading = self._find_out(every, reading)
+        self.notes = f"{left_out} Masks are read as {self.reading}.".strip()
 
     def _draw(self, split, val_fraction):
-        """Keeps the drawn part; pages of one stack stay together."""
-        files = sorted({info["image_path"] for info in self.image_info})
-        count, kept = len(files), max(1, round(len(files) * val_fraction))
-        if kept >= count:
+        """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.
+
+        So an image stays where it is when others come and go. Pages of one stack stay together.
+        """
+        places = {info["name"]: _place(info["name"], self.seed) for info in self.image_info}
+        if len(places) == 1:
             raise UserError(
-                f"{self.where}: of {count} images, {kept} would be kept for validation and none "
-                "left for training. Add images or make --val-fraction smaller."
+                f"{self.where}: has one image, and none is left to validate with. Add images."
             )
-        drawn = {files[i] for i in np.random.default_rng(self.seed).permutation(count)[:kept]}
+        # At least one image is in each part.
+        lowest, highest = min(places.values()), max(places.values())
+        limit = min(max(val_fraction, np.nextafter(lowest, 1)), highest)
+        kept = {name for name, place in places.items() if place < limit}
         self.image_info = [
-            info for info in self.image_info if (info["image_path"] in drawn) == (split == "val")
+            info for info in self.image_info if (info["name"] in kept) == (split == "val")
         ]
-        part = f"{kept} of {count} images are kept for validation"
-        self.stated = f"{part}, drawn with seed {self.seed}."
+        part = f"{len(kept)} of {len(places)} images are kept for validation"
+        self.division = f"{part}, drawn with seed {self.seed}."
+        self.drawn = True
 
     def _find_out(self, infos, reading):
         """Finds out from all masks how to read them; refuses a contradiction to `reading`."""
@@ -125,28 +139,24 @@ class FolderDataset(Dataset):
         return own
 
 
-def _pairs(folder):
-    """The images of a folder and their masks, by name."""
-    images, of_stem = defaultdict(list), defaultdict(list)  # paths by stem
-    for part, found in (("images", images), ("masks", of_stem)):
-        if not (folder / part).is_dir():
+def _place(name, seed):
+    """A number from 0 to 1 that looks drawn, but depends on the name and the seed alone."""
+    digest = hashlib.sha256(os.fsencode(f"{seed} {name}")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _pairs(folder, prefix):
+    """The images of a folder with their masks, and sentences on what is left out."""
+    parts = folder / "images", folder / "masks"
+    for part in parts:
+        if not part.is_dir():
             raise UserError(
-                f"{folder / part}: there is no such folder. Own data needs images in images/ and "
-                "masks of the same names in masks/."
+                f"{part}: there is no such folder. Own data needs images in images/ and masks of "
+                "the same names in masks/."
             )
-        for path in sorted((folder / part).iterdir()):
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-                found[path.stem].append(path)
-    if not images:
-        raise UserError(f"{folder / 'images'}: this folder has no images. Add them.")
-    infos = []
-    for stem, paths in images.items():
-        paths_of_mask = of_stem.get(stem, [folder / "masks" / f"{stem}.png"])
-        for first, *others in (paths, paths_of_mask):
-            if others:
-                raise UserError(f"{first} and {others[0]}: two files of one name. Remove one.")
-        infos += _pages({"image_path": paths[0], "mask_path": paths_of_mask[0]})
-    return infos
+    infos, left_out = pair(*parts)
+    pages = (_pages({**info, "name": prefix + info["name"]}) for info in infos)
+    return list(itertools.chain(*pages)), left_out
 
 
 def _pages(info):
@@ -164,15 +174,19 @@ def _pages(info):
 
 def _listed(infos, path):
     """The numbers of the images that a list names, in its order, each once."""
-    of_name, of_stem = defaultdict(list), defaultdict(list)
+    of_name = defaultdict(list)
     for number, info in enumerate(infos):
-        of_name[info["image_path"].name].append(number)
-        of_stem[info["image_path"].stem].append(number)
+        file = info["image_path"].name
+        for name in {info["name"], Path(info["name"]).name, unicodedata.normalize("NFC", file)}:
+            of_name[name].append(number)
     found = {}
-    for name in (Path(line).name for line in read_list(path)):
-        numbers = of_name.get(name) or of_stem.get(name)
+    for line in read_list(path):
+        whole = unicodedata.normalize("NFC", line)
+        short = Path(whole).name
+        tried = whole, plain_name(whole), short, plain_name(short)
+        numbers = next((of_name[name] for name in tried if name in of_name), None)
         if not numbers:
-            raise UserError(f"{path}: this list names {name}, which images/ lacks. Take it out.")
+            raise UserError(f"{path}: this list names {short}, which images/ lacks. Take it out.")
         found |= dict.fromkeys(numbers)
     return found
 

@@ -66,6 +66,12 @@ def leave(status):
     os._exit(status)
 
 
+def few(items) -> str:
+    """Names up to three of some things, and counts the others."""
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return ", ".join(map(str, items[:3])) + more
+
+
 def one_line(message):
     """Returns a message without line breaks and other characters that a terminal would act on."""
     line = " ".join(str(message).split())

@@ -10,6 +10,7 @@ import numpy as np
 from core.config import Config, Found
 from core.prediction.model_file import read_settings, save_model
 from core.support.errors import UserError
+from core.training.split import SPLIT_FILE
 
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
 _FREE = ("workers", "epochs", "patience")  # settings that may change when a run resumes
@@ -48,10 +49,12 @@ def epochs_behind(config: Config, folder: Path) -> list[dict]:
             )
         return []
     before, now = (dataclasses.asdict(c) for c in (read_settings(path)[0], config))
+    moved = before["data"] != now["data"] and (folder / SPLIT_FILE).exists()
+    free = (*_FREE, "data", "train_list", "val_list") if moved else _FREE
     different = [
         f"{name} {value} (there {before[name]})"
         for name, value in now.items()
-        if name not in _FREE and value != before[name]
+        if name not in free and value != before[name]
     ]
     if different:
         raise UserError(

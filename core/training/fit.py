@@ -15,6 +15,7 @@ from core.training.checkpoint import finished, load_checkpoint
 from core.training.losses import SegmentationLoss
 from core.training.optimizer import make_optimizer, set_frozen
 from core.training.run_folder import RunFolder
+from core.training.split import SPLIT_FILE, write_split
 from nets.reach import geometry, unpadded
 from nets.unet import UNet
 
@@ -107,6 +108,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         _check_made_for(dataset, model, config)
         _check_made_for(validation, model)
         with alone_in(folder) if run.write else contextlib.nullcontext():
+            if run.write and not (history and (folder / SPLIT_FILE).exists()):
+                write_split(folder, dataset, validation)
             for first, last, frozen in stages(config):
                 if len(run.history) > last or finished(run.history, config):
                     continue
