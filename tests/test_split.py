@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_isbi, write_voc
+from conftest import save_grey_model, write_isbi, write_voc
 from PIL import Image
 
-from core.config import PRESETS
+from core.config import PRESETS, VOC_CLASSES
 from core.prediction.model_file import read_settings
 from core.sources.choose import open_dataset
 from core.sources.folder import FolderDataset
 from core.support.errors import UserError
-from core.training.split import read_split
+from core.training.split import read_split, write_split
 from tests.test_folder import stems, write
 
 SMALL = ("--class-names", "ground,leaf", "--size", 32, 32, "--filters", 2)
@@ -63,12 +63,22 @@ def test_both_parts_have_an_image(tmp_path):
         FolderDataset(tmp_path, "train")
 
 
+def save_run(folder, **settings):
+    """Writes what evaluate.py needs of a run on the images of a folder; returns its split."""
+    Path("runs/folder").mkdir(parents=True)
+    settings |= {"dataset": "folder", "data": str(folder)}
+    config = save_grey_model("runs/folder/best.keras", **settings)
+    lists = config.train_list, config.val_list
+    parts = [FolderDataset(folder, split, 3, lists=lists) for split in ("train", "val")]
+    write_split(Path("runs/folder"), *parts)
+    return read_split(Path("runs/folder"))
+
+
 @pytest.fixture
-def run(call, tmp_path):
+def run(tmp_path):
     """A run on ten images; returns its data's folder and its split."""
     folder = write(tmp_path / "leaves", 10)
-    assert call("train", "--data", folder, *SMALL, "--epochs", 1)[0] == 0
-    return folder, json.loads(Path("runs/folder/split.json").read_text())
+    return folder, save_run(folder)
 
 
 def scored(call, *args):
@@ -78,33 +88,46 @@ def scored(call, *args):
 
 
 def test_a_run_keeps_its_split(call, run, tmp_path):
-    """Of evaluate.py and of resuming, with another image, less images, and another folder."""
+    """With another image, one image less, and in another folder."""
     folder, split = run
     assert sorted(split) == ["train", "val"]
     assert sorted(split["train"] + split["val"]) == [f"leaf {number}" for number in range(10)]
-    kept = len(split["val"])
     add(folder, "new")
     which, err = scored(call)
-    assert which == f"{kept} images (folder" and "New, so left out: new." in err
-    status, _, err = call("train", "--data", folder, *SMALL, "--epochs", 2)
-    assert status == 0 and "New, so left out: new." in err
-    assert f"{10 - kept} images to train on, {kept} to validate with" in err
-    assert read_split(Path("runs/folder")) == split
+    assert which == f"{len(split['val'])} images (folder" and "New, so left out: new." in err
     moved = folder.rename(tmp_path / "moved")
-    (moved / "images/leaf 1.png").rename(moved / "leaf 1.png")
+    (moved / "images/leaf 1.png").unlink()
     for part, names in split.items():
         rest = set(names) - {"leaf 1"}
         which, err = scored(call, "--data", moved, "--split", part)
         assert which == f"{len(rest)} images (folder"
         assert ("Not there any more, so left out: leaf 1." in err) == ("leaf 1" in names)
     assert scored(call, "--data", moved, "--split", "all")[0] == "10 images (folder"
-    command = ("train", "--data", moved, *SMALL, "--epochs", 3)
+
+
+@pytest.mark.slow
+def test_a_resumed_run_keeps_its_split(call, tmp_path):
+    """With another image, in another folder, but not with one image less."""
+    folder = write(tmp_path / "leaves", 6)
+    assert call("train", "--data", folder, *SMALL, "--epochs", 1)[0] == 0
+    split = json.loads(Path("runs/folder/split.json").read_text())
+    assert sorted(split["train"] + split["val"]) == [f"leaf {number}" for number in range(6)]
+    add(folder, "new")
+    moved = folder.rename(tmp_path / "moved")
+    (moved / "images/leaf 1.png").rename(moved / "leaf 1.png")
+    command = ("train", "--data", moved, *SMALL, "--epochs", 2)
     status, out, err = call(*command)
     assert (status, out) == (2, "") and "moved: lacks leaf 1, 1 of" in err
     (moved / "leaf 1.png").rename(moved / "images/leaf 1.png")
     status, _, err = call(*command)
-    assert status == 0 and "Resuming after epoch 2 of 3" in err
+    assert status == 0 and "Resuming after epoch 1 of 2" in err and "left out: new." in err
+    train, val = (len(split[part]) for part in ("train", "val"))
+    assert f"{train} images to train on, {val} to validate with" in err
+    assert read_split(Path("runs/folder")) == split
     assert read_settings("runs/folder/last.keras")[0].data == str(moved)
+    Path("runs/folder/split.json").write_text("{")
+    status, out, err = call(*command[:-1], 3)
+    assert (status, out) == (2, "") and "split.json: cannot be read" in err
 
 
 def test_other_images_are_scored_as_a_whole(call, run, tmp_path):
@@ -129,12 +152,25 @@ def test_lists_that_are_named_are_obeyed(call, run, tmp_path):
         assert scored(call, *data, *listed, "--split", "all")[0] == "10 images (folder"
 
 
+def test_other_flags_are_obeyed(call, run, tmp_path):
+    folder, _ = run
+    most, _ = scored(call, "--val-fraction", 0.9)
+    assert int(most.split()[0]) > 6
+
+
+def test_a_run_with_lists_keeps_its_split_without_them(call, tmp_path):
+    folder = write(tmp_path / "leaves", 6)
+    (tmp_path / "val.txt").write_text("leaf 3\nleaf 4\n")
+    save_run(folder, val_list=str(tmp_path / "val.txt"))
+    (tmp_path / "val.txt").unlink()
+    assert scored(call, "--data", folder.rename(tmp_path / "moved"))[0] == "2 images (folder"
+
+
 def test_a_folder_for_validation_in_another_place(call, tmp_path):
     """With images of the same names as those to train on."""
     write(tmp_path / "leaves", 5)
     write(tmp_path / "leaves/val", 3)
-    assert call("train", "--data", tmp_path / "leaves", *SMALL, "--epochs", 1)[0] == 0
-    split = read_split(Path("runs/folder"))
+    split = save_run(tmp_path / "leaves")
     assert split["val"] == ["val/leaf 0", "val/leaf 1", "val/leaf 2"]
     moved = (tmp_path / "leaves").rename(tmp_path / "moved")
     counts = [
@@ -145,19 +181,17 @@ def test_a_folder_for_validation_in_another_place(call, tmp_path):
     assert scored(call, "--data", moved / "val")[0] == "3 images (folder"
 
 
-def test_a_damaged_split(call, run):
-    folder, _ = run
-    for text in ("{", "[]", '{"train": []}'):
-        Path("runs/folder/split.json").write_text(text)
-        status, out, err = call("train", "--data", folder, *SMALL, "--epochs", 2)
-        assert (status, out) == (2, "") and "split.json: cannot be read" in err
+@pytest.mark.parametrize("text", ["{", "[]", '{"train": []}'])
+def test_a_damaged_split(tmp_path, text):
+    (tmp_path / "split.json").write_text(text)
+    with pytest.raises(UserError, match="split.json: cannot be read"):
+        read_split(tmp_path)
 
 
 def test_a_model_of_voc_on_a_folder(call, tmp_path):
     """Its classes are those of the model."""
-    voc = write_voc(tmp_path / "voc", classes=21, size=(32, 64))
-    command = ("--data", voc, "--classes", "bird,cat", "--size", 32, 32, "--filters", 2)
-    assert call("train", *command, "--epochs", 1)[0] == 0
+    settings = {"class_names": VOC_CLASSES, "classes": ("bird", "cat"), "data": str(tmp_path)}
+    save_grey_model("voc.keras", **settings)
     folder = tmp_path / "own"
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
@@ -165,7 +199,9 @@ def test_a_model_of_voc_on_a_folder(call, tmp_path):
     for number in range(3):
         Image.fromarray(mask * 60).save(folder / f"images/{number}.png")
         Image.fromarray(mask).save(folder / f"masks/{number}.png")
-    status, out, err = call("evaluate", "--dataset", "folder", "--data", folder)
+    status, out, err = call(
+        "evaluate", "--weights", "voc.keras", "--dataset", "folder", "--data", folder
+    )
     assert status == 0, err
     assert "3 images (folder, all)" in out and "bird " in out and "cat " in out
 
@@ -181,15 +217,9 @@ def test_all_of_voc_and_isbi(tmp_path):
             assert open_dataset(config, part, known=known).names == names
 
 
-def test_settings_without_a_folder(call, run, tmp_path):
+def test_settings_without_a_folder(call, run):
     """Of a data set of one's own that train() was given."""
-    from core.prediction.model_file import load_model, save_model
-
-    model, config, found = load_model(Path("runs/folder/best.keras"))
-    config = dataclasses.replace(config, data=None)
-    import keras
-
-    save_model(keras.Model(model.inputs, model.layers[-2].output), "mine.keras", config, found)
+    save_grey_model("mine.keras", dataset="folder", data=None)
     status, out, err = call("evaluate", "--weights", "mine.keras")
     assert (status, out) == (2, "") and "Name its folder with --data" in err
     assert scored(call, "--weights", "mine.keras", "--data", run[0])[0] == "10 images (folder"

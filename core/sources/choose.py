@@ -94,10 +94,7 @@ def open_scored(
     if split == "all":
         return open_dataset(config, None, **options), split
     part = split or "val"
-    listed = config.train_list, config.val_list
-    # VOC has lists of its own.
-    fixed = config.dataset in ("voc", "sample") or listed != (trained.train_list, trained.val_list)
-    if known and not fixed:
+    if known and not _says_itself(config, trained):
         everything = open_dataset(config, None, **options)
         names = {*known["train"], *known["val"]}
         if 2 * len(names & {*everything.names}) >= len(names):
@@ -107,6 +104,13 @@ def open_scored(
     if dataset.drawn and not split and config.data != trained.data:
         return open_dataset(config, None, **options), "all"
     return dataset, part
+
+
+def _says_itself(config, trained):
+    """Whether layout or flags tell the parts apart, whatever a run's split says."""
+    lists, before = ((c.train_list, c.val_list) for c in (config, trained))
+    other = any(lists) and lists != before or config.val_fraction != trained.val_fraction
+    return other or config.dataset in ("voc", "sample")  # which have lists of their own
 
 
 def open_both(config: Config, strict=True, known=None) -> tuple[Dataset, Dataset]:
