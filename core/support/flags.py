@@ -41,7 +41,7 @@ def whole_number(low: int, high: int = 2**31 - 1) -> Callable:
     return number(lambda x: low <= x <= high, f"at least {low} and at most {high}", int)
 
 
-def _names(text):
+def parse_names(text: str) -> tuple[str, ...]:
     """Parses `A,B,...`, each name once."""
     found = tuple(name.strip() for name in text.split(","))
     if not all(found) or len(set(found)) < len(found):
@@ -65,8 +65,8 @@ _PARSING = {
     "train_list": {"metavar": "FILE"},
     "val_list": {"metavar": "FILE"},
     "val_fraction": {"type": number(lambda x: 0 < x < 1, "between 0 and 1"), "metavar": "F"},
-    "classes": {"type": _names, "metavar": "A,B,..."},
-    "class_names": {"type": _names, "metavar": "A,B,..."},
+    "classes": {"type": parse_names, "metavar": "A,B,..."},
+    "class_names": {"type": parse_names, "metavar": "A,B,..."},
     "size": {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")},
     "encoder_weights": {"metavar": "W"},
     "freeze_encoder": {"type": whole_number(0), "metavar": "N"},
