@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import zipfile
 
 import keras
@@ -55,6 +56,51 @@ def test_keras_alone_can_load_it(tmp_path, rng):
     alone = keras.saving.load_model(tmp_path / "model.keras")
     picture = rng.integers(0, 256, (1, 32, 48, 3), np.uint8)
     np.testing.assert_array_equal(alone.predict_on_batch(picture), model.predict_on_batch(picture))
+
+
+def test_arguments_that_are_not_used_are_not_written(tmp_path):
+    """Older versions of Keras refuse those that they do not know, whatever their value."""
+    for norm, up in (("batch", "transpose"), ("group", "nearest")):
+        model = UNet((None, None, 3), 2, 2, normalization=norm, upsampling=up)
+        save_model(model, tmp_path / "model.keras", CONFIG, FOUND)
+        text = zipfile.ZipFile(tmp_path / "model.keras").read("config.json").decode()
+        written = set(re.findall(r'"(\w+)":', text))
+        newer = "optional input_axes output_axes output_padding renorm renorm_clipping"
+        assert not written & {*newer.split(), "renorm_momentum", "seed"}
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        for one, other in zip(model.layers, again.layers, strict=True):
+            assert one.get_config() == other.get_config()
+
+
+def test_arguments_that_are_used_are_written(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.BatchNormalization(momentum=0.99, scale=False)(inputs)
+    outputs = keras.layers.Conv2D(2, 1, use_bias=False)(keras.layers.Rescaling(1, 0)(x))
+    save_model(keras.Model(inputs, outputs), tmp_path / "model.keras", CONFIG, FOUND)
+    layers = json.loads(zipfile.ZipFile(tmp_path / "model.keras").read("config.json"))
+    norm, scaling, convolution = [layer["config"] for layer in layers["config"]["layers"][1:]]
+    assert (norm["momentum"], norm["scale"], norm["center"]) == (0.99, False, True)
+    assert (scaling["offset"], convolution["use_bias"]) == (0, False)
+
+
+def test_a_model_that_this_keras_refuses_names_both_versions(tmp_path):
+    saved(tmp_path / "model.keras")
+    later = tmp_path / "later.keras"
+    with zipfile.ZipFile(tmp_path / "model.keras") as old, zipfile.ZipFile(later, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name == "config.json":
+                text = text.replace(b'"filters":', b'"of_a_later_version": 1, "filters":')
+            if name == "metadata.json":
+                text = b'{"keras_version": "98.7.6"}'
+            new.writestr(name, text)
+    with pytest.raises(UserError) as refused:
+        load_model(later)
+    message = str(refused.value)
+    assert (
+        "later.keras: Keras cannot load this model" in message and "of_a_later_version" in message
+    )
+    assert "98.7.6" in message and keras.__version__ in message and "\n" not in message
 
 
 def test_the_newest_run_is_found(tmp_path):

@@ -1,5 +1,8 @@
 """A trained model and its settings in one file: finding, saving, reading and loading it."""
 
+import importlib
+import inspect
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -9,6 +12,7 @@ from core.support.errors import UserError
 from core.support.files import replacing
 
 CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
+_NEWER = {"renorm_momentum"}  # newer than the oldest Keras, with another default than None or False
 SHIPPED = Path(__file__).parents[2] / "weights" / "voc-animals.keras"
 
 
@@ -34,14 +38,17 @@ def find_weights(path=None):
 def save_model(model, path, config, found, members=(), optimizer=None):
     """Saves a model, its `Config` and its `Found`; the file is still an ordinary .keras file.
 
-    It is saved without its loss, so that Keras alone can load it, and computes in float32. Of an
-    optimizer the state is kept, too. `members` are more texts to put into the file, by name.
+    It is saved without its loss, so that Keras alone can load it, and computes in float32; older
+    versions of Keras load it, too. Of an optimizer the state is kept, too. `members` are more texts
+    to put into the file, by name.
     """
     import keras
 
     from core.support.devices import portable
 
     bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    every_argument = bare.get_config
+    bare.get_config = lambda: without_unused(every_argument())
     if optimizer:
         bare.optimizer = optimizer
     with replacing(path) as partial:
@@ -52,6 +59,27 @@ def save_model(model, path, config, found, members=(), optimizer=None):
                 archive.writestr(name, text)
         with open(partial, "rb") as file:
             os.fsync(file.fileno())  # so that a power cut, too, leaves the old file or the new one
+
+
+def without_unused(item):
+    """Returns what Keras writes of a model, without the arguments that are not used.
+
+    The newest Keras has arguments that older versions refuse. Unused ones have their default, None
+    or False. `item` is anything of a model's `get_config`, or the same read from JSON.
+    """
+    if isinstance(item, (list, tuple)):
+        return type(item)(map(without_unused, item))
+    if not isinstance(item, dict):
+        return item
+    item = {name: without_unused(value) for name, value in item.items()}
+    if str(item.get("module")).startswith("keras.") and isinstance(item["config"], dict):
+        kind = getattr(importlib.import_module(item["module"]), item["class_name"])
+        defaults = {k: v.default for k, v in inspect.signature(kind.__init__).parameters.items()}
+        for name, value in list(item["config"].items()):
+            unused = value is None or value is False or name in _NEWER
+            if unused and name in defaults and value == defaults[name]:
+                del item["config"][name]
+    return item
 
 
 def read_settings(path):
@@ -87,9 +115,11 @@ def load_model(path):
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged file makes Keras stumble in many ways
-        reason = str(error).split("\n")[0]
+        reason = str(error).rpartition("Exception encountered: ")[2].split("\n")[0]
         raise UserError(
-            f"{path}: Keras cannot load this model ({reason}). Train again or copy it again."
+            f"{path}: Keras cannot load this model ({reason}). Keras {_written_by(path)} has written "
+            f"it, and this is Keras {keras.__version__}. Copy it again, install that Keras, or "
+            "train again."
         ) from error
     channels, classes = model.input_shape[-1], model.output_shape[-1]
     if (channels, classes) != (config.channels, config.num_classes):
@@ -99,3 +129,12 @@ def load_model(path):
         )
     fuse(model)
     return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config, found
+
+
+def _written_by(path):
+    """The version of Keras that wrote a .keras file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("metadata.json"))["keras_version"]
+    except Exception:  # it may be what is damaged
+        return "(of an unknown version)"
