@@ -4,6 +4,7 @@ import json
 import os
 import re
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,7 +12,14 @@ import pytest
 
 from core.config import PRESETS, Config, Found, from_json, to_json
 from core.prediction import model_file
-from core.prediction.model_file import find_weights, load_model, read_settings, save_model
+from core.prediction.model_file import (
+    SHIPPED,
+    find_weights,
+    load_model,
+    read_settings,
+    reason_for,
+    save_model,
+)
 from core.support.errors import UserError
 from nets.unet import UNet
 
@@ -114,11 +122,37 @@ def test_the_newest_run_is_found(tmp_path):
     assert find_weights("runs/old") == find_weights("runs/old/best.keras")
 
 
+@pytest.mark.parametrize("where", ["runs", "runs/exp/one", "runs/a/b/c/d"])
+def test_a_run_is_found_at_any_depth(tmp_path, where):
+    os.chdir(tmp_path)
+    for folder, age in (("runs/old", 5), (where, 9), ("runs/older/than/that", 1), ("other", 99)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "best.keras").touch()
+        os.utime(Path(folder, "best.keras"), (0, age))
+    assert find_weights() == Path(where, "best.keras")
+    Path("linked").mkdir()
+    os.rename("other/best.keras", "linked/best.keras")
+    Path("runs/link").symlink_to("../linked")
+    assert find_weights() == Path("runs/link/best.keras")
+
+
+def test_which_model_is_used_and_why():
+    newest = Path("runs/exp/one/best.keras")
+    assert reason_for(newest, None) == f"Model: {newest} (the newest run below runs/)."
+    assert reason_for(newest, "runs/exp/one") == f"Model: {newest} (named by --weights)."
+    assert reason_for(SHIPPED, str(SHIPPED)) == f"Model: {SHIPPED} (named by --weights)."
+    assert "no run below runs/, so the model that comes with the project" in reason_for(
+        SHIPPED, None
+    )
+
+
 def test_without_a_run_the_shipped_model_is_meant(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(model_file, "SHIPPED", tmp_path / "weights" / "voc-animals.keras")
     with pytest.raises(UserError, match="voc-animals.keras: there is no .* Run train.py first"):
         find_weights()
+    with pytest.raises(UserError, match="no run below runs/. Run train.py first"):
+        find_weights(shipped=False)
     model_file.SHIPPED.parent.mkdir()
     model_file.SHIPPED.touch()
     assert find_weights() == model_file.SHIPPED

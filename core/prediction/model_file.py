@@ -1,5 +1,6 @@
 """A trained model and its settings in one file: finding, saving, reading and loading it."""
 
+import glob
 import importlib
 import inspect
 import json
@@ -16,16 +17,22 @@ _NEWER = {"renorm_momentum"}  # newer than the oldest Keras, with another defaul
 SHIPPED = Path(__file__).parents[2] / "weights" / "voc-animals.keras"
 
 
-def find_weights(path=None):
+def find_weights(path=None, shipped=True):
     """Returns the .keras file that is meant, or raises a UserError.
 
     Args:
-        path: a .keras file, a run's folder, or None for the newest run below `runs/`, or the model
-            for photographs that ships with the project where there is no run.
+        path: a .keras file, a run's folder, or None for the newest run anywhere below `runs/`.
+        shipped: whether the model for photographs that ships with the project is meant where there
+            is no run.
     """
     if path is None:
-        runs = Path("runs").glob("*/best.keras")
-        path = max(runs, key=lambda file: file.stat().st_mtime, default=SHIPPED)
+        runs = glob.glob("runs/**/best.keras", recursive=True)
+        if not (runs or shipped):
+            raise UserError(
+                "There is no run below runs/. Run train.py first, or name a .keras file or a run's "
+                "folder with --weights."
+            )
+        path = max(runs, key=os.path.getmtime, default=SHIPPED)
     file = Path(path, "best.keras") if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise UserError(
@@ -33,6 +40,17 @@ def find_weights(path=None):
             "folder with --weights."
         )
     return file
+
+
+def reason_for(weights, named):
+    """Says which model is used and why; `named` is the path that the user gave, or None."""
+    if named is not None:
+        why = "named by --weights"
+    elif weights == SHIPPED:
+        why = "no run below runs/, so the model that comes with the project"
+    else:
+        why = "the newest run below runs/"
+    return f"Model: {weights} ({why})."
 
 
 def save_model(model, path, config, found, members=(), optimizer=None):
@@ -72,7 +90,7 @@ def without_unused(item):
     if not isinstance(item, dict):
         return item
     item = {name: without_unused(value) for name, value in item.items()}
-    if str(item.get("module")).startswith("keras.") and isinstance(item["config"], dict):
+    if str(item.get("module")).startswith("keras.") and isinstance(item.get("config"), dict):
         kind = getattr(importlib.import_module(item["module"]), item["class_name"])
         defaults = {k: v.default for k, v in inspect.signature(kind.__init__).parameters.items()}
         for name, value in list(item["config"].items()):
@@ -117,9 +135,8 @@ def load_model(path):
     except Exception as error:  # a damaged file makes Keras stumble in many ways
         reason = str(error).rpartition("Exception encountered: ")[2].split("\n")[0]
         raise UserError(
-            f"{path}: Keras cannot load this model ({reason}). Keras {_written_by(path)} has written "
-            f"it, and this is Keras {keras.__version__}. Copy it again, install that Keras, or "
-            "train again."
+            f"{path}: Keras cannot load this model ({reason}). Keras {_written_by(path)} wrote it, "
+            f"this is Keras {keras.__version__}. Copy it again, install that Keras, or train again."
         ) from error
     channels, classes = model.input_shape[-1], model.output_shape[-1]
     if (channels, classes) != (config.channels, config.num_classes):
