@@ -71,9 +71,9 @@ def report_folder(weights):
 def main():
     """Evaluates."""
     args = get_args()
-    from core.prediction.model_file import find_weights, read_settings
+    from core.prediction.model_file import find_weights, read_settings, reason_for
 
-    weights = find_weights(args.weights)
+    weights = find_weights(args.weights, shipped=False)
     trained, found = read_settings(weights)
     config = get_config(args, trained)
     tile = config.tile if args.tile is None else args.tile
@@ -82,6 +82,7 @@ def main():
             raise UserError("--protocol letterbox compares on the canvas. Leave out --tile.")
         tile = False
     output = check_folder(args.output or report_folder(weights))
+    print(reason_for(weights, args.weights), file=sys.stderr)
 
     backend.start()
     from core.evaluation.report import block, membranes, table, write_report

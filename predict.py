@@ -23,7 +23,8 @@ def get_args():
     parser.add_argument(
         "--output", metavar="DIR", default="predictions", help="default: %(default)s"
     )
-    add_inference_flags(parser)
+    photographs = ", without any run the model for photographs that comes with the project"
+    add_inference_flags(parser, without_run=photographs)
     parser.add_argument(
         "--probabilities",
         action="store_true",
@@ -43,7 +44,7 @@ def main():
     """Predicts; returns the exit status."""
     args = get_args()
     from core.prediction.inputs import collect
-    from core.prediction.model_file import find_weights, load_model, read_settings
+    from core.prediction.model_file import find_weights, load_model, read_settings, reason_for
     from core.prediction.table import Table
     from core.sources.sample import known_image
 
@@ -52,6 +53,7 @@ def main():
     sources = collect(args.inputs or [known_image(config)], args.output)
     output = check_folder(args.output)
     Table(output).close()  # refuses a predictions.csv that is not ours, also before
+    print(reason_for(weights, args.weights), file=sys.stderr)
 
     backend.start()
     from tqdm import tqdm

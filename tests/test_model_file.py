@@ -2,7 +2,9 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,7 +12,14 @@ import pytest
 
 from core.config import PRESETS, Config, Found, from_json, to_json
 from core.prediction import model_file
-from core.prediction.model_file import find_weights, load_model, read_settings, save_model
+from core.prediction.model_file import (
+    SHIPPED,
+    find_weights,
+    load_model,
+    read_settings,
+    reason_for,
+    save_model,
+)
 from core.support.errors import UserError
 from nets.unet import UNet
 
@@ -57,6 +66,51 @@ def test_keras_alone_can_load_it(tmp_path, rng):
     np.testing.assert_array_equal(alone.predict_on_batch(picture), model.predict_on_batch(picture))
 
 
+def test_arguments_that_are_not_used_are_not_written(tmp_path):
+    """Older versions of Keras refuse those that they do not know, whatever their value."""
+    for norm, up in (("batch", "transpose"), ("group", "nearest")):
+        model = UNet((None, None, 3), 2, 2, normalization=norm, upsampling=up)
+        save_model(model, tmp_path / "model.keras", CONFIG, FOUND)
+        text = zipfile.ZipFile(tmp_path / "model.keras").read("config.json").decode()
+        written = set(re.findall(r'"(\w+)":', text))
+        newer = "optional input_axes output_axes output_padding renorm renorm_clipping"
+        assert not written & {*newer.split(), "renorm_momentum", "seed"}
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        for one, other in zip(model.layers, again.layers, strict=True):
+            assert one.get_config() == other.get_config()
+
+
+def test_arguments_that_are_used_are_written(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.BatchNormalization(momentum=0.99, scale=False)(inputs)
+    outputs = keras.layers.Conv2D(2, 1, use_bias=False)(keras.layers.Rescaling(1, 0)(x))
+    save_model(keras.Model(inputs, outputs), tmp_path / "model.keras", CONFIG, FOUND)
+    layers = json.loads(zipfile.ZipFile(tmp_path / "model.keras").read("config.json"))
+    norm, scaling, convolution = [layer["config"] for layer in layers["config"]["layers"][1:]]
+    assert (norm["momentum"], norm["scale"], norm["center"]) == (0.99, False, True)
+    assert (scaling["offset"], convolution["use_bias"]) == (0, False)
+
+
+def test_a_model_that_this_keras_refuses_names_both_versions(tmp_path):
+    saved(tmp_path / "model.keras")
+    later = tmp_path / "later.keras"
+    with zipfile.ZipFile(tmp_path / "model.keras") as old, zipfile.ZipFile(later, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name == "config.json":
+                text = text.replace(b'"filters":', b'"of_a_later_version": 1, "filters":')
+            if name == "metadata.json":
+                text = b'{"keras_version": "98.7.6"}'
+            new.writestr(name, text)
+    with pytest.raises(UserError) as refused:
+        load_model(later)
+    message = str(refused.value)
+    assert (
+        "later.keras: Keras cannot load this model" in message and "of_a_later_version" in message
+    )
+    assert "98.7.6" in message and keras.__version__ in message and "\n" not in message
+
+
 def test_the_newest_run_is_found(tmp_path):
     for name, age in (("old", 5), ("new", 9), ("older", 1)):
         folder = tmp_path / "runs" / name
@@ -68,11 +122,37 @@ def test_the_newest_run_is_found(tmp_path):
     assert find_weights("runs/old") == find_weights("runs/old/best.keras")
 
 
+@pytest.mark.parametrize("where", ["runs", "runs/exp/one", "runs/a/b/c/d"])
+def test_a_run_is_found_at_any_depth(tmp_path, where):
+    os.chdir(tmp_path)
+    for folder, age in (("runs/old", 5), (where, 9), ("runs/older/than/that", 1), ("other", 99)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "best.keras").touch()
+        os.utime(Path(folder, "best.keras"), (0, age))
+    assert find_weights() == Path(where, "best.keras")
+    Path("linked").mkdir()
+    os.rename("other/best.keras", "linked/best.keras")
+    Path("runs/link").symlink_to("../linked")
+    assert find_weights() == Path("runs/link/best.keras")
+
+
+def test_which_model_is_used_and_why():
+    newest = Path("runs/exp/one/best.keras")
+    assert reason_for(newest, None) == f"Model: {newest} (the newest run below runs/)."
+    assert reason_for(newest, "runs/exp/one") == f"Model: {newest} (named by --weights)."
+    assert reason_for(SHIPPED, str(SHIPPED)) == f"Model: {SHIPPED} (named by --weights)."
+    assert "no run below runs/, so the model that comes with the project" in reason_for(
+        SHIPPED, None
+    )
+
+
 def test_without_a_run_the_shipped_model_is_meant(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(model_file, "SHIPPED", tmp_path / "weights" / "voc-animals.keras")
     with pytest.raises(UserError, match="voc-animals.keras: there is no .* Run train.py first"):
         find_weights()
+    with pytest.raises(UserError, match="no run below runs/. Run train.py first"):
+        find_weights(shipped=False)
     model_file.SHIPPED.parent.mkdir()
     model_file.SHIPPED.touch()
     assert find_weights() == model_file.SHIPPED

@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import save_grey_model
 from PIL import Image
 from sklearn.metrics import jaccard_score
 
@@ -378,10 +380,25 @@ def test_no_weights(call, script, monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_without_a_run_there_is_a_model_for_photographs(call):
-    status, out, _ = call("predict")
+    status, out, err = call("predict")
     assert status == 0 and "cat.jpg: cat " in out
+    assert "voc-animals.keras (no run below runs/, so" in err.splitlines()[0]
     assert names("predictions") == {"cat_mask.png", "cat_overlay.png", "predictions.csv"}
-    assert_refused(call("evaluate"), "data/VOCdevkit/VOC2012", "--data")
+    assert_refused(call("evaluate"), "no run below runs/", "Run train.py first")
+
+
+def test_the_first_line_says_which_model_and_why(call, isbi):
+    for age, folder in enumerate(("runs/isbi", "runs/exp/one")):
+        save_grey_model(Path(folder, "best.keras"), dataset="isbi", channels=1, data=str(isbi))
+        os.utime(Path(folder, "best.keras"), (age, age))
+    Image.new("L", (48, 48)).save("image.png")
+    for script, *args in (("predict", "image.png"), ("evaluate", "--data", isbi)):
+        for flags, line in (
+            ((), "Model: runs/exp/one/best.keras (the newest run below runs/)."),
+            (("--weights", "runs/isbi"), "Model: runs/isbi/best.keras (named by --weights)."),
+        ):
+            status, _, err = call(script, *args, *flags)
+            assert (status, err.splitlines()[0]) == (0, line)
 
 
 def test_reports_of_shipped_models_lie_elsewhere(call, isbi):

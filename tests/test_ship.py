@@ -62,6 +62,17 @@ def test_nothing_of_the_machine_goes_along(model, tmp_path):
     assert b"/home/me" not in (tmp_path / "small.keras").read_bytes()
 
 
+def test_models_of_earlier_commits_become_loadable_by_older_kerases(model, tmp_path):
+    """They have arguments that are not used, but that older versions refuse."""
+    config = zipfile.ZipFile(tmp_path / "best.keras").read("config.json")
+    used = b'"class_name": "HeNormal", "config": {'
+    assert used + b"}" in config
+    with_unused = config.replace(used + b"}", used + b'"seed": null}')
+    cut(tmp_path / "best.keras", tmp_path / "early.keras", config=with_unused)
+    ship(tmp_path / "early.keras", tmp_path / "small.keras")
+    assert zipfile.ZipFile(tmp_path / "small.keras").read("config.json") == config
+
+
 def test_weights_beyond_half_precision(model, tmp_path):
     model.get_layer("logits").kernel.assign_add([[[[7e4]]]])
     save_model(model, tmp_path / "best.keras", CONFIG, FOUND)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import json
 import zipfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def ship(source: Path, target: str | Path, precision: str = "float16") -> None:
     Raises:
         UserError: if the source is damaged, or the target is not to be written.
     """
-    from core.prediction.model_file import CONFIG_NAME, load_model
+    from core.prediction.model_file import CONFIG_NAME, load_model, without_unused
 
     target = Path(target)
     if target.suffix != ".keras" or target.is_dir():
@@ -35,6 +36,7 @@ def ship(source: Path, target: str | Path, precision: str = "float16") -> None:
     config = dataclasses.replace(config, data=home, train_list=None, val_list=None)
     with zipfile.ZipFile(source) as old:
         members = {name: old.read(name) for name in ("metadata.json", MODEL, WEIGHTS)}
+    members[MODEL] = json.dumps(without_unused(json.loads(members[MODEL])))
     members[WEIGHTS] = converted(members[WEIGHTS], precision, source)
     members[CONFIG_NAME] = to_json(config, found)
     with replacing(target) as partial, zipfile.ZipFile(partial, "w") as new:

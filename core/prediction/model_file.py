@@ -1,5 +1,9 @@
 """A trained model and its settings in one file: finding, saving, reading and loading it."""
 
+import glob
+import importlib
+import inspect
+import json
 import os
 import zipfile
 from pathlib import Path
@@ -9,19 +13,26 @@ from core.support.errors import UserError
 from core.support.files import replacing
 
 CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
+_NEWER = {"renorm_momentum"}  # newer than the oldest Keras, with another default than None or False
 SHIPPED = Path(__file__).parents[2] / "weights" / "voc-animals.keras"
 
 
-def find_weights(path=None):
+def find_weights(path=None, shipped=True):
     """Returns the .keras file that is meant, or raises a UserError.
 
     Args:
-        path: a .keras file, a run's folder, or None for the newest run below `runs/`, or the model
-            for photographs that ships with the project where there is no run.
+        path: a .keras file, a run's folder, or None for the newest run anywhere below `runs/`.
+        shipped: whether the model for photographs that ships with the project is meant where there
+            is no run.
     """
     if path is None:
-        runs = Path("runs").glob("*/best.keras")
-        path = max(runs, key=lambda file: file.stat().st_mtime, default=SHIPPED)
+        runs = glob.glob("runs/**/best.keras", recursive=True)
+        if not (runs or shipped):
+            raise UserError(
+                "There is no run below runs/. Run train.py first, or name a .keras file or a run's "
+                "folder with --weights."
+            )
+        path = max(runs, key=os.path.getmtime, default=SHIPPED)
     file = Path(path, "best.keras") if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise UserError(
@@ -31,17 +42,31 @@ def find_weights(path=None):
     return file
 
 
+def reason_for(weights, named):
+    """Says which model is used and why; `named` is the path that the user gave, or None."""
+    if named is not None:
+        why = "named by --weights"
+    elif weights == SHIPPED:
+        why = "no run below runs/, so the model that comes with the project"
+    else:
+        why = "the newest run below runs/"
+    return f"Model: {weights} ({why})."
+
+
 def save_model(model, path, config, found, members=(), optimizer=None):
     """Saves a model, its `Config` and its `Found`; the file is still an ordinary .keras file.
 
-    It is saved without its loss, so that Keras alone can load it, and computes in float32. Of an
-    optimizer the state is kept, too. `members` are more texts to put into the file, by name.
+    It is saved without its loss, so that Keras alone can load it, and computes in float32; older
+    versions of Keras load it, too. Of an optimizer the state is kept, too. `members` are more texts
+    to put into the file, by name.
     """
     import keras
 
     from core.support.devices import portable
 
     bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    every_argument = bare.get_config
+    bare.get_config = lambda: without_unused(every_argument())
     if optimizer:
         bare.optimizer = optimizer
     with replacing(path) as partial:
@@ -52,6 +77,27 @@ def save_model(model, path, config, found, members=(), optimizer=None):
                 archive.writestr(name, text)
         with open(partial, "rb") as file:
             os.fsync(file.fileno())  # so that a power cut, too, leaves the old file or the new one
+
+
+def without_unused(item):
+    """Returns what Keras writes of a model, without the arguments that are not used.
+
+    The newest Keras has arguments that older versions refuse. Unused ones have their default, None
+    or False. `item` is anything of a model's `get_config`, or the same read from JSON.
+    """
+    if isinstance(item, (list, tuple)):
+        return type(item)(map(without_unused, item))
+    if not isinstance(item, dict):
+        return item
+    item = {name: without_unused(value) for name, value in item.items()}
+    if str(item.get("module")).startswith("keras.") and isinstance(item.get("config"), dict):
+        kind = getattr(importlib.import_module(item["module"]), item["class_name"])
+        defaults = {k: v.default for k, v in inspect.signature(kind.__init__).parameters.items()}
+        for name, value in list(item["config"].items()):
+            unused = value is None or value is False or name in _NEWER
+            if unused and name in defaults and value == defaults[name]:
+                del item["config"][name]
+    return item
 
 
 def read_settings(path):
@@ -87,9 +133,10 @@ def load_model(path):
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # a damaged file makes Keras stumble in many ways
-        reason = str(error).split("\n")[0]
+        reason = str(error).rpartition("Exception encountered: ")[2].split("\n")[0]
         raise UserError(
-            f"{path}: Keras cannot load this model ({reason}). Train again or copy it again."
+            f"{path}: Keras cannot load this model ({reason}). Keras {_written_by(path)} wrote it, "
+            f"this is Keras {keras.__version__}. Copy it again, install that Keras, or train again."
         ) from error
     channels, classes = model.input_shape[-1], model.output_shape[-1]
     if (channels, classes) != (config.channels, config.num_classes):
@@ -99,3 +146,12 @@ def load_model(path):
         )
     fuse(model)
     return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config, found
+
+
+def _written_by(path):
+    """The version of Keras that wrote a .keras file."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("metadata.json"))["keras_version"]
+    except Exception:  # it may be what is damaged
+        return "(of an unknown version)"

@@ -7,8 +7,10 @@ import signal
 import sys
 import tempfile
 import warnings
+from pathlib import Path
 
 from core.support.errors import SIGNALS, UserError
+from nets.home import keras_home
 
 
 def start(group: tuple | None = None) -> None:
@@ -18,6 +20,7 @@ def start(group: tuple | None = None) -> None:
     - glibc keeps the memory that these threads free for the next image.
     - TensorFlow uses oneDNN on every processor, which can make a training step three times as fast.
     - The messages that libraries print while they look for a GPU are held back.
+    - Keras keeps its files where this project does.
 
     `group` holds the arguments of `processes.join`, None for a single process. It is a UserError if
     the backend is not installed, or the processes do not come together.
@@ -28,6 +31,14 @@ def start(group: tuple | None = None) -> None:
 
     cv2.setNumThreads(1)
     keep_memory()
+    usual = os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras")
+    os.environ["KERAS_HOME"] = str(keras_home())
+    if keras_home() != Path(usual):
+        print(
+            f"No home folder can be written to: {keras_home()} holds the sample and what Keras "
+            "downloads. KERAS_HOME names another folder.",
+            file=sys.stderr,
+        )
     with _stderr_held_back(), _interrupts_held_back():
         try:
             import keras
@@ -72,9 +83,6 @@ def keep_memory() -> None:
 @contextlib.contextmanager
 def _stderr_held_back():
     """Holds back what is written to file descriptor 2; shows it if the block fails by a defect."""
-    if sys.stderr is None:  # closed
-        yield
-        return
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as kept:

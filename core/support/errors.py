@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 
+from core.support.streams import lasting
+
 # What ends a program in order; Windows has no SIGHUP, which a terminal sends that is closed.
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 
@@ -31,17 +33,11 @@ def run(main):
         with contextlib.suppress(ValueError):  # only the main thread may do that
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
                 signal.signal(number, interrupt)
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="backslashreplace")  # names in letters that a terminal lacks
     try:
-        status = main() or 0
-        if sys.stdout:
-            sys.stdout.flush()
+        with lasting():
+            status = main() or 0
     except UserError as error:
         status = _say(error)
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
@@ -60,7 +56,7 @@ def leave(status):
     """
     if status < 2:
         sys.exit(status)
-    for stream in filter(None, (sys.stdout, sys.stderr)):
+    for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
             stream.flush()
     os._exit(status)
@@ -82,6 +78,6 @@ def one_line(message):
 
 
 def _say(message):
-    with contextlib.suppress(OSError):  # of a terminal that was closed
+    with contextlib.suppress(OSError):  # of a stream that nobody reads, or of a full disk
         print(f"{sys.argv[0]}: {one_line(message)}", file=sys.stderr)
     return 2

@@ -125,13 +125,13 @@ def _default(name, text):
     return f" (default: {listed})"
 
 
-def add_inference_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say how a model looks at images."""
+def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") -> None:
+    """Adds the flags that say how a model looks at images; `without_run` is for --weights' help."""
     parser.add_argument(
         "--weights",
         metavar="PATH",
-        help="a .keras file or a run's folder (default: the newest run's best.keras, without "
-        "any run the model for photographs that comes with the project)",
+        help="a .keras file or a run's folder (default: the newest best.keras below runs/"
+        f"{without_run})",
     )
     parser.add_argument(
         "--tile",
