@@ -6,12 +6,13 @@ import sys
 import keras
 import numpy as np
 
-from core.config import IGNORE, Found
+from core.config import Found
 from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
 from core.support.errors import UserError
 from core.support.files import alone_in
 from core.training.checkpoint import finished, load_checkpoint
+from core.training.figures import DataLoss, MeanIoU
 from core.training.losses import SegmentationLoss
 from core.training.optimizer import make_optimizer, set_frozen
 from core.training.run_folder import RunFolder
@@ -95,7 +96,10 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
     """
     process = processes.process()
     run = RunFolder(folder, config, found, history, write=process[0] == 0)
+    alone = alone_in(folder) if run.write else contextlib.nullcontext()
     if history and finished(history, config):
+        with alone:
+            run.write_history()
         return run.history
     # Progress is no result: neither that of a download nor that of the training.
     shown_aside = contextlib.redirect_stdout(sys.stderr)
@@ -106,7 +110,7 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         devices.synchronize(model)
         _check_made_for(dataset, model, config)
         _check_made_for(validation, model)
-        with alone_in(folder) if run.write else contextlib.nullcontext():
+        with alone:
             for first, last, frozen in stages(config):
                 if len(run.history) > last or finished(run.history, config):
                     continue
@@ -175,11 +179,9 @@ def prepare(model, config, steps, frozen=False, class_weights=()) -> None:
     devices.fuse(model)
     if config.freeze_encoder:
         set_frozen(model, frozen)
-    miou = keras.metrics.MeanIoU(
-        config.num_classes, ignore_class=IGNORE, sparse_y_pred=False, name="miou"
-    )
     loss = SegmentationLoss(config.loss, class_weights)
-    model.compile(make_optimizer(config, model, steps), loss=loss, metrics=[miou])
+    metrics = [MeanIoU(config.num_classes), DataLoss(config.loss)]
+    model.compile(make_optimizer(config, model, steps), loss=loss, metrics=metrics)
     if keras.backend.backend() == "jax":
         # If loss and metrics are not built, `fit` reads batches to build them by, and then trains
         # on those that its workers had read ahead (Keras 3.15.1), so a resumed run on others.
