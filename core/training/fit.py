@@ -11,7 +11,7 @@ from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
 from core.support.errors import UserError
 from core.support.files import alone_in
-from core.training.checkpoint import finished, load_checkpoint
+from core.training.checkpoint import finished, load_checkpoint, resumable
 from core.training.figures import DataLoss, MeanIoU
 from core.training.losses import SegmentationLoss
 from core.training.optimizer import make_optimizer, set_frozen
@@ -90,8 +90,9 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         The figures of all epochs, a dictionary each.
 
     Raises:
-        UserError: if the encoder's weights are missing, the loss is not finite, memory runs out, or
-            another process dies.
+        UserError: if the encoder's weights or an image are missing, the loss is not finite, memory
+            runs out, or another process dies.
+        KeyboardInterrupt: with a sentence on resuming.
         ValueError: if a data set was made for other settings, another network or other devices.
     """
     process = processes.process()
@@ -103,7 +104,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         return run.history
     # Progress is no result: neither that of a download nor that of the training.
     shown_aside = contextlib.redirect_stdout(sys.stderr)
-    with devices.explained(config, found.policy), devices.spread(), shown_aside:
+    explained = devices.explained(config, found.policy)
+    with resumable(folder), explained, devices.spread(), shown_aside:
         counts = len(dataset.image_info), len(validation.image_info), len(history)
         processes.agree(config, found, *counts)
         model = build(config, found.policy, pretrained=not history)  # else last.keras has them
