@@ -59,14 +59,14 @@ def main():
         with explained(config):
             print(summary(build(config, pretrained=False), config.size))
         return
-    from core.training.checkpoint import describe_best, epochs_behind, finished
+    from core.training.checkpoint import epochs_behind, finished, print_best
 
     history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)
     if finished(history, config) and (folder / "samples.png").exists():
         flag = "--epochs" if len(history) >= config.epochs else "--patience"
         done = f"{folder}: the run is finished, after {len(history)} epochs."
         say(done, f"A larger {flag} resumes it.")
-        print(describe_best(history, folder))
+        print_best(history, folder)
         return
     if config.dataset == "sample" and not args.dataset:
         say(f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample.")
@@ -83,7 +83,7 @@ def run(args, config, folder, history):
     from core.prediction.model_file import read_settings
     from core.sources.check import check_data
     from core.sources.choose import open_both
-    from core.training.checkpoint import describe_best
+    from core.training.checkpoint import describe_resuming, print_best
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
     from core.training.split import read_split
@@ -93,8 +93,8 @@ def run(args, config, folder, history):
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
-    policy = read_settings(folder / "last.keras")[1].policy if history else None
-    found = find_out(config, dataset, dataset.check(), policy)
+    before, known = read_settings(folder / "last.keras") if history else (config, None)
+    found = find_out(config, dataset, dataset.check(), known and known.policy)
     validation.check()
     if dataset.stated:
         say(dataset.stated)
@@ -106,7 +106,7 @@ def run(args, config, folder, history):
         say("Class weights:", ", ".join(map(" ".join, zip(config.names, shown, strict=True))))
     say(f"Computing in {found.policy}.")
     if history:
-        say(f"Resuming after epoch {len(history)} of {config.epochs}.")
+        say(describe_resuming(history, before, config))
     callbacks = []
     if args.tensorboard and not args.process_id:  # of several processes only the first one writes
         from keras.callbacks import TensorBoard
@@ -115,7 +115,7 @@ def run(args, config, folder, history):
     history = train(config, found, dataset, validation, folder, history, callbacks)
     if not args.process_id:
         draw_samples(folder / "samples.png", folder / "best.keras", validation)
-    print(describe_best(history, folder))
+    print_best(history, folder)
 
 
 if __name__ == "__main__":

@@ -264,7 +264,8 @@ class Dataset(keras.utils.PyDataset):
     def check(self) -> np.ndarray:
         """Reads every image and mask once, so that training does not stop over one of them later.
 
-        Returns the pixels of each class, int64 `[num_classes]`.
+        Returns the pixels of each class on the canvas, as the loss sees them, int64
+        `[num_classes]`.
 
         Raises:
             UserError: for the first pair that cannot be used, and if the masks say nothing.
@@ -272,9 +273,16 @@ class Dataset(keras.utils.PyDataset):
         if not self.image_info:
             raise UserError("The data set has no images: its image_info is empty.")
         count = len(self.image_info)
-        pixels = np.zeros(256, np.int64)
-        loaded = mapped(self.load_counted, range(count), 4 * self.workers, max(1, self.workers))
-        for _, _, counts in tqdm(loaded, "Checking the data", count, leave=False, disable=None):
+        pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas
+
+        def counted(index):
+            _, mask, counts = self.load_counted(index)
+            return counts, histogram(letterbox_mask(mask, self.target_size))
+
+        loaded = mapped(counted, range(count), 4 * self.workers, max(1, self.workers))
+        for counts in tqdm(loaded, "Checking the data", count, leave=False, disable=None):
             pixels += counts
-        check_objects(pixels, self.num_classes, self.where)
-        return pixels[: self.num_classes]
+        check_objects(pixels[0], self.num_classes, self.where)
+        if self.ignored_as_background:
+            pixels[1, 0] += pixels[1, IGNORE]
+        return pixels[1, : self.num_classes]

@@ -18,13 +18,16 @@ import numpy as np
 import pytest
 from conftest import small_network
 
+import core.training.figures
 import core.training.fit
 import core.training.run_folder
 from core.config import Config, Found
 from core.imaging.draw import voc_palette
 from core.support.errors import UserError
-from core.training.checkpoint import epochs_behind, finished
+from core.support.files import alone_in
+from core.training.checkpoint import describe_resuming, epochs_behind, finished
 from core.training.fit import prepare, train
+from core.training.run_folder import RunFolder
 from core.VOCdataset import VOCDataset
 
 ROOT = Path(__file__).parent.parent
@@ -177,6 +180,81 @@ def test_another_run_is_not_resumed(run, tmp_path):
         epochs_behind(CONFIG, tmp_path / "run")
 
 
+def test_a_run_that_ended_between_its_first_two_files(run, tmp_path, monkeypatch):
+    """The disk was full, or it was killed: the same command starts again."""
+
+    def full(*args):
+        raise UserError("no space")
+
+    monkeypatch.setattr(core.training.run_folder, "save_checkpoint", full)
+    with pytest.raises(UserError, match="no space"):
+        run(tmp_path, epochs=1)
+    assert {"best.keras", "config.json"} == {path.name for path in tmp_path.glob("*.*")} - {"voc"}
+    monkeypatch.undo()
+    assert len(run(tmp_path, epochs=1)) == 1
+
+
+@pytest.mark.parametrize("others", [(), ("history.csv",), ("config.json", "history.csv")])
+def test_a_model_that_is_kept_is_not_replaced(tmp_path, others):
+    for name in ("best.keras", *others):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="no last.keras to resume from"):
+        epochs_behind(CONFIG, tmp_path)
+
+
+def test_a_second_process_changes_nothing(run, tmp_path):
+    """It is refused while the first one is at work, and when it has nothing left to do."""
+    history = run(tmp_path, epochs=1)
+    (tmp_path / "history.csv").write_text("of the first one")
+    with alone_in(tmp_path):
+        for epochs in (1, 2):
+            with pytest.raises(UserError, match="another training writes there"):
+                run(tmp_path, history=history, epochs=epochs)
+    assert (tmp_path / "history.csv").read_text() == "of the first one"
+    run(tmp_path, history=history, epochs=1)
+    assert (tmp_path / "history.csv").read_text().startswith("epoch,")
+
+
+def test_an_interrupt_says_how_to_resume(run, tmp_path, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(core.training.fit, "prepare", stop)
+        with pytest.raises(KeyboardInterrupt, match="No epoch was whole: the same command starts"):
+            run(tmp_path)
+        (tmp_path / "last.keras").touch()
+        with pytest.raises(KeyboardInterrupt, match="The same command .* resumes after the last"):
+            run(tmp_path, history=[])
+
+
+def test_another_number_of_epochs_is_said_to_change_the_learning_rate():
+    longer = dataclasses.replace(CONFIG, epochs=9)
+    assert describe_resuming([{}], CONFIG, CONFIG) == "Resuming after epoch 1 of 4."
+    assert describe_resuming([{}], CONFIG, longer) == (
+        "Resuming after epoch 1 of 9. The learning rate is now that of a run of 9 epochs, and no "
+        "longer of 4."
+    )
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no image")])
+def test_an_image_that_is_lost_in_training(run, voc, tmp_path, damage, monkeypatch):
+    """TensorFlow, which reads the data set, tells it in a hundred lines."""
+    lost = voc / "JPEGImages/picture3.jpg"
+    write = RunFolder.write_history
+
+    def lose(self):
+        write(self)
+        if len(self.history) == 1:
+            damage(lost)
+
+    monkeypatch.setattr(RunFolder, "write_history", lose)
+    with pytest.raises(UserError) as told:
+        run(tmp_path / "run", epochs=5)
+    assert re.fullmatch(rf"{lost}: (there is no such file|cannot be read .*)\..*", str(told.value))
+    assert "\n" not in str(told.value)
+
+
 @pytest.mark.slow
 def test_the_same_command_again(call, voc):
     command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
@@ -190,8 +268,11 @@ def test_the_same_command_again(call, voc):
         and out.startswith("Best validation")
     )
     assert Path("runs/voc/last.keras").read_bytes() == before
-    status, _, err = call(*command, 3)
-    assert status == 0 and "Resuming after epoch 1 of 3" in err
+    assert err.splitlines()[-1].startswith("Next: python evaluate.py --weights runs/voc, or ")
+    status, out, err = call(*command, 3)
+    assert status == 0 and "Resuming after epoch 1 of 3. The learning rate is now that of" in err
+    assert out.count("\n") == 1
+    assert err.splitlines()[-1].startswith("Next: python evaluate.py --weights runs/voc, or ")
     assert len(Path("runs/voc/history.csv").read_text().splitlines()) == 4
 
 
@@ -208,7 +289,7 @@ def test_patience():
 
 @pytest.mark.slow
 def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(keras.metrics.MeanIoU, "result", lambda self: 0.5)
+    monkeypatch.setattr(core.training.figures.MeanIoU, "result", lambda self: 0.5)
     history = run(tmp_path / "run", patience=2)
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert run(tmp_path / "run", patience=2) == history

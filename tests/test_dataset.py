@@ -14,7 +14,7 @@ from core.config import PRESETS
 from core.dataset import Dataset
 from core.imaging.image import read_mask
 from core.support.errors import UserError
-from core.training.fit import epochs_of
+from core.training.fit import balanced_weights, epochs_of
 from core.training.losses import SegmentationLoss
 from core.VOCdataset import VOCDataset
 from nets.reach import Geometry
@@ -249,6 +249,37 @@ def test_check_names_what_is_wrong(voc, damage):
     sentence = damage(voc)
     with pytest.raises(UserError, match=sentence):
         data.check()
+
+
+class Plain(Dataset):
+    """Two images of one class each, in sizes that differ, and 255 beside them."""
+
+    shapes = ((1000, 1000), (100, 100), (1000, 500))
+
+    def __init__(self, **options):
+        super().__init__((32, 32), 3, **options)
+        self.image_info = [{"image_path": "a", "mask_path": "a"}] * 3
+
+    def read_image(self, index):
+        return np.zeros((*self.shapes[index], 3), np.uint8)
+
+    def read_mask(self, index):
+        return np.full(self.shapes[index], (1, 2, 255)[index], np.uint8)
+
+
+@pytest.mark.parametrize("crop", [None, (16, 16)])
+def test_check_counts_pixels_of_the_canvas(crop):
+    """As the loss sees them: large images do not count more than small ones."""
+    assert Plain(crop=crop).check().tolist() == [0, 1024, 1024]
+    assert balanced_weights(Plain().check()) == (0, 1, 1)
+    # 255 and padding are learnt as background on demand: all of the third canvas.
+    assert Plain(ignored_as_background=True).check().tolist() == [1024, 1024, 1024]
+
+
+def test_check_counts_what_batches_hold(voc):
+    data = dataset(voc, target_size=(48, 32))
+    _, masks = everything(data)
+    assert data.check().tolist() == [(masks == i).sum() for i in range(3)]
 
 
 def remove_image(voc):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.config import PRESETS, Config, Found
 from core.prediction.model_file import load_model
-from core.training.checkpoint import best_of, load_checkpoint
+from core.training.checkpoint import best_of, load_checkpoint, save_checkpoint
 from core.training.fit import (
     balanced_weights,
     build,
@@ -82,7 +82,8 @@ def test_a_run_s_folder(tiny, tmp_path):
     history = train(config, FOUND, data, validation, tmp_path)
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
-    assert set(rows[0]) == {"epoch", "loss", "miou", "val_loss", "val_miou", "learning_rate"}
+    figures = ("loss", "miou", "val_loss", "val_miou", "penalty", "learning_rate")
+    assert tuple(rows[0]) == ("epoch", *figures)
     assert [row["val_miou"] for row in history] == [float(row["val_miou"]) for row in rows]
     assert Image.open(tmp_path / "curves.png").size == (1000, 380)
     last, *_ = load_model(tmp_path / "last.keras")
@@ -93,6 +94,78 @@ def test_a_run_s_folder(tiny, tmp_path):
     load_checkpoint(continued, tmp_path / "last.keras", 2)
     assert int(continued.optimizer.iterations) == 4
     assert last.count_params() == continued.count_params()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"class_weights": "balanced"},
+        {"border_weight": True},
+        {"loss": "crossentropy+dice"},
+        {"l2": 0.3},
+    ],
+)
+def test_training_and_validation_report_the_same_loss(tiny, tmp_path, settings):
+    """On the same images, where the network stays as it is; by NumPy, with the penalty apart."""
+    config, _, validation = tiny
+    options = {"dropout": 0.0, "normalization": "none", "lr": 1e-30, "lr_floor": 1e-30, "l2": 0.0}
+    config = dataclasses.replace(config, **{"epochs": 1, "batch_size": 1} | options | settings)
+    lists = validation.annotation_path
+    validation = VOCDataset(lists, 1, config.size, 3)
+    data = VOCDataset(lists, 1, config.size, 3, border_weight=config.border_weight)
+    found = dataclasses.replace(FOUND, class_weights=(0.1, 5.0, 2.0))
+    if config.class_weights == "none":
+        found = FOUND
+    (row,) = train(config, found, data, validation, tmp_path)
+    assert row["loss"] == pytest.approx(row["val_loss"], rel=1e-6)
+    model = keras.saving.load_model(tmp_path / "last.keras", compile=False)
+    losses = []
+    for images, masks in (validation[i] for i in range(len(validation))):
+        logits = model.predict_on_batch(images).astype(np.float64)
+        shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        truth = np.eye(256)[masks][..., :3]
+        losses.append(-np.log((shares * truth).sum(-1))[masks != 255])
+    if "dice" not in config.loss:
+        assert row["loss"] == pytest.approx(np.concatenate(losses).mean(), rel=1e-5)
+    kernels = [w.numpy() for w in model.trainable_weights if w.path.endswith("kernel")]
+    penalty = config.l2 * sum(np.square(kernel, dtype=np.float64).sum() for kernel in kernels)
+    assert row["penalty"] == pytest.approx(penalty, rel=1e-5)
+
+
+def test_what_is_minimized_has_weights_and_the_penalty(tiny, tmp_path, monkeypatch):
+    """Keras' own `loss` of a step, which is not reported, but watched."""
+    config, data, validation = tiny
+    seen = []
+    watch = RunFolder.on_train_batch_end
+
+    def remember(self, batch, logs):
+        before = logs["loss"], logs["data_loss"], float(sum(self.model.losses))
+        seen.append((*before, watch(self, batch, logs), logs["loss"]))
+
+    monkeypatch.setattr(RunFolder, "on_train_batch_end", remember)
+    found = dataclasses.replace(FOUND, class_weights=(4.0, 4.0, 4.0))
+    config = dataclasses.replace(config, epochs=1, lr=1e-30, lr_floor=1e-30, dropout=0.0, l2=0.1)
+    train(config, found, data, validation, tmp_path)
+    for minimized, data_term, penalty, _, shown in seen:
+        assert minimized == pytest.approx(4 * data_term + penalty, rel=1e-5)
+        assert shown == data_term
+
+
+def test_a_run_of_an_older_version_resumes(tiny, tmp_path):
+    """Its epochs have no penalty."""
+    config, data, validation = tiny
+    train(dataclasses.replace(config, epochs=1), FOUND, data, validation, tmp_path)
+    model = build(config)
+    prepare(model, config, steps=4)
+    load_checkpoint(model, tmp_path / "last.keras", 1)
+    old = [{"epoch": 1, "loss": 9, "miou": 0, "val_loss": 8, "val_miou": 0, "learning_rate": 0.1}]
+    save_checkpoint(model, tmp_path / "last.keras", config, FOUND, old)
+    history = train(config, FOUND, data, validation, tmp_path, old)
+    assert history[0] == old[0] and history[1]["penalty"] > 0
+    rows = list(csv.DictReader((tmp_path / "history.csv").open()))
+    assert [row["penalty"] == "" for row in rows] == [True, False]
+    assert [row["loss"] for row in rows] == ["9", str(history[1]["loss"])]
 
 
 @pytest.mark.slow

@@ -82,6 +82,56 @@ def test_image_and_mask_lie_upon_each_other():
         assert ((box > 100) == (ids == 1))[known].mean() > 0.995
 
 
+@pytest.mark.parametrize(
+    ("side", "scaled"),
+    [(192, 96), (192, 64), (192, 48), (192, 32), (192, 128), (192, 144), (160, 128), (96, 144)],
+)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_masks_lie_where_their_images_lie(side, scaled, axis):
+    """An edge of the mask is where the grey, which rises over 13 pixels, has half its height.
+
+    Of edges at all places, in pixels of the canvas. At 1/2, every centre of a pixel of the canvas
+    lies between two pixels of the mask. One of them is the nearest in half of the cases.
+    """
+    shifts = []
+    for edge in range(side // 4, side // 4 + side // 2):
+        mask = np.zeros((side, side), np.uint8)
+        mask[edge:] = 1
+        rise = np.clip((np.arange(side) + 0.5 - edge) / 13 + 0.5, 0, 1) * 255
+        image = np.repeat(np.round(rise).astype(np.uint8)[:, None], side, 1)
+        if axis:
+            mask, image = mask.T, image.T
+        image, mask = np.ascontiguousarray(image)[..., None], np.ascontiguousarray(mask)
+        box, ids = letterbox(image, (scaled, scaled))[..., 0], letterbox_mask(mask, (scaled,) * 2)
+        assert (ids == ids.take([0], 1 - axis)).all()
+        shifts.append(box.mean(1 - axis).sum() / 255 - ids.mean(1 - axis).sum())
+    assert abs(np.mean(shifts)) < 0.02
+    assert np.abs(shifts).max() < 0.6  # a quarter for the tie, or half a pixel, and rounded greys
+
+
+def test_ties_of_nearest_neighbours_by_hand():
+    """Pixel x of the canvas lies between pixels 2x and 2x + 1 of the mask, which take turns."""
+    row = np.arange(8, dtype=np.uint8)
+    assert letterbox_mask(np.tile(row, (8, 1)), (4, 4)).tolist() == [[0, 3, 4, 7]] * 4
+    assert letterbox_mask(np.tile(row[:, None], 8), (4, 4))[:, 0].tolist() == [0, 3, 4, 7]
+    # At 3/4, pixels 1, 4, ... lie between two: 4x/3 + 2/3 is 2, 6, ...
+    assert letterbox_mask(np.tile(row, (8, 1)), (6, 6))[0].tolist() == [0, 2, 3, 4, 5, 7]
+
+
+@pytest.mark.parametrize("shape", [(375, 500), (333, 500), (97, 31), (20, 33), (2000, 3001)])
+@pytest.mark.parametrize("size", [(320, 320), (64, 96), (213, 320)])
+def test_without_ties_the_nearest_is_opencv_s(rng, shape, size):
+    mask = rng.integers(0, 9, shape, np.uint8)
+    _, _, height, width = placement(shape, size)
+    wanted = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    centres = [(2 * np.arange(m) + 1) * n / m for n, m in zip(shape, wanted.shape, strict=True)]
+    rows, columns = (centre % 2 != 0 for centre in centres)
+    found = letterbox_mask(mask, size)
+    top, left = ((n - m) // 2 for n, m in zip(size, wanted.shape, strict=True))
+    found = found[top : top + height, left : left + width]
+    np.testing.assert_array_equal(found[rows][:, columns], wanted[rows][:, columns])
+
+
 def test_undo_letterbox_returns_to_the_image(rng):
     mask = np.zeros((45, 70), np.uint8)
     mask[10:30, 20:50] = 1

@@ -364,6 +364,8 @@ def test_damaged_data_is_refused(call, voc, damage, parts):
         (("--dataset", "isbi", "--classes", "cell"), ("--classes",)),
         (("--dataset", "isbi", "--num-classes", 3), ("--num-classes",)),
         (("--num-classes", 3, "--class-names", "a,b", "--data", "."), ("2 names", "3")),
+        (("--class-names", "bg,\udce9t\udce9"), ("--class-names", "is no Unicode", "UTF-8")),
+        (("--classes", "\udce9t\udce9"), ("--classes", "is no Unicode", "UTF-8")),
         (("--dataset", "sample", "--data", "."), ("leave out --data",)),
     ],
 )
@@ -464,7 +466,7 @@ def test_an_interrupt_is_one_line(seconds):
     time.sleep(seconds)
     done.send_signal(signal.SIGINT)
     _, err = done.communicate(timeout=60)
-    assert done.returncode == 130 and err.splitlines()[-1].endswith("train.py: interrupted.")
+    assert done.returncode == 130 and "train.py: interrupted." in err.splitlines()[-1]
     assert "Traceback" not in err
     assert not [path for path in Path("runs").rglob("*") if "partial" in path.name]
 
@@ -494,7 +496,8 @@ def test_an_interrupted_training_goes_on(number):
     began = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - began < 5 and process.returncode == 128 + number
-    assert err.splitlines()[-1].endswith("train.py: interrupted.")
+    again = "The same command (without --overwrite) resumes after the last whole epoch."
+    assert err.splitlines()[-1].endswith(f"train.py: interrupted. {again}")
     assert not [path for path in Path("runs").rglob("*") if "partial" in path.name]
     behind = wait_for_epochs(process, 1)
     again = shell("train.py", *LONG[:-1], str(behind + 1))

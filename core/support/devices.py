@@ -152,13 +152,21 @@ def portable(model: keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def explained(config: Config, policy: str = "") -> Iterator[None]:
-    """Raises a UserError where memory runs out in a training with a Keras dtype `policy`."""
+    """Raises a UserError where memory runs out in a training with a Keras dtype `policy`.
+
+    TensorFlow wraps what is raised in our data set, and keeps its text: that is raised again.
+    """
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         text = f"{type(error).__name__} {error}"
-        if "KeyboardInterrupt" in text:  # TensorFlow wraps a Ctrl-C that came in our data set
+        if "KeyboardInterrupt" in text:
             raise KeyboardInterrupt from error
+        ours = re.search(rf"\b({_names_of(UserError)}): (.*?)(\nTraceback|$)", text, re.DOTALL)
+        if ours:
+            raise UserError(ours[2]) from error
         if not re.search("MemoryError|ResourceExhausted|RESOURCE_EXHAUSTED|Out of memory", text):
             raise
         raise UserError(
@@ -166,3 +174,8 @@ def explained(config: Config, policy: str = "") -> Iterator[None]:
             f"--size ({config.size[0]} {config.size[1]}) or --filters ({config.filters}), and "
             f"with --precision bfloat16 (now {policy or config.precision})."
         ) from error
+
+
+def _names_of(kind):
+    """The names of a class and all that are derived from it, as a regular expression."""
+    return "|".join([kind.__name__, *map(_names_of, kind.__subclasses__())])

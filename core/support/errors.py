@@ -43,8 +43,8 @@ def run(main):
             raise
         where = error.filename or "what is written to"
         status = _say(f"{where}: {error.strerror}. Give access to it, or name another path.")
-    except KeyboardInterrupt:
-        _say("interrupted.")
+    except KeyboardInterrupt as error:
+        _say(" ".join(["interrupted.", *map(str, error.args)]))
         status = 128 + came[-1]
     leave(status)
 

@@ -46,6 +46,12 @@ def parse_names(text: str) -> tuple[str, ...]:
     found = tuple(name.strip() for name in text.split(","))
     if not all(found) or len(set(found)) < len(found):
         raise argparse.ArgumentTypeError(f"{text!r} must be names between commas, each once")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no Unicode. Save the script that holds it as UTF-8"
+        ) from None
     return found
 
 

@@ -1,8 +1,12 @@
 """The state of a run in one file, last.keras, from which training resumes."""
 
+import contextlib
 import dataclasses
 import json
+import shlex
+import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +46,9 @@ def epochs_behind(config: Config, folder: Path) -> list[dict]:
     """Returns the figures of a run's finished epochs; a UserError if its settings were others."""
     path = folder / "last.keras"
     if not path.exists():
-        if (folder / "best.keras").exists():
+        # A training that ended in its first epoch, before last.keras, has written these two alone.
+        in_first = (folder / "config.json").exists() and not (folder / "history.csv").exists()
+        if (folder / "best.keras").exists() and not in_first:
             raise UserError(
                 f"{folder}: holds a model, but no last.keras to resume from. Add --overwrite to "
                 "replace it, or name another folder with --output."
@@ -69,11 +75,34 @@ def best_of(history: list[dict]) -> dict:
     return max(history, key=lambda row: row["val_miou"])
 
 
-def describe_best(history: list, folder: Path) -> str:
-    """Names the best epoch and its file."""
+def print_best(history: list, folder: Path) -> None:
+    """Prints the best epoch and its file, and on stderr the commands that use it."""
     best = best_of(history)
     figure = f"{best['val_miou']:.4f} in epoch {best['epoch']}"
-    return f"Best validation MIoU {figure}: {folder / 'best.keras'}"
+    print(f"Best validation MIoU {figure}: {folder / 'best.keras'}", flush=True)
+    run = f"--weights {shlex.quote(str(folder))}"
+    print(f"Next: python evaluate.py {run}, or python predict.py {run} IMAGE", file=sys.stderr)
+
+
+def describe_resuming(history: list, before: Config, config: Config) -> str:
+    """Says where a run resumes, and that another number of epochs changes its learning rates."""
+    where = f"Resuming after epoch {len(history)} of {config.epochs}."
+    if config.epochs == before.epochs:
+        return where
+    rates = f"run of {config.epochs} epochs, and no longer of {before.epochs}"
+    return f"{where} The learning rate is now that of a {rates}."
+
+
+@contextlib.contextmanager
+def resumable(folder: Path) -> Iterator[None]:
+    """Lets an interrupt of a training say what calling the same command again does."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = "No epoch was whole: the same command starts again."
+        if (folder / "last.keras").exists():
+            again = "The same command (without --overwrite) resumes after the last whole epoch."
+        raise KeyboardInterrupt(again) from None
 
 
 def finished(history: list[dict], config: Config) -> bool:

@@ -6,12 +6,13 @@ import sys
 import keras
 import numpy as np
 
-from core.config import IGNORE, Found
+from core.config import Found
 from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
 from core.support.errors import UserError
 from core.support.files import alone_in
-from core.training.checkpoint import finished, load_checkpoint
+from core.training.checkpoint import finished, load_checkpoint, resumable
+from core.training.figures import DataLoss, MeanIoU
 from core.training.losses import SegmentationLoss
 from core.training.optimizer import make_optimizer, set_frozen
 from core.training.run_folder import RunFolder
@@ -90,24 +91,29 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         The figures of all epochs, a dictionary each.
 
     Raises:
-        UserError: if the encoder's weights are missing, the loss is not finite, memory runs out, or
-            another process dies.
+        UserError: if the encoder's weights or an image are missing, the loss is not finite, memory
+            runs out, or another process dies.
+        KeyboardInterrupt: with a sentence on resuming.
         ValueError: if a data set was made for other settings, another network or other devices.
     """
     process = processes.process()
     run = RunFolder(folder, config, found, history, write=process[0] == 0)
+    alone = alone_in(folder) if run.write else contextlib.nullcontext()
     if history and finished(history, config):
+        with alone:
+            run.write_history()
         return run.history
     # Progress is no result: neither that of a download nor that of the training.
     shown_aside = contextlib.redirect_stdout(sys.stderr)
-    with devices.explained(config, found.policy), devices.spread(), shown_aside:
+    explained = devices.explained(config, found.policy)
+    with resumable(folder), explained, devices.spread(), shown_aside:
         counts = len(dataset.image_info), len(validation.image_info), len(history)
         processes.agree(config, found, *counts)
         model = build(config, found.policy, pretrained=not history)  # else last.keras has them
         devices.synchronize(model)
         _check_made_for(dataset, model, config)
         _check_made_for(validation, model)
-        with alone_in(folder) if run.write else contextlib.nullcontext():
+        with alone:
             if run.write and not (history and (folder / SPLIT_FILE).exists()):
                 write_split(folder, dataset, validation)
             for first, last, frozen in stages(config):
@@ -178,11 +184,9 @@ def prepare(model, config, steps, frozen=False, class_weights=()) -> None:
     devices.fuse(model)
     if config.freeze_encoder:
         set_frozen(model, frozen)
-    miou = keras.metrics.MeanIoU(
-        config.num_classes, ignore_class=IGNORE, sparse_y_pred=False, name="miou"
-    )
     loss = SegmentationLoss(config.loss, class_weights)
-    model.compile(make_optimizer(config, model, steps), loss=loss, metrics=[miou])
+    metrics = [MeanIoU(config.num_classes), DataLoss(config.loss)]
+    model.compile(make_optimizer(config, model, steps), loss=loss, metrics=metrics)
     if keras.backend.backend() == "jax":
         # If loss and metrics are not built, `fit` reads batches to build them by, and then trains
         # on those that its workers had read ahead (Keras 3.15.1), so a resumed run on others.

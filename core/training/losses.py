@@ -43,7 +43,14 @@ class SegmentationLoss(keras.losses.Loss):
         self.terms = loss_terms(text)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        """Returns the loss of a batch, a float32 scalar.
+        """Returns the loss of a batch, a float32 scalar; of several devices each returns a part.
+
+        The arguments are those of `whole`.
+        """
+        return part_of_sum(self.whole(y_true, y_pred, sample_weight))
+
+    def whole(self, y_true, y_pred, sample_weight=None):
+        """Returns the loss of a batch on all devices, a float32 scalar.
 
         Args:
             y_true: integers `[B, H, W]`, ids of the K classes and 255.
@@ -67,7 +74,7 @@ class SegmentationLoss(keras.losses.Loss):
                 value += total(losses) / ops.maximum(total(known), 1.0)
             else:
                 value += _mean_over_classes(OVERLAPS[name], truth, ops.exp(log_p) * known)
-        return part_of_sum(value)
+        return value
 
     def _pixel_weights(self, truth, sample_weight):
         pixel_weights = 1.0

@@ -17,6 +17,10 @@ from core.training.checkpoint import best_of, finished, save_checkpoint
 class RunFolder(keras.callbacks.Callback):
     """Keeps a run's folder: config.json, best.keras, last.keras, history.csv and curves.png.
 
+    Training minimizes a weighted loss and the L2 penalty. Reported are, of training and validation
+    alike, the loss without weights, see `DataLoss`, and apart from it the penalty at the end of the
+    epoch.
+
     The best epoch is the one with the highest validation MIoU. Whenever the run is interrupted,
     last.keras has no epoch that the other files have not seen, and they follow from it. Training
     stops early as `finished` says.
@@ -36,8 +40,6 @@ class RunFolder(keras.callbacks.Callback):
         self.found = found
         self.history = list(history)
         self.write = write
-        if self.history and write:
-            self._write_history()
 
     def on_train_begin(self, logs=None):
         """Writes config.json, and removes what is left of a run that this one replaces."""
@@ -46,18 +48,22 @@ class RunFolder(keras.callbacks.Callback):
         if not self.history:
             for name in RUN_FILES + REPORT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
+        self.write_history()
         write_text(self.folder / "config.json", to_json(self.config, self.found) + "\n")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Shows the learning rate; a UserError if the loss is not finite."""
+        """Shows the learning rate; a UserError if what is minimized is not finite."""
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         if not math.isfinite(logs["loss"]):
             raise self._diverged(f"loss is {logs['loss']} in step {batch + 1}")
+        _rename(logs)
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes all files, last.keras when best.keras is safe; a UserError if the loss is lost."""
         if not math.isfinite(logs["val_loss"]):
             raise self._diverged(f"validation loss is {logs['val_loss']} at the end")
+        _rename(logs)
+        logs["penalty"] = float(sum(self.model.losses))
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
         self.history.append(row)
@@ -68,7 +74,7 @@ class RunFolder(keras.callbacks.Callback):
         if best_of(self.history) is row:
             save_model(self.model, self.folder / "best.keras", *settings)
         save_checkpoint(self.model, self.folder / "last.keras", *settings, self.history)
-        self._write_history()
+        self.write_history()
 
     def _diverged(self, what):
         kept = f" {self.folder / 'best.keras'} keeps the best epoch." if self.history else ""
@@ -77,10 +83,20 @@ class RunFolder(keras.callbacks.Callback):
             f"{self.config.lr:g}), with --overwrite or another --output.{kept}"
         )
 
-    def _write_history(self):
-        rows = [list(self.history[0]), *(list(row.values()) for row in self.history)]
+    def write_history(self):
+        """Writes history.csv and curves.png, if any epoch is whole; old epochs lack a figure."""
+        if not self.history or not self.write:
+            return
+        columns = list(self.history[-1])
+        rows = [columns, *([row.get(name) for name in columns] for row in self.history)]
         write_csv(self.folder / "history.csv", rows)
         draw_curves(self.folder / "curves.png", self.history)
+
+
+def _rename(logs):
+    """Puts the loss on the data in the place of the one that was minimized."""
+    for name in [name for name in logs if name.endswith("data_loss")]:
+        logs[name.replace("data_", "")] = logs.pop(name)
 
 
 def draw_samples(path, weights, dataset, count=8) -> None:
