@@ -83,7 +83,7 @@ def main():
 
     backend.start()
     from core.evaluation.report import block, membranes, table, write_report
-    from core.evaluation.score import score
+    from core.evaluation.score import score, set_range
     from core.prediction.model_file import load_model
     from core.sources.choose import open_dataset
 
@@ -92,6 +92,7 @@ def main():
     own = config.dataset != "folder" or config.data == trained.data or config.val_list
     split = args.split if own else None
     dataset = open_dataset(config, split, reading=found.masks)
+    set_range(dataset, found.intensity, args.intensity and config.intensity)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
     scored = score(model, dataset, config, args.protocol, **options)
     facts = {

@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-from core.config import VOC_HOME
+from core.config import VOC_HOME, Found
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
@@ -84,25 +84,22 @@ def run(args, config, folder, history):
     from core.sources.check import check_data
     from core.sources.choose import open_both
     from core.training.checkpoint import describe_best
-    from core.training.fit import find_out, train
+    from core.training.fit import find_out, in_words, train
     from core.training.run_folder import draw_samples
 
-    dataset, validation = open_both(config, strict=not args.check_data)
+    kept = read_settings(folder / "last.keras")[1] if history else Found()
+    dataset, validation = open_both(config, not args.check_data, kept.intensity or None)
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
-    policy = read_settings(folder / "last.keras")[1].policy if history else None
-    found = find_out(config, dataset, dataset.check(), policy)
+    found = find_out(config, dataset, dataset.check(), kept.policy if history else None)
     validation.check()
     if dataset.stated:
         say(f"{dataset.stated} Masks are read as {dataset.reading}.")
     images, others = len(dataset.image_info), len(validation.image_info)
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     say(f"{images} images to train on, {others} to validate with, {names}.")
-    if found.class_weights:
-        shown = (f"{w:.4g}{'' if w else ' (no pixel)'}" for w in found.class_weights)
-        say("Class weights:", ", ".join(map(" ".join, zip(config.names, shown, strict=True))))
-    say(f"Computing in {found.policy}.")
+    say("\n".join(in_words(config, found)))
     if history:
         say(f"Resuming after epoch {len(history)} of {config.epochs}.")
     callbacks = []

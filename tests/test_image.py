@@ -94,28 +94,26 @@ def test_transparency_is_dropped(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("values", "dtype", "wanted"),
+    ("values", "dtype", "intensity", "wanted"),
     [
-        ([[0, 100, 255]], np.uint16, [[0, 100, 255]]),
-        ([[0, 2048, 4095]], np.uint16, [[0, 128, 255]]),
-        ([[0, 257, 65535]], np.uint16, [[0, 1, 255]]),
-        ([[-7, 257, 65535]], np.int32, [[0, 1, 255]]),
-        ([[0, 0.5, 1]], np.float32, [[0, 128, 255]]),
-        ([[0, 0.6, 254.6]], np.float32, [[0, 1, 255]]),
-        ([[-1, np.nan, 0.2]], np.float32, [[0, 0, 51]]),
-        ([[0, 0, 0]], np.float32, [[0, 0, 0]]),
+        ([[0, 100, 255]], np.uint16, (0, 255), [[0, 100, 255]]),
+        ([[0, 2048, 4095]], np.uint16, (0, 4095), [[0, 128, 255]]),
+        ([[0, 257, 65535]], np.uint16, None, [[0, 1, 255]]),
+        ([[499, 500, 600, 1010, 1011]], np.uint16, (500, 1010), [[0, 0, 50, 255, 255]]),
+        ([[-7, 257, 70000]], np.int32, (0, 65535), [[0, 1, 255]]),
+        ([[0, 0.5, 1.0001]], np.float32, None, [[0, 128, 255]]),
+        ([[-1, 0, 3]], np.float32, (-1, 3), [[0, 64, 255]]),
+        ([[-1, np.nan, np.inf, -np.inf, 0.2]], np.float32, (0, 1), [[0, 0, 0, 0, 51]]),
+        ([[0, 100, 255]], np.uint8, (500, 3900), [[0, 100, 255]]),
+        ([[0, 100, 255]], np.uint8, (0, 1), [[0, 100, 255]]),
+        ([[0, 50, 100, 255]], np.uint8, (0, 100), [[0, 128, 255, 255]]),
     ],
 )
-def test_the_range_of_more_than_8_bits(tmp_path, values, dtype, wanted):
+def test_a_range_becomes_0_to_255(tmp_path, values, dtype, intensity, wanted):
     path = save(tmp_path / "deep.tif", np.array(values, dtype))
     for channels in (1, 3):
-        np.testing.assert_array_equal(read_image(path, channels)[..., 0], wanted)
-
-
-def test_values_beyond_every_range_are_refused(tmp_path):
-    path = save(tmp_path / "deep.tif", np.array([[70000]], np.int32))
-    with pytest.raises(UserError, match="deep.tif: .* values up to 70000"):
-        read_image(path)
+        found = read_image(path, channels, intensity=intensity)
+        np.testing.assert_array_equal(found[..., 0], wanted)
 
 
 def test_too_many_pixels_are_refused(tmp_path, monkeypatch):

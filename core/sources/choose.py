@@ -61,13 +61,18 @@ def open_dataset(
     return opener(config, split, **options)
 
 
-def open_both(config: Config, strict=True) -> tuple[Dataset, Dataset]:
-    """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way."""
+def open_both(config: Config, strict=True, intensity=None) -> tuple[Dataset, Dataset]:
+    """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way.
+
+    The `intensity` is that of a run which is resumed; else the training images have it found.
+    """
     shared = {"strict": strict, "part": processes.process(), "multiple": len(devices.all_devices())}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)
+    shared["intensity"] = config.intensity or intensity
     dataset = open_dataset(config, "train", training=True, **shared)
+    shared["intensity"] = dataset.find_intensity()
     return dataset, open_dataset(config, "val", reading=dataset.reading, **shared)
 
 
