@@ -10,7 +10,7 @@ from tqdm import tqdm
 from core.config import IGNORE
 from core.imaging import augment
 from core.imaging.borders import border_weights
-from core.imaging.image import read_image, read_mask
+from core.imaging.image import explain_sizes, read_image, read_mask
 from core.imaging.intensity import find_range
 from core.imaging.letterbox import letterbox, letterbox_mask
 from core.imaging.mask import WrongValues, check_objects, count_values, histogram, to_ids
@@ -213,10 +213,7 @@ class Dataset(keras.utils.PyDataset):
                 "Cut it into smaller images."
             )
         if mask.shape != image.shape[:2]:
-            raise SizesDiffer(
-                f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
-                f"{image.shape[1]}x{image.shape[0]} (width x height). Make them equal."
-            )
+            raise SizesDiffer(explain_sizes(self.image_info[index], image, mask))
         if (mask + np.uint8(1)).max() > self.num_classes:  # 255 becomes 0
             raise WrongValues(path, count_values(mask), self.num_classes)
         return image, mask

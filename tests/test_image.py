@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.dataset import Dataset, SizesDiffer
 from core.imaging.image import count_pages, palette_image, read_image, read_mask, write_image
 from core.support.errors import UserError
 
@@ -24,6 +25,37 @@ def test_read_image_turns_a_picture_upright(tmp_path):
     exif[0x0112] = 6  # turn by 90 degrees to view
     picture.save(tmp_path / "turned.jpg", exif=exif)
     assert read_image(tmp_path / "turned.jpg").shape == (4, 2, 3)
+
+
+def turned(path, shape, orientation, kind="RGB"):
+    image = Image.fromarray(np.arange(np.prod(shape), dtype=np.uint8).reshape(shape))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.convert(kind).save(path, exif=exif)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_masks_are_turned_like_their_images(orientation):
+    turned("mask.png", (2, 3), orientation, "L")
+    np.testing.assert_array_equal(read_mask("mask.png"), read_image("mask.png", channels=1)[..., 0])
+    assert read_mask("mask.png").shape == ((3, 2) if orientation > 4 else (2, 3))
+
+
+@pytest.mark.parametrize(("image", "mask"), [(6, 1), (1, 8), (6, 3), (6, 6), (1, 1), (3, 1)])
+def test_a_pair_of_which_one_is_turned_names_exif(image, mask):
+    """The first three differ by a quarter turn; of the others, the mask is of another size."""
+    alone = (image > 4) != (mask > 4)
+    info = {"image_path": turned("image.jpg", (20, 30), image)}
+    info["mask_path"] = turned("mask.png", (20, 30) if alone else (30, 20), mask, "L")
+    data = Dataset()
+    data.image_info = [info]
+    with pytest.raises(SizesDiffer, match="mask.png: the mask is") as error:
+        data.load(0)
+    assert ("EXIF" in str(error.value)) == alone
+    if alone:
+        which = "image" if image > 4 else "mask"
+        assert f"EXIF data turns the {which} by 90 degrees" in str(error.value)
 
 
 def test_read_mask_gives_the_values_not_the_colours(tmp_path):

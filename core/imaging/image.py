@@ -135,6 +135,23 @@ def describe(path, page=0):
             return deep, image.getexif().get(_ORIENTATION, 1)
 
 
+def explain_sizes(info, image, mask):
+    """Says that a mask has another size than its image, and whether EXIF data turns one alone.
+
+    They are arrays `[H, W, ...]`; `info` is their entry in `image_info`.
+    """
+    pair, page, advice = ("image", "mask"), info.get("page", 0), "Make them equal."
+    turned = [kind for kind in pair if describe(info[f"{kind}_path"], page)[1] > 4]
+    if mask.shape[:2] == image.shape[1::-1] and len(turned) == 1:
+        advice = (
+            f"EXIF data turns the {turned[0]} by 90 degrees, and not the other. Turn the pixels, "
+            "and take the EXIF data out."
+        )
+    sizes = (f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image))
+    text = "{}: the mask is {} pixels, its image {} (width x height). {}"
+    return text.format(info["mask_path"], *sizes, advice)
+
+
 def _read(path, page, convert):
     """The values of a page, and whether 0 means white; `convert` makes them of Pillow's image."""
     with _explained(path):
