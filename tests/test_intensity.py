@@ -1,5 +1,6 @@
 """The range of values: found from the training images, and the same wherever they are read."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import tifffile
 from conftest import save_grey_model
 from PIL import Image
 
-from core.config import BYTES, Found, from_json, to_json
+from core.config import BYTES, PRESETS, Found, from_json, to_json
 from core.dataset import Dataset
 from core.imaging.intensity import find_outside, find_range
 from core.prediction.model_file import read_settings
+from core.training.fit import find_out, train
 
 FLAGS = ("--class-names", "background,light", "--size", 16, 16, "--filters", 2, "--epochs", 1)
 
@@ -213,3 +215,30 @@ def test_the_range_is_written_with_the_model():
         values["found"]["intensity"] = wrong
         with pytest.raises((ValueError, TypeError, AttributeError)):
             from_json(json.dumps(values))
+
+
+class Own(Dataset):
+    """A user's data set, which knows nothing of ranges."""
+
+    def __init__(self, folder, target_size=(16, 16)):
+        super().__init__(target_size, 2)
+        self.image_info = [
+            {"image_path": str(path), "mask_path": f"{folder}/masks/{path.stem}.png"}
+            for path in sorted(Path(folder, "images").iterdir())
+        ]
+
+
+def test_a_subclass_needs_to_know_nothing_of_it():
+    """The validation images have the training's range, here those of half the light."""
+    own_data("train", 1)
+    own_data("val", 0.5)
+    config = dataclasses.replace(
+        PRESETS["folder"], class_names=("background", "light"), size=(16, 16), filters=1, epochs=1
+    )
+    data, validation = Own("train"), Own("val")
+    found = find_out(config, data, data.check())
+    assert found.intensity == data.find_intensity() == find_range(data.image_info)
+    assert data.read_image(1).min() == 0 and data.read_image(1).max() == 255
+    train(config, found, data, validation, Path("run"))
+    assert read_settings("run/best.keras")[1].intensity == found.intensity
+    assert 60 < validation.read_image(1)[16, -1, 0] < 90  # 1,500 of 1,000 to 3,000

@@ -16,6 +16,7 @@ from core.imaging.image import count_pages, describe, read_image, read_mask, rea
 from core.support.errors import UserError
 from core.support.threads import mapped
 
+OLD = cv2.__version__ < "5"  # does not know 32 bits without a sign
 TYPES = ("u1", "u2", "i2", "u4", "f4", "f8")
 
 
@@ -53,8 +54,9 @@ def test_colours_of_every_layout_are_read_right_or_refused(
             tile=tile,
         )
         rare = planar == "separate" and dtype != "u1" and tile
+        rare = rare or OLD and dtype == "u4" and tile
         if rare:
-            with pytest.raises(UserError, match=r"x.tif: cannot be read: \d bands of \d+ bits"):
+            with pytest.raises(UserError, match=r"x.tif: cannot be read: values of \d+ bits"):
                 read_values(path)
             continue
         found, white_is_zero = read_values(path)
@@ -69,8 +71,8 @@ def test_colours_of_every_layout_are_read_right_or_refused(
 @pytest.mark.parametrize("dtype", TYPES)
 def test_greys_of_every_layout(rng, dtype, compression):
     for alpha, order, tile, big in product((0, 1), "<>", (None, (16, 16)), (False, True)):
-        if alpha and (compression or tile) or big and order == ">":
-            continue  # Pillow does not know big BigTIFF
+        if alpha and (compression or tile) or big and order == ">" or OLD and tile:
+            continue  # Pillow does not know BigTIFF of that order
         values = values_of(rng, (40, 36, 1 + alpha), dtype)
         path = "x.tif"
         with tifffile.TiffWriter(path, byteorder=order, bigtiff=big) as file:

@@ -122,8 +122,8 @@ class Page:
         colours = self._bands > 1 and self._photometric != _CMYK
         if found is None and (colours or apart or self._endian == ">" or self._bits == 64):
             raise UserError(
-                f"{self.path}: cannot be read: {self._bands} bands of {self._bits} bits, stored in "
-                "a rare way. Save it uncompressed, without tiles."
+                f"{self.path}: cannot be read: values of {self._bits} bits, stored in a rare way. "
+                "Save it uncompressed, without tiles."
             )
         return found
 
@@ -177,7 +177,8 @@ def decode(data: np.ndarray) -> np.ndarray | None:
     Returns:
         `[H, W]` or, red first, `[H, W, 3]`.
     """
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the caller has the word
+    quiet = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # of OpenCV 4, 5
+    quiet(0)  # the caller says what is wrong
     try:
         values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     except cv2.error:
