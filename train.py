@@ -88,7 +88,7 @@ def run(args, config, folder, history):
     from core.training.run_folder import draw_samples
 
     kept = read_settings(folder / "last.keras")[1] if history else Found()
-    dataset, validation = open_both(config, not args.check_data, kept.intensity or None)
+    dataset, validation = open_both(config, not args.check_data, kept.intensity)
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return

@@ -184,7 +184,7 @@ def test_a_named_range_is_taken(call):
 def test_a_model_of_8_bits_says_what_it_assumes_of_others(call, values, wanted):
     """The first such image decides, for all of a run; models of version 0.1 have no range."""
     save_grey_model("model.keras", channels=1)
-    assert read_settings("model.keras")[1].intensity == ()
+    assert read_settings("model.keras")[1].intensity is None
     dtype = np.float32 if values.max() < 2 else np.int32 if values.min() < 0 else np.uint16
     deep = values.reshape(64, 64).astype(dtype)
     Path("in").mkdir()

@@ -29,7 +29,7 @@ class Evaluation:
     segments: list | None  # `segments.slice_scores` of each slice for membrane models
 
 
-def set_range(dataset: Dataset, known: tuple, given: tuple | None) -> None:
+def set_range(dataset: Dataset, known: tuple | None, given: tuple | None) -> None:
     """Gives a data set the range of a model, see `Intensity`.
 
     Of its images, nine at most are tried, and it is said if these are of quite another range.

@@ -124,14 +124,14 @@ class Intensity:
     also 0..1) that holds 99.9 % of its values.
 
     Args:
-        known: the range that the model was trained on; empty for models of version 0.1.
+        known: the range that the model was trained on; None for models of version 0.1.
         given: the range that the user names instead, or None.
 
     Attributes:
         range: the values that become 0 and 255.
     """
 
-    def __init__(self, known: tuple, given: tuple | None = None):
+    def __init__(self, known: tuple | None, given: tuple | None = None):
         self.range = tuple(given or known or BYTES)
         self._bytes = self.range == BYTES
         self._open = self._bytes and not given

@@ -153,7 +153,7 @@ def predict_files(
     output,
     failures,
     *,
-    intensity=((),),
+    intensity=(None,),
     alpha=0.5,
     probabilities=False,
     **options,
