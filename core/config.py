@@ -169,9 +169,7 @@ class Found:
     masks: str = "ids"  # what the values of masks mean: ids, black-and-white or colours
     palette: tuple = ()  # red, green and blue of each class
     class_weights: tuple = ()  # each class's weight in the loss; empty: all are 1
-    intensity: tuple | None = (
-        None  # the values that become 0 and 255; version 0.1 did not keep them
-    )
+    intensity: tuple | None = None  # what becomes 0 and 255; version 0.1 did not keep it
     policy: str = "float32"  # the Keras dtype policy that training computed with
 
 

@@ -121,7 +121,7 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         _check_made_for(dataset, model, config)
         _check_made_for(validation, model)
         for data in (dataset, validation):
-            data.set_intensity(found.intensity)
+            data.set_intensity(found.intensity or dataset.find_intensity())
         with alone_in(folder) if run.write else contextlib.nullcontext():
             for first, last, frozen in stages(config):
                 if len(run.history) > last or finished(run.history, config):
