@@ -86,7 +86,7 @@ def main():
 
     backend.start()
     from core.evaluation.report import block, membranes, table, write_report
-    from core.evaluation.score import score
+    from core.evaluation.score import score, set_range
     from core.prediction.model_file import load_model
     from core.sources.choose import open_scored
     from core.training.split import read_split
@@ -96,6 +96,7 @@ def main():
     dataset, split = open_scored(config, args.split, known, trained, reading=found.masks)
     if dataset.stated:
         print(dataset.stated, file=sys.stderr)
+    set_range(dataset, found.intensity, args.intensity and config.intensity)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
     scored = score(model, dataset, config, args.protocol, **options)
     facts = {

@@ -1,10 +1,11 @@
 """Segments images with a trained U-Net: python predict.py --help."""
 
+import math
 import sys
 
 from core.support import backend, errors
 from core.support.files import check_folder
-from core.support.flags import Parser, add_inference_flags, number
+from core.support.flags import Parser, add_inference_flags, given_intensity, number
 
 
 def get_args():
@@ -25,6 +26,13 @@ def get_args():
     )
     photographs = ", without any run the model for photographs that comes with the project"
     add_inference_flags(parser, without_run=photographs)
+    parser.add_argument(
+        "--intensity",
+        type=number(math.isfinite, "that is finite"),
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        help="the values that become 0 and 255 (default: as in training)",
+    )
     parser.add_argument(
         "--probabilities",
         action="store_true",
@@ -64,6 +72,7 @@ def main():
     failures = {}
     options = {name: getattr(args, name) for name in ("tta", "alpha", "probabilities")}
     options["tile"] = config.tile if args.tile is None else args.tile
+    options["intensity"] = found.intensity, given_intensity(args)
     options["batch_size"] = min(8, len(sources))
     lines = predict_files(model, config, found.palette, sources, output, failures, **options)
     for line in tqdm(lines, total=len(sources), disable=None, unit="image"):

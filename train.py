@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-from core.config import VOC_HOME
+from core.config import VOC_HOME, Found
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
@@ -84,27 +84,24 @@ def run(args, config, folder, history):
     from core.sources.check import check_data
     from core.sources.choose import open_both
     from core.training.checkpoint import describe_resuming, print_best
-    from core.training.fit import find_out, train
+    from core.training.fit import find_out, in_words, train
     from core.training.run_folder import draw_samples
     from core.training.split import read_split
 
-    known = read_split(folder) if history else None
-    dataset, validation = open_both(config, not args.check_data, known)
+    before, kept = read_settings(folder / "last.keras") if history else (config, Found())
+    split = read_split(folder) if history else None
+    dataset, validation = open_both(config, not args.check_data, split, kept.intensity)
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
-    before, known = read_settings(folder / "last.keras") if history else (config, None)
-    found = find_out(config, dataset, dataset.check(), known and known.policy)
+    found = find_out(config, dataset, dataset.check(), kept.policy if history else None)
     validation.check()
     if dataset.stated:
         say(dataset.stated)
     images, others = len(dataset.image_info), len(validation.image_info)
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     say(f"{images} images to train on, {others} to validate with, {names}.")
-    if found.class_weights:
-        shown = (f"{w:.4g}{'' if w else ' (no pixel)'}" for w in found.class_weights)
-        say("Class weights:", ", ".join(map(" ".join, zip(config.names, shown, strict=True))))
-    say(f"Computing in {found.policy}.")
+    say("\n".join(in_words(config, found)))
     if history:
         say(describe_resuming(history, before, config))
     callbacks = []

@@ -15,6 +15,7 @@ ISBI_CLASSES = ("membrane", "cell")
 SAMPLE_CLASSES = ("background", "plain", "speckled", "striped", "checked")
 
 IGNORE = 255  # the mask value that means "do not look here", from the reader to the report
+BYTES = (0, 255)  # the range of values of an 8-bit image
 RUN_FILES = ("last.keras", "best.keras", "history.csv", "curves.png", "samples.png")
 REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
 PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see evaluation/metrics.py
@@ -68,6 +69,11 @@ class Config:
         "every other id becomes 255",
     )
     class_names: tuple = _training(VOC_CLASSES, "the classes of own data, background first")
+    intensity: tuple | None = _data(
+        None,
+        "the values that become 0 and 255 (default: 0 and 255 for images of 8 bits; for others, "
+        "0.1 and 99.9 %% of the values of all training images lie below)",
+    )
 
     channels: int = _preset(3, "3 for colour, 1 for grey")
     size: tuple = _training(
@@ -163,6 +169,7 @@ class Found:
     masks: str = "ids"  # what the values of masks mean: ids, black-and-white or colours
     palette: tuple = ()  # red, green and blue of each class
     class_weights: tuple = ()  # each class's weight in the loss; empty: all are 1
+    intensity: tuple | None = None  # what becomes 0 and 255; version 0.1 did not keep it
     policy: str = "float32"  # the Keras dtype policy that training computed with
 
 
@@ -184,6 +191,7 @@ def from_json(text: str) -> tuple[Config, Found]:
         cls(**{f.name: _tuples(part[f.name]) for f in dataclasses.fields(cls) if f.name in part})
         for cls, part in ((Config, values), (Found, found))
     )
+    low, high = map(float, found.intensity or BYTES)
     whole = (*config.size, *(config.crop or ()), config.filters)
     if not (
         all(isinstance(number, int) and number > 0 for number in whole)
@@ -192,6 +200,7 @@ def from_json(text: str) -> tuple[Config, Found]:
         and all(isinstance(name, str) for name in config.names)
         and all(len(colour) == 3 and max(colour) < 256 for colour in found.palette)
         and len(found.palette) >= len(config.names)
+        and low < high
     ):
         raise ValueError("no settings of a model")
     return config, found

@@ -10,7 +10,8 @@ from tqdm import tqdm
 from core.config import IGNORE
 from core.imaging import augment
 from core.imaging.borders import border_weights
-from core.imaging.image import read_image, read_mask
+from core.imaging.image import explain_sizes, read_image, read_mask
+from core.imaging.intensity import find_range
 from core.imaging.letterbox import letterbox, letterbox_mask
 from core.imaging.mask import WrongValues, check_objects, count_values, histogram, to_ids
 from core.imaging.pairs import plain_name
@@ -55,6 +56,7 @@ class Dataset(keras.utils.PyDataset):
         batch_size: images in a batch.
         aug: whether to change images at random, see `augment`.
         channels: channels of the images, 3 or 1.
+        intensity: the values that become 0 and 255; None: see `find_intensity`.
         crop: `(height, width)` of a random crop of the canvas, or None for all of it.
         repeats: how often an epoch visits each image.
         shuffle: whether to draw a new order every epoch; None: when `aug` is on.
@@ -83,6 +85,7 @@ class Dataset(keras.utils.PyDataset):
         batch_size: int = 4,
         aug: bool = False,
         channels: int = 3,
+        intensity: tuple[float, float] | None = None,
         crop: tuple[int, int] | None = None,
         repeats: int = 1,
         shuffle: bool | None = None,
@@ -100,6 +103,7 @@ class Dataset(keras.utils.PyDataset):
         self.batch_size = batch_size
         self.aug = aug
         self.channels = channels
+        self.intensity = intensity
         self.crop = crop
         self.repeats = repeats
         self.shuffle = shuffle
@@ -174,7 +178,18 @@ class Dataset(keras.utils.PyDataset):
     def read_image(self, index: int) -> np.ndarray:
         """Reads an image, uint8 `[H, W, C]`."""
         info = self.image_info[index]
-        return read_image(info["image_path"], self.channels, info.get("page", 0))
+        page, intensity = info.get("page", 0), self.find_intensity()
+        return read_image(info["image_path"], self.channels, page, intensity)
+
+    def find_intensity(self) -> tuple[float, float]:
+        """Returns the values that become 0 and 255, found in the images if none were given."""
+        if self.intensity is None:
+            self.intensity = find_range(self.image_info, self.workers)
+        return self.intensity
+
+    def set_intensity(self, intensity: tuple[float, float]) -> None:
+        """Sets these values, as for validation images those of the training images."""
+        self.intensity = tuple(intensity)
 
     def read_mask(self, index: int) -> np.ndarray:
         """Reads the mask of an image, uint8 `[H, W]`, class ids and 255."""
@@ -231,10 +246,7 @@ class Dataset(keras.utils.PyDataset):
                 "Cut it into smaller images."
             )
         if mask.shape != image.shape[:2]:
-            raise SizesDiffer(
-                f"{path}: the mask is {mask.shape[1]}x{mask.shape[0]} pixels, its image "
-                f"{image.shape[1]}x{image.shape[0]} (width x height). Make them equal."
-            )
+            raise SizesDiffer(explain_sizes(self.image_info[index], image, mask))
         if (mask + np.uint8(1)).max() > self.num_classes:  # 255 becomes 0
             raise WrongValues(path, count_values(mask), self.num_classes)
         return image, mask

@@ -1,5 +1,6 @@
 """Scoring a model on a data set."""
 
+import contextlib
 import dataclasses
 
 import keras
@@ -10,6 +11,7 @@ from core.config import ISBI_CLASSES, Config
 from core.dataset import Dataset
 from core.evaluation.metrics import ABSENT, ConfusionMatrix, judge
 from core.evaluation.segments import slice_scores
+from core.imaging.intensity import Intensity
 from core.imaging.letterbox import letterbox
 from core.prediction.predict import answers
 from core.support.errors import UserError
@@ -25,6 +27,22 @@ class Evaluation:
     matrix: ConfusionMatrix  # of all images
     worst: list  # tuples of own MIoU, name, image, truth and prediction, the lowest MIoU first
     segments: list | None  # `segments.slice_scores` of each slice for membrane models
+
+
+def set_range(dataset: Dataset, known: tuple | None, given: tuple | None) -> None:
+    """Gives a data set the range of a model, see `Intensity`.
+
+    Of its images, nine at most are tried, and it is said if these are of quite another range.
+    """
+    intensity = Intensity(known, given)
+    pages = [(info["image_path"], info.get("page", 0)) for info in dataset.image_info]
+    for path, page in pages:
+        intensity.look(path, page)
+    for path, page in pages[:: 1 + len(pages) // 9]:
+        with contextlib.suppress(UserError):  # the message comes when it is scored
+            intensity.read(path, page, dataset.channels)
+    intensity.close()
+    dataset.set_intensity(intensity.range)
 
 
 def score(

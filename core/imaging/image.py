@@ -8,54 +8,85 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
+from core.config import BYTES
 from core.support.errors import UserError
 from core.support.files import replacing
+from core.support.tiff import Page, decode, is_tiff
 
 _COLOURED = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA", "PA")  # of Pillow's modes
 _SCALED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of 2 and 4 bits by
+_ORIENTATION = 274  # the tag of EXIF
 
 
-def read_image(path, channels=3, page=0):
+def read_image(path, channels=3, page=0, intensity=None):
     """Reads an image as a viewer shows it, upright, for the network in training as after it.
 
-    Grey, palette, RGB, CMYK and 1-bit images are converted by Pillow, which keeps the upper 8 of
-    16 bits of a colour. Transparency is dropped: the colours beneath count. Of grey images of 16
-    or 32 bits, a whole range of values is mapped to 0..255: the smallest of 0..255, 0..4095 and
-    0..65535 that holds them all, for floating point also 0..1. Values below 0 and those that are no
-    numbers become 0.
+    Grey, palette, RGB, CMYK and 1-bit images are converted by Pillow. Transparency is dropped: the
+    colours beneath count.
 
     Args:
         path: the file, in any format that Pillow reads.
         channels: 3 for red, green, blue; 1 for grey.
         page: which image of a multi-page file.
+        intensity: the values that become 0 and 255, see `to_bytes`; None: the least and the most
+            that images of more than 8 bits usually hold, 65535, or 1 in floating point.
 
     Returns:
         uint8 `[H, W, channels]`.
 
     Raises:
-        UserError: if the file cannot be read or has values above 65535.
+        UserError: if the file cannot be read.
     """
-    with _opened(path, page) as image:
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode.startswith(("I", "F")):
-            image = _in_8_bits(image)
-        mode = "RGB" if channels == 3 else "L"
-        return np.atleast_3d(image if image.mode == mode else image.convert(mode))
+    return as_image(*read_values(path, page), channels, intensity)
 
 
-def _in_8_bits(image):
-    """Maps an image's range of values to 0..255."""
-    values = np.nan_to_num(np.asarray(image, np.float32), nan=0, posinf=0, neginf=0)
-    ranges = (*([1] if image.mode.startswith("F") else []), 255, 4095, 65535)
-    highest = values.max()
-    fitting = [top for top in ranges if highest <= top]
-    if not fitting:
-        raise ValueError(f"it has values up to {highest:g}, more than {ranges[-1]}")
-    return Image.fromarray(np.rint(values.clip(0) * (255 / fitting[0])).astype(np.uint8))
+def read_values(path, page=0):
+    """Reads the values of an image, upright, with all their bits.
+
+    Returns:
+        They are `[H, W]`, or `[H, W, 3]` of colours, and uint8 for up to 8 bits; and whether the
+        lowest one means white.
+    """
+
+    def shown(image, _):
+        if image.mode not in ("L", "RGB") and not image.mode.startswith(("I", "F")):
+            image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
+        return np.asarray(image)
+
+    return _read(path, page, shown)
+
+
+def as_image(values, white_is_zero, channels, intensity):
+    """Makes an image, uint8 `[H, W, channels]`, of what `read_values` returns."""
+    image = to_bytes(values, intensity)
+    image = np.invert(image) if white_is_zero else image
+    if image.ndim == 3 and channels == 1:
+        image = np.asarray(Image.fromarray(image).convert("L"))
+    return image if image.ndim == 3 else image[..., None].repeat(channels, -1)
+
+
+def to_bytes(values, intensity):
+    """Maps a range of values to 0..255; returns uint8 of the same shape.
+
+    Lower values become 0, higher ones 255, what is no finite number 0. Values of 8 bits stay as
+    they are, unless the range is one of such values.
+    """
+    low, high = intensity or (0, 1 if values.dtype.kind == "f" else 65535)
+    if values.dtype == np.uint8 and ((low, high) == BYTES or not of_bytes((low, high))):
+        return values
+    scaled = (values.astype(np.float64) - low) * 255 / (high - low)
+    return np.rint(np.where(np.isfinite(scaled), scaled, 0).clip(0, 255)).astype(np.uint8)
+
+
+def of_bytes(intensity):
+    """Says whether a range can be one of 8-bit values; 0..1 is one of floating-point values."""
+    return 0 <= intensity[0] and 1 < intensity[1] <= 255
 
 
 def read_mask(path, page=0):
     """Reads the values of a mask as they are in the file; a palette's numbers stay numbers.
+
+    It is turned upright like an image.
 
     Returns:
         uint8 `[H, W]`, or `[H, W, 3]` for a mask of colours.
@@ -63,39 +94,126 @@ def read_mask(path, page=0):
     Raises:
         UserError: if the file cannot be read or has values above 255.
     """
-    with _opened(path, page) as image:
-        if image.mode in _COLOURED:
-            return np.asarray(image.convert("RGB"))
-        values = np.asarray(image)
-        narrow = values.dtype in (np.uint8, bool)
-        if not narrow and not np.isin(values, range(256)).all():
-            raise ValueError(f"it is of kind {image.mode} and does not hold ids from 0 to 255")
-        return values.astype(np.uint8) // image.info["factor"]
+
+    def stored(image, scale):
+        return np.asarray(image.convert("RGB") if image.mode in _COLOURED else image) // scale
+
+    values, _ = _read(path, page, stored)
+    if values.dtype == np.uint16 and values.ndim == 3:
+        values = values >> 8  # as Pillow reads such colours
+    if values.dtype not in (np.uint8, bool) and not np.isin(values, range(256)).all():
+        raise UserError(
+            f"{path}: is of kind {values.dtype} and does not hold ids from 0 to 255. Save them as "
+            "grey values of 8 bits."
+        )
+    return values.astype(np.uint8)
 
 
 def count_pages(path):
-    """Returns how many images a TIFF file holds, or raises a UserError; 1 for every other kind."""
+    """Returns how many images a TIFF file holds, or raises a UserError; 1 for every other kind.
+
+    Overviews and thumbnails do not count.
+    """
     if path.suffix.lower() not in (".tif", ".tiff"):
         return 1
-    with _opened(path) as image:
-        return getattr(image, "n_frames", 1)  # other formats have this suffix, too
+    with _explained(path):
+        if is_tiff(path):
+            with Page(path) as page:
+                return page.count
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1)  # other formats have this suffix, too
+
+
+def describe(path, page=0):
+    """Returns whether an image has more than 8 bits, and its orientation, 1 to 8 as in EXIF."""
+    with _explained(path):
+        if is_tiff(path):
+            with Page(path, page) as tiff:
+                return tiff.deep, tiff.orientation
+        with Image.open(path) as image:
+            deep = image.mode.startswith(("I", "F")) or _narrowed(image)
+            return deep, image.getexif().get(_ORIENTATION, 1)
+
+
+def explain_sizes(info, image, mask):
+    """Says that a mask has another size than its image, and whether EXIF data turns one alone.
+
+    They are arrays `[H, W, ...]`; `info` is their entry in `image_info`.
+    """
+    pair, page, advice = ("image", "mask"), info.get("page", 0), "Make them equal."
+    turned = [kind for kind in pair if describe(info[f"{kind}_path"], page)[1] > 4]
+    if mask.shape[:2] == image.shape[1::-1] and len(turned) == 1:
+        advice = (
+            f"EXIF data turns the {turned[0]} by 90 degrees, and not the other. Turn the pixels, "
+            "and take the EXIF data out."
+        )
+    sizes = (f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image))
+    text = "{}: the mask is {} pixels, its image {} (width x height). {}"
+    return text.format(info["mask_path"], *sizes, advice)
+
+
+def _read(path, page, convert):
+    """The values of a page, and whether 0 means white; `convert` makes them of Pillow's image."""
+    with _explained(path):
+        if is_tiff(path):
+            with Page(path, page) as tiff:
+                _refuse_huge(*tiff.size)
+                values = tiff.values()
+                if values is not None:
+                    return _upright(values, tiff.orientation), tiff.white_is_zero
+                with Image.open(tiff.file) as image:
+                    return _loaded(image, convert, tiff.white_is_zero), tiff.white_is_zero
+        with Image.open(path) as image:
+            image.seek(page)
+            _refuse_huge(*image.size)
+            if not _narrowed(image):
+                return _loaded(image, convert), False
+            values = decode(np.fromfile(path, np.uint8))
+            if values is None:
+                raise ValueError("OpenCV does not know this kind")
+            return _upright(values, image.getexif().get(_ORIENTATION, 1)), False
+
+
+def _loaded(image, convert, inverted=False):
+    """The values of Pillow's image, upright; those of few bits are not to stay inverted."""
+    kind = str(image.tile[0][3]) if image.tile else ""
+    scale = next((scale for name, scale in _SCALED.items() if name in kind), 1)
+    image.load()
+    image = ImageOps.exif_transpose(image)
+    if inverted and image.mode in ("1", "L"):
+        image = ImageOps.invert(image)
+    return np.asarray(convert(image, scale))
+
+
+def _narrowed(image):
+    """Whether Pillow would keep only 8 of 16 bits, as it does with colours."""
+    kind = image.tile[0][3] if image.tile else ""
+    wide = image.format == "PPM" and isinstance(kind, tuple) and kind[-1] > 255
+    return image.mode in _COLOURED and (wide or "16" in str(kind))
+
+
+def _upright(values, orientation):
+    """Turns and mirrors values `[H, W, ...]` as EXIF means it."""
+    values = values.swapaxes(0, 1) if orientation > 4 else values
+    rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return np.ascontiguousarray(values[:: -1 if rows else 1, :: -1 if columns else 1])
+
+
+def _refuse_huge(width, height):
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
 
 
 @contextlib.contextmanager
-def _opened(path, page=0):
-    """Opens and decodes one page; whatever goes wrong is a UserError that names the file."""
-    warnings.filterwarnings("ignore", module="PIL")  # what matters is refused below
+def _explained(path):
+    """Whatever goes wrong is a UserError that names the file."""
+    warnings.filterwarnings("ignore", module="PIL")  # what matters is refused here
     try:
-        with Image.open(path) as image:
-            image.seek(page)
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError
-            raw = str(image.tile[0][3]) if image.tile else ""
-            image.load()
-            image.info["factor"] = _SCALED.get(raw, 1)
-            yield image
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such file.") from None
+    except UserError:
+        raise
     except Image.DecompressionBombError as error:
         raise UserError(
             f"{path}: has more than the {Image.MAX_IMAGE_PIXELS:,} pixels that Pillow takes for "

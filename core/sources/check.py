@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from core.config import IGNORE
 from core.dataset import Dataset, Missing, SizesDiffer
+from core.imaging.intensity import find_outside, in_words
 from core.imaging.mask import WrongValues, check_objects, explain
 from core.support.errors import UserError
 from core.support.threads import mapped
@@ -61,6 +62,9 @@ def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
         if wrong and len(found.problems) > 1:
             print(f"All together: {explain(sum(wrong, Counter()), len(names))}")
         print(_table(found, names))
+        intensity = dataset.find_intensity()
+        share = find_outside(dataset.image_info, intensity, dataset.workers)
+        print(f"{in_words(intensity)} Outside lie {share:.2%} of the values of deeper images.")
     twice = _duplicates(parts, surveys)
     print(f"\nval images also in train: {len(twice)}", *twice[:20], sep="\n  ")
     problems = [problem for found in surveys.values() for problem in found.problems]

@@ -113,14 +113,19 @@ def _says_itself(config, trained):
     return other or config.dataset in ("voc", "sample")  # which have lists of their own
 
 
-def open_both(config: Config, strict=True, known=None) -> tuple[Dataset, Dataset]:
-    """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way."""
+def open_both(config: Config, strict=True, known=None, intensity=None) -> tuple[Dataset, Dataset]:
+    """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way.
+
+    The split `known` and the `intensity` are those of a run which is resumed; else they are found.
+    """
     shared = {"strict": strict, "known": known, "part": processes.process()}
     shared["multiple"] = len(devices.all_devices())
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)
+    shared["intensity"] = config.intensity or intensity
     dataset = open_dataset(config, "train", training=True, **shared)
+    shared["intensity"] = dataset.find_intensity()
     return dataset, open_dataset(config, "val", reading=dataset.reading, **shared)
 
 

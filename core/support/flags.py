@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -73,6 +74,11 @@ _PARSING = {
     "val_fraction": {"type": number(lambda x: 0 < x < 1, "between 0 and 1"), "metavar": "F"},
     "classes": {"type": parse_names, "metavar": "A,B,..."},
     "class_names": {"type": parse_names, "metavar": "A,B,..."},
+    "intensity": {
+        "type": number(math.isfinite, "that is finite"),
+        "nargs": 2,
+        "metavar": ("LOW", "HIGH"),
+    },
     "size": {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")},
     "encoder_weights": {"metavar": "W"},
     "freeze_encoder": {"type": whole_number(0), "metavar": "N"},
@@ -153,9 +159,18 @@ def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") 
     )
 
 
+def given_intensity(args: argparse.Namespace) -> tuple | None:
+    """Returns the range of `--intensity`, None without it; a UserError if it is no range."""
+    low, high = args.intensity or (0, 1)
+    if not low < high:
+        raise UserError(f"--intensity {low:g} {high:g}: LOW must be less than HIGH.")
+    return (low, high) if args.intensity else None
+
+
 def with_flags(config: Config, args: argparse.Namespace) -> Config:
     """Returns the settings with every given flag in its place; a UserError if these clash."""
     given = {k: v for k, v in vars(args).items() if k in _FIELDS and v is not None}
+    given |= {"intensity": given_intensity(args)} if args.intensity else {}
     if "data" in given:  # the lists of other data do not fit
         given = {"train_list": None, "val_list": None, **given}
     config = dataclasses.replace(config, **given)

@@ -6,7 +6,8 @@ import sys
 import keras
 import numpy as np
 
-from core.config import Found
+from core.config import BYTES, Found
+from core.imaging import intensity
 from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
 from core.support.errors import UserError
@@ -59,8 +60,21 @@ def find_out(config, dataset, pixels, policy=None) -> Found:
         masks=dataset.reading,
         palette=tuple(map(tuple, voc_palette()[: config.num_classes].tolist())),
         class_weights=balanced_weights(pixels) if config.class_weights == "balanced" else (),
+        intensity=config.intensity or dataset.find_intensity(),
         policy=policy or devices.choose_policy(config.precision),
     )
+
+
+def in_words(config, found) -> list[str]:
+    """Returns what `find_out` found, as sentences."""
+    sentences = [f"Computing in {found.policy}."]
+    if found.intensity != BYTES:
+        sentences.insert(0, intensity.in_words(found.intensity))
+    if found.class_weights:
+        shown = (f"{w:.4g}{'' if w else ' (no pixel)'}" for w in found.class_weights)
+        pairs = map(" ".join, zip(config.names, shown, strict=True))
+        sentences.insert(0, f"Class weights: {', '.join(pairs)}")
+    return sentences
 
 
 def balanced_weights(pixels: np.ndarray) -> tuple:
@@ -113,6 +127,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         devices.synchronize(model)
         _check_made_for(dataset, model, config)
         _check_made_for(validation, model)
+        for data in (dataset, validation):
+            data.set_intensity(found.intensity or dataset.find_intensity())
         with alone:
             if run.write and not (history and (folder / SPLIT_FILE).exists()):
                 write_split(folder, dataset, validation)
