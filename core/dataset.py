@@ -1,6 +1,7 @@
 """The base class of all data sets: from files to batches."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -63,6 +64,7 @@ class Dataset(keras.utils.PyDataset):
         surroundings: the `Geometry` of an unpadded network. Images then reach beyond
             their masks as far as the network sees, outside the canvas as mirror images.
         part: of several processes that share each batch: which one this is, and how many.
+        changes: what `augment` does, of `core.imaging.augment`.
         multiple: batches are filled up to a multiple of it, so that devices can share them.
     """
 
@@ -88,6 +90,7 @@ class Dataset(keras.utils.PyDataset):
         ignored_as_background: bool = False,
         surroundings: Geometry | None = None,
         part: tuple[int, int] = (0, 1),
+        changes: Callable = augment.photograph,
         multiple: int = 1,
     ):
         super().__init__(workers=workers)
@@ -104,6 +107,7 @@ class Dataset(keras.utils.PyDataset):
         self.ignored_as_background = ignored_as_background
         self.surroundings = surroundings
         self.part = part
+        self.changes = changes
         self.multiple = multiple
         self.image_info = []
         self.begin_epoch(0)
@@ -165,7 +169,7 @@ class Dataset(keras.utils.PyDataset):
 
         The image is uint8 `[H, W, C]`, the mask uint8 `[H, W]` with class ids and 255.
         """
-        return augment.photograph(image, mask, rng, self.target_size)
+        return self.changes(image, mask, rng, self.target_size)
 
     def read_image(self, index: int) -> np.ndarray:
         """Reads an image, uint8 `[H, W, C]`."""

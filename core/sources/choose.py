@@ -54,6 +54,8 @@ def open_dataset(
     if training:
         names += ["aug", "crop", "repeats", "border_weight", "ignored_as_background"]
         shared["shuffle"] = True
+        if config.architecture == "reference":
+            shared["changes"] = augment.reference
     options = {name: getattr(config, name) for name in names}
     options |= {"target_size": config.size, "strict": strict, "reading": reading, **shared}
     known = {"voc": _open_voc, "sample": _open_voc, "isbi": _open_isbi}.get(config.dataset)
