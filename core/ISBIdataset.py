@@ -58,9 +58,10 @@ class ISBIDataset(Dataset):
         count = len(self.image_info)
         kept = max(1, round(count * val_fraction))
         if split and kept >= count:
+            advice = "Add slices or make --val-fraction smaller." if count > 1 else "Add slices."
             raise UserError(
                 f"{annotation_path}: of {count} slices, {kept} would be kept for validation and "
-                "none left for training. Add slices or make --val-fraction smaller."
+                f"none left for training. {advice}"
             )
         if split:
             self.image_info = self.image_info[-kept:] if split == "val" else self.image_info[:-kept]

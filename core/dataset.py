@@ -6,17 +6,24 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from core.config import IGNORE
 from core.imaging import augment
 from core.imaging.borders import border_weights
-from core.imaging.image import read_image, read_mask
+from core.imaging.image import read_image, read_indexed
 from core.imaging.letterbox import letterbox, letterbox_mask
-from core.imaging.mask import WrongValues, check_objects, count_values, histogram, to_ids
+from core.imaging.mask import (
+    WrongValues,
+    by_palette,
+    check_objects,
+    check_palettes,
+    histogram,
+    to_ids,
+)
 from core.imaging.tiles import surround, surrounded
-from core.support.errors import UserError
-from core.support.threads import mapped
+from core.support.errors import UserError, summary
+from core.support.files import namesakes
+from core.support.threads import attempts
 from nets.reach import Geometry
 
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
@@ -65,6 +72,7 @@ class Dataset(keras.utils.PyDataset):
             their masks as far as the network sees, outside the canvas as mirror images.
         part: of several processes that share each batch: which one this is, and how many.
         changes: what `augment` does, of `core.imaging.augment`.
+        palettes: where the masks of each palette are noted; data sets may share it.
         multiple: batches are filled up to a multiple of it, so that devices can share them.
     """
 
@@ -72,6 +80,7 @@ class Dataset(keras.utils.PyDataset):
     stated = ""  # how training and validation images are told apart, where that is to be said
     listed_in = None  # the list that names the images
     reading = "ids"  # what the values of masks mean, see imaging/mask.py
+    by_colour = False  # whether the colours of palettes are these values, not their indices
 
     def __init__(
         self,
@@ -91,6 +100,7 @@ class Dataset(keras.utils.PyDataset):
         surroundings: Geometry | None = None,
         part: tuple[int, int] = (0, 1),
         changes: Callable = augment.photograph,
+        palettes: dict | None = None,
         multiple: int = 1,
     ):
         super().__init__(workers=workers)
@@ -108,6 +118,7 @@ class Dataset(keras.utils.PyDataset):
         self.surroundings = surroundings
         self.part = part
         self.changes = changes
+        self.palettes = {} if palettes is None else palettes
         self.multiple = multiple
         self.image_info = []
         self.begin_epoch(0)
@@ -179,8 +190,13 @@ class Dataset(keras.utils.PyDataset):
     def read_mask(self, index: int) -> np.ndarray:
         """Reads the mask of an image, uint8 `[H, W]`, class ids and 255."""
         info = self.image_info[index]
-        path = info["mask_path"]
-        return to_ids(read_mask(path, info.get("page", 0)), self.reading, path)
+        path, page = info["mask_path"], info.get("page", 0)
+        values, palette = read_indexed(path, page)
+        if palette is not None and self.by_colour:
+            values = by_palette(values, palette, path)
+        elif palette is not None:
+            self.palettes.setdefault(palette.tobytes(), set()).add((path, page))
+        return to_ids(values, self.reading, path)
 
     def name(self, index: int) -> str:
         """Returns a short name of an image: its file's, with the page where there are several."""
@@ -207,7 +223,7 @@ class Dataset(keras.utils.PyDataset):
                 f"{image.shape[1]}x{image.shape[0]} (width x height). Make them equal."
             )
         if (mask + np.uint8(1)).max() > self.num_classes:  # 255 becomes 0
-            raise WrongValues(path, count_values(mask), self.num_classes)
+            raise WrongValues(path, mask, self.num_classes)
         return image, mask
 
     def load_counted(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -220,17 +236,25 @@ class Dataset(keras.utils.PyDataset):
         """The list or the folder that the images are from, for messages."""
         return self.listed_in or Path(self.image_info[0]["image_path"]).parent
 
-    def check_files(self, indices=None) -> None:
-        """Raises a `Missing` for the first file that is not there; the files are not read.
-
-        The indices are those of the images to look for; None: all.
-        """
-        for index in range(len(self.image_info)) if indices is None else indices:
-            for kind in ("image", "mask"):
-                path = Path(self.image_info[index][f"{kind}_path"])
+    def missing(self) -> dict[int, Missing]:
+        """Looks for all files; returns an error for each image that is not there or has no mask."""
+        found = {}
+        for index, info in enumerate(self.image_info):
+            for kind in ("mask", "image"):
+                path = Path(info[f"{kind}_path"])
                 if not os.path.isfile(path):
                     listed = f", but {self.listed_in} lists '{path.stem}'" if self.listed_in else ""
-                    raise Missing(f"{path}: there is no such {kind}{listed}. Add the file.")
+                    text = f"{path}: there is no such {kind}{listed}. Add the file."
+                    found[index] = Missing(text)
+        return found
+
+    def check_files(self) -> None:
+        """Raises a `Missing` if files are not there; they are not read."""
+        missing = self.missing()
+        if missing:
+            masks = [Path(self.image_info[index]["mask_path"]) for index in missing]
+            masks = [path for path in masks if not path.is_file()]
+            raise Missing(summary(missing.values()) + (namesakes(masks) if masks else ""))
 
     def check(self) -> np.ndarray:
         """Reads every image and mask once, so that training does not stop over one of them later.
@@ -238,14 +262,24 @@ class Dataset(keras.utils.PyDataset):
         Returns the pixels of each class, int64 `[num_classes]`.
 
         Raises:
-            UserError: for the first pair that cannot be used, and if the masks say nothing.
+            UserError: if pairs cannot be used, masks say nothing, or their palettes contradict.
         """
         if not self.image_info:
             raise UserError("The data set has no images: its image_info is empty.")
-        count = len(self.image_info)
-        pixels = np.zeros(256, np.int64)
-        loaded = mapped(self.load_counted, range(count), 4 * self.workers, max(1, self.workers))
-        for _, _, counts in tqdm(loaded, "Checking the data", count, leave=False, disable=None):
-            pixels += counts
+        found = attempts(
+            lambda index: self.load_counted(index)[2],
+            range(len(self.image_info)),
+            "Checking the data",
+            self.workers,
+        )
+        pixels, problems = np.zeros(256, np.int64), []
+        for counts in found:
+            if isinstance(counts, UserError):
+                problems.append(counts)
+            else:
+                pixels += counts
+        if problems:
+            raise UserError(summary(problems, " --check-data names them."))
+        check_palettes(self.palettes, self.where)
         check_objects(pixels, self.num_classes, self.where)
         return pixels[: self.num_classes]

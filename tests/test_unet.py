@@ -210,7 +210,7 @@ def test_the_paper_s_initial_weights():
 
 
 def test_the_reference_s_initial_weights():
-    """Uniform up to sqrt(6 / (places * (features in + out))) everywhere (Glorot and Bengio 2010)."""
+    """Uniform up to sqrt(6 / (places * (features in + out))), after Glorot and Bengio 2010."""
     model = UNet((None, None, 3), 21, 8, architecture="reference")
     kernels = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     assert len(kernels) == 23

@@ -61,16 +61,38 @@ def read_mask(path, page=0):
         uint8 `[H, W]`, or `[H, W, 3]` for a mask of colours.
 
     Raises:
-        UserError: if the file cannot be read or has values above 255.
+        UserError: if the file cannot be read, has values above 255, or says all by transparency.
+    """
+    return read_indexed(path, page)[0]
+
+
+def read_indexed(path, page=0):
+    """Reads a mask as `read_mask` does, and the palette of its numbers.
+
+    Returns:
+        The values, and the palette's colours, uint8 `[N, 3]`. These are None for a file without a
+        palette, and for one whose palette shows each number as the grey of that number.
     """
     with _opened(path, page) as image:
-        if image.mode in _COLOURED:
-            return np.asarray(image.convert("RGB"))
-        values = np.asarray(image)
-        narrow = values.dtype in (np.uint8, bool)
-        if not narrow and not np.isin(values, range(256)).all():
-            raise ValueError(f"it is of kind {image.mode} and does not hold ids from 0 to 255")
-        return values.astype(np.uint8) // image.info["factor"]
+        kind, factor, palette = image.mode, image.info["factor"], None
+        values = np.asarray(image.convert("RGB") if kind in _COLOURED else image)
+        *of_colours, clear = image.convert("RGBA").getextrema() if kind.endswith("A") else ((0, 0),)
+        if kind == "P":
+            palette = np.reshape(image.getpalette(), (-1, 3)).astype(np.uint8)
+    if clear[0] < clear[1] and all(low == high for low, high in of_colours):
+        raise UserError(
+            f"{path}: the classes are in the transparency (alpha) alone, all colours are the same. "
+            "Save class ids in a mask without transparency, as a grey PNG."
+        )
+    if values.dtype not in (np.uint8, bool) and not np.isin(values, range(256)).all():
+        raise UserError(
+            f"{path}: is of kind {kind} and does not hold ids from 0 to 255, but values up to "
+            f"{values.max():g}. Save class ids; a mask that numbers objects needs their classes."
+        )
+    if palette is not None and (palette == np.arange(len(palette))[:, None]).all():
+        palette = None
+    values = values.astype(np.uint8)
+    return (values // factor if factor > 1 else values), palette
 
 
 def count_pages(path):

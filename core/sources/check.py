@@ -5,13 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from core.config import IGNORE
 from core.dataset import Dataset, Missing, SizesDiffer
-from core.imaging.mask import WrongValues, check_objects, explain
-from core.support.errors import UserError
-from core.support.threads import mapped
+from core.imaging.mask import WrongValues, check_objects, check_palettes, explain
+from core.support.errors import UserError, summary, together
+from core.support.threads import attempts
 
 
 @dataclasses.dataclass
@@ -27,20 +26,18 @@ class Survey:
 
 def survey(dataset: Dataset) -> Survey:
     """Reads all pairs of a data set, in threads."""
-    count = len(dataset.image_info)
+    missing = dataset.missing()
     found = Survey([], [], defaultdict(list), np.zeros(256, np.int64), np.zeros(256, np.int64))
 
     def examine(index):
-        try:
-            dataset.check_files([index])
-            image, _, pixels = dataset.load_counted(index)
-        except UserError as error:
-            return error
+        if index in missing:
+            return missing[index]
+        image, _, pixels = dataset.load_counted(index)
         return image.shape[:2], hash(image[::8].tobytes()), pixels
 
-    results = mapped(examine, range(count), 4 * dataset.workers, dataset.workers)
-    progress = tqdm(results, "Checking the data", count, leave=False, disable=None)
-    for index, result in enumerate(progress):
+    count = len(dataset.image_info)
+    results = attempts(examine, range(count), "Checking the data", dataset.workers)
+    for index, result in enumerate(results):
         if isinstance(result, UserError):
             found.problems.append(result)
             continue
@@ -57,17 +54,19 @@ def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
     surveys = {part: survey(dataset) for part, dataset in parts.items()}
     for (part, dataset), found in zip(parts.items(), surveys.values(), strict=True):
         stated = f" {dataset.stated} Masks are read as {dataset.reading}." if dataset.stated else ""
-        print(f"\n{part}: {dataset.where}.{stated}", *found.problems, sep="\n")
-        wrong = [problem.counts for problem in found.problems if isinstance(problem, WrongValues)]
+        print(f"\n{part}: {dataset.where}.{stated}", *together(found.problems), sep="\n")
+        wrong = [problem for problem in found.problems if isinstance(problem, WrongValues)]
         if wrong and len(found.problems) > 1:
-            print(f"All together: {explain(sum(wrong, Counter()), len(names))}")
+            counts = sum((problem.counts for problem in wrong), Counter())
+            cause = wrong[0].cause if all(problem.cause for problem in wrong) else ""
+            print(f"All together: {explain(counts, len(names), cause)}")
         print(_table(found, names))
     twice = _duplicates(parts, surveys)
     print(f"\nval images also in train: {len(twice)}", *twice[:20], sep="\n  ")
     problems = [problem for found in surveys.values() for problem in found.problems]
     if problems:
-        others = f" And {len(problems) - 1} more files." if len(problems) > 1 else ""
-        raise UserError(f"Training would fail. {problems[0]}{others}")
+        raise UserError(f"Training would fail. {summary(problems)}")
+    check_palettes(parts["train"].palettes | parts["val"].palettes, parts["train"].where)
     for part, found in surveys.items():
         check_objects(found.pixels, len(names), parts[part].where)
 

@@ -66,6 +66,7 @@ def open_dataset(
 def open_both(config: Config, strict=True) -> tuple[Dataset, Dataset]:
     """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way."""
     shared = {"strict": strict, "part": processes.process(), "multiple": len(devices.all_devices())}
+    shared["palettes"] = {}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)
@@ -81,8 +82,11 @@ def _open_voc(config, split, reading, **options):
     there = [lists for lists, masks in MASK_FOLDERS.items() if (folder / masks).is_dir()]
     if not (listing or there):
         raise UserError(
-            f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder with "
-            "JPEGImages/ and one of them with --data."
+            f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}, nor another layout. "
+            "Known are: images/ and masks/, which hold files of the same names; image/ and label/, "
+            "or train-volume.tif and train-labels.tif, with --dataset isbi; and that of VOC: "
+            "JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/. Arrange the files in one "
+            "of these ways, or name another folder with --data."
         )
     return (SampleDataset if sample else VOCDataset)(
         listing or folder / "ImageSets" / there[0] / f"{split}.txt",

@@ -1,18 +1,17 @@
 """Own data without code: a folder with images in images/ and their masks in masks/."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from core.config import Config
 from core.dataset import Dataset
-from core.imaging import mask as masks
-from core.imaging.image import count_pages, read_mask
+from core.imaging.image import count_pages
 from core.prediction.inputs import SUFFIXES
+from core.sources.palettes import find_out
 from core.support.errors import UserError
-from core.support.threads import mapped
+from core.support.files import subfolder
 from core.VOCdataset import read_list
 
 
@@ -61,8 +60,8 @@ class FolderDataset(Dataset):
             paths = self.where / "train.txt", self.where / "val.txt"
             lists = [path if path.is_file() else None for path in paths]
         listing, other = lists if split == "train" else lists[::-1]
-        val = self.where / "val"
-        apart = split and not any(lists) and (val / "images").is_dir()
+        val = subfolder(self.where, "val")
+        apart = split and not any(lists) and subfolder(val, "images").is_dir()
         if apart and split == "val":
             self.where = val
         self.image_info = every = _pairs(self.where)
@@ -97,31 +96,8 @@ class FolderDataset(Dataset):
 
     def _find_out(self, infos, reading):
         """Finds out from all masks how to read them; refuses a contradiction to `reading`."""
-
-        def count(info):
-            try:
-                return masks.count_values(read_mask(info["mask_path"], info.get("page", 0)))
-            except UserError:  # the message comes when the pair is read
-                return Counter()
-
-        found = defaultdict(Counter)
-        counted = mapped(count, infos, 4 * self.workers, max(1, self.workers))
-        progress = tqdm(counted, "Reading masks", len(infos), leave=False, disable=None)
-        for info, values in zip(infos, progress, strict=True):
-            if values:
-                found[info["mask_path"]].update(values)
-        folder = self.where / "masks"
-        try:
-            own = masks.understand(found, self.num_classes, folder) if found else "ids"
-        except UserError:
-            if not reading:
-                raise
-            own = reading
-        if reading not in (None, own):
-            raise UserError(
-                f"{folder}: the masks look like {own}, but those of the training were read as "
-                f"{reading}. Make them alike."
-            )
+        folder = subfolder(self.where, "masks")
+        own, self.by_colour = find_out(infos, self.num_classes, folder, reading, self.workers)
         return own
 
 
@@ -129,19 +105,20 @@ def _pairs(folder):
     """The images of a folder and their masks, by name."""
     images, of_stem = defaultdict(list), defaultdict(list)  # paths by stem
     for part, found in (("images", images), ("masks", of_stem)):
-        if not (folder / part).is_dir():
+        found_in = subfolder(folder, part)
+        if not found_in.is_dir():
             raise UserError(
-                f"{folder / part}: there is no such folder. Own data needs images in images/ and "
+                f"{found_in}: there is no such folder. Own data needs images in images/ and "
                 "masks of the same names in masks/."
             )
-        for path in sorted((folder / part).iterdir()):
+        for path in sorted(found_in.iterdir()):
             if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
                 found[path.stem].append(path)
     if not images:
-        raise UserError(f"{folder / 'images'}: this folder has no images. Add them.")
+        raise UserError(f"{subfolder(folder, 'images')}: this folder has no images. Add them.")
     infos = []
     for stem, paths in images.items():
-        paths_of_mask = of_stem.get(stem, [folder / "masks" / f"{stem}.png"])
+        paths_of_mask = of_stem.get(stem, [subfolder(folder, "masks") / f"{stem}.png"])
         for first, *others in (paths, paths_of_mask):
             if others:
                 raise UserError(f"{first} and {others[0]}: two files of one name. Remove one.")

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 
@@ -12,6 +13,33 @@ SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasatt
 
 class UserError(Exception):
     """Something the user must change; its message says what is wrong, where, and what to do."""
+
+
+def together(problems) -> dict[str, int]:
+    """Returns what problems say, with how many say it: those that are equal in one line.
+
+    A message is `where: what`. Messages are equal that differ in numbers and quoted names only.
+    Their line names three of the files, and has the first one's words.
+    """
+    groups = {}
+    for problem in problems:
+        where, _, what = str(problem).partition(": ")
+        equal = re.sub(r"'[^']*'|[\d, ]*\d( and \d+ others)?", "#", what)
+        groups.setdefault(equal, []).append((where, what))
+    lines = {}
+    for (where, what), *others in groups.values():
+        count = 1 + len(others)
+        named = ", ".join([where, *(os.path.basename(other) for other, _ in others[:2])])
+        places = f"{count} files ({named}{', ...' if count > 3 else ''})" if others else where
+        lines[f"{places}: {what}"] = count
+    return lines
+
+
+def summary(problems, more="") -> str:
+    """Returns the first line of `together`, how many other problems there are, and `more`."""
+    line, count = next(iter(together(problems).items()))
+    others = len(problems) - count
+    return f"{line} And {others} more files.{more}" if others else line
 
 
 def run(main):

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -106,3 +107,29 @@ def write_csv(path, rows):
     """Writes rows, the header among them, as CSV."""
     with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def subfolder(folder: Path | str, name: str) -> Path:
+    """Returns the path of a folder in a folder, in capitals if that is how it is written there."""
+    folder = Path(folder)
+    if (folder / name).is_dir() or not folder.is_dir():
+        return folder / name
+    alike = (p for p in sorted(folder.iterdir()) if p.name.lower() == name.lower() and p.is_dir())
+    return next(alike, folder / name)
+
+
+def namesakes(paths: list[Path]) -> str:
+    """Returns a sentence on files that lie where some are missing, and are named almost like them.
+
+    Of each missing `x.png` that is, say, `x_mask.png`. Empty if there is no such file.
+    """
+    first = paths[0]
+    pattern = re.compile(rf"(.*[\W_])??{re.escape(first.stem)}([\W_].*)", re.DOTALL)
+    there = sorted(first.parent.iterdir()) if first.parent.is_dir() else []
+    found = next(filter(None, (pattern.fullmatch(path.name) for path in there)), None)
+    if not found:
+        return ""
+    names = (f"{found[1] or ''}{path.stem}{found[2]}" for path in paths)
+    count = sum(path.with_name(name).is_file() for path, name in zip(paths, names, strict=True))
+    more = f" and {count - 1} more named like it are" if count > 1 else " is"
+    return f" {first.with_name(found[0])}{more} there: give masks the names of their images."

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRESETS, RECIPES, VOC_HOME, Config, loss_terms
 from core.support.errors import UserError
+from core.support.files import subfolder
 from nets.sizes import check_network, check_size
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -210,7 +211,7 @@ def _choose_dataset(args):
     """Names the data set that is meant: without a word about it, the sample where VOC is not."""
     if args.dataset:
         return args.dataset
-    if args.data and (Path(args.data) / "images").is_dir():
+    if args.data and subfolder(args.data, "images").is_dir():
         return "folder"
     return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
 
