@@ -1,6 +1,5 @@
 """The base class of all data sets: from files to batches."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,17 +21,11 @@ from core.imaging.mask import (
 )
 from core.imaging.tiles import surround, surrounded
 from core.support.errors import UserError, summary
-from core.support.files import namesakes
+from core.support.files import Missing, missing
 from core.support.threads import attempts
 from nets.reach import Geometry
 
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
-
-
-class Missing(UserError):
-    """A file is not there."""
-
-    kind = "missing"
 
 
 class SizesDiffer(UserError):
@@ -238,23 +231,13 @@ class Dataset(keras.utils.PyDataset):
 
     def missing(self) -> dict[int, Missing]:
         """Looks for all files; returns an error for each image that is not there or has no mask."""
-        found = {}
-        for index, info in enumerate(self.image_info):
-            for kind in ("mask", "image"):
-                path = Path(info[f"{kind}_path"])
-                if not os.path.isfile(path):
-                    listed = f", but {self.listed_in} lists '{path.stem}'" if self.listed_in else ""
-                    text = f"{path}: there is no such {kind}{listed}. Add the file."
-                    found[index] = Missing(text)
-        return found
+        return missing(self.image_info, self.listed_in)
 
     def check_files(self) -> None:
         """Raises a `Missing` if files are not there; they are not read."""
         missing = self.missing()
         if missing:
-            masks = [Path(self.image_info[index]["mask_path"]) for index in missing]
-            masks = [path for path in masks if not path.is_file()]
-            raise Missing(summary(missing.values()) + (namesakes(masks) if masks else ""))
+            raise Missing(summary(missing.values()))
 
     def check(self) -> np.ndarray:
         """Reads every image and mask once, so that training does not stop over one of them later.
@@ -266,18 +249,13 @@ class Dataset(keras.utils.PyDataset):
         """
         if not self.image_info:
             raise UserError("The data set has no images: its image_info is empty.")
-        found = attempts(
-            lambda index: self.load_counted(index)[2],
-            range(len(self.image_info)),
-            "Checking the data",
-            self.workers,
-        )
-        pixels, problems = np.zeros(256, np.int64), []
-        for counts in found:
-            if isinstance(counts, UserError):
-                problems.append(counts)
+        count, pixels, problems = len(self.image_info), np.zeros(256, np.int64), []
+        loaded = attempts(self.load_counted, range(count), "Checking the data", self.workers)
+        for result in loaded:
+            if isinstance(result, UserError):
+                problems.append(result)
             else:
-                pixels += counts
+                pixels += result[2]
         if problems:
             raise UserError(summary(problems, " --check-data names them."))
         check_palettes(self.palettes, self.where)

@@ -10,7 +10,7 @@ from core.imaging.mask import find_clash
 from core.sources.folder import FolderDataset
 from core.sources.palettes import find_out
 from core.support.errors import UserError
-from tests.conftest import write_voc
+from tests.conftest import save_grey_model, write_voc
 
 VOC = [tuple(colour) for colour in voc_palette()[:4].tolist()]  # black, red, green, yellow
 BLACK, RED, GREEN = (0, 0, 0), (220, 40, 40), (40, 220, 40)
@@ -144,6 +144,9 @@ def test_masks_in_voc_s_layout(tmp_path, call):
         assert (status, err.count("\n")) == (2, 1)
         assert "index 1 is #800000 in" in err or "index 1 is #008000 in" in err
         assert "picture1.png" in err and "Save class ids" in err
+    save_grey_model("model.keras", data=str(voc))
+    status, out, err = call("evaluate", "--weights", "model.keras")
+    assert (status, out) == (2, "") and "picture1.png. Save class ids" in err
 
 
 def test_one_palette_is_not_compared(tmp_path, monkeypatch):

@@ -28,10 +28,6 @@ class WrongValues(UserError):
         super().__init__(f"{path}: {explain(self.counts, num_classes, self.cause)}")
 
 
-class Clash(UserError):
-    """Palettes of masks contradict each other."""
-
-
 def rgb_numbers(colours: np.ndarray) -> np.ndarray:
     """Returns uint8 colours `[..., 3]` as numbers 0xRRGGBB, int32 `[...]`."""
     return colours.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
@@ -132,7 +128,7 @@ def find_clash(masks: Iterable) -> str | None:
 
 
 def check_palettes(masks: dict, where) -> None:
-    """Raises a `Clash` if palettes contradict each other.
+    """Raises a UserError if palettes contradict each other.
 
     `masks` has `(path, page)` of the masks of each palette. Only of several they are read again.
     """
@@ -143,7 +139,7 @@ def check_palettes(masks: dict, where) -> None:
 
     clash = len(masks) > 1 and find_clash(map(read, sorted(set().union(*masks.values()))))
     if clash:
-        raise Clash(f"{where}: {clash}. Save class ids in all masks, as grey PNGs.")
+        raise UserError(f"{where}: {clash}. Save class ids in all masks, as grey PNGs.")
 
 
 def by_palette(values: np.ndarray, palette: np.ndarray, path) -> np.ndarray:
@@ -201,10 +197,11 @@ def _suggest(wrong, levels, num_classes):
         )
     if 2 < len(levels) <= num_classes and levels[0] == 0 and len(steps) == 1:
         return f"The ids seem to be spread over the greys: divide by {steps.pop()}."
-    if len(levels) == 3 and levels[::2] == [0, IGNORE]:
+    middle = max(wrong)
+    if {*levels} <= {0, middle, IGNORE} and (len(levels) == 3 or middle in (127, 128)):
         return (
-            f"The three values 0, {levels[1]} and 255 need the ids 0, 1 and 2 of three classes, or "
-            f"0, 255 and 1 if {levels[1]} means unknown."
+            f"The three values 0, {middle} and 255 need the ids 0, 1 and 2 of three classes, or "
+            f"0, 255 and 1 if {middle} means unknown."
         )
     return "Write class ids into the mask, or name all classes."
 

@@ -7,7 +7,7 @@ subclass of `Dataset` and a function `open_part`, see `open_dataset`. folder.py 
 from importlib import import_module
 from pathlib import Path
 
-from core.config import PRESETS, Config
+from core.config import ISBI_STACKS, PRESETS, Config
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
@@ -81,12 +81,17 @@ def _open_voc(config, split, reading, **options):
     listing = config.train_list if split == "train" else config.val_list
     there = [lists for lists, masks in MASK_FOLDERS.items() if (folder / masks).is_dir()]
     if not (listing or there):
+        if (folder / "JPEGImages").is_dir():
+            raise UserError(
+                f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder "
+                "with JPEGImages/ and one of them with --data."
+            )
         raise UserError(
-            f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}, nor another layout. "
-            "Known are: images/ and masks/, which hold files of the same names; image/ and label/, "
-            "or train-volume.tif and train-labels.tif, with --dataset isbi; and that of VOC: "
-            "JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/. Arrange the files in one "
-            "of these ways, or name another folder with --data."
+            f"{folder}: is laid out in no way that is known here. Your own images lie in images/ "
+            "and their masks in masks/, under the same names. Slices of a stack lie in image/ and "
+            f"label/, or in {' and '.join(ISBI_STACKS)}, with --dataset isbi. VOC has JPEGImages/, "
+            "SegmentationClass/ and ImageSets/Segmentation/. Move the files into one of these "
+            "layouts, or name another folder with --data."
         )
     return (SampleDataset if sample else VOCDataset)(
         listing or folder / "ImageSets" / there[0] / f"{split}.txt",

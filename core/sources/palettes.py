@@ -7,7 +7,7 @@ import numpy as np
 
 from core.config import IGNORE
 from core.imaging.image import read_indexed
-from core.imaging.mask import Clash, by_palette, count_values, find_clash, understand
+from core.imaging.mask import by_palette, count_values, find_clash, understand
 from core.support.errors import UserError
 from core.support.threads import attempts
 
@@ -51,7 +51,7 @@ def find_out(infos: list, num_classes: int, where: Path, reading=None, workers=1
             raise
         own, known = reading, False  # all of a few masks may be background
     if clash and not known:
-        raise Clash(
+        raise UserError(
             f"{where}: {clash}. It is not known which class a colour means. Save class ids in all "
             "masks, as grey PNGs."
         )

@@ -16,22 +16,21 @@ class UserError(Exception):
 
 
 def together(problems) -> dict[str, int]:
-    """Returns what problems say, with how many say it: those that are equal in one line.
+    """Returns what problems say, each with how many say it: those that are equal in one line.
 
-    A message is `where: what`. Messages are equal that differ in numbers and quoted names only.
-    Their line names three of the files, and has the first one's words.
+    A message is `file: what`. Messages are equal that differ in the file, in numbers and in quoted
+    names only. Their line is the first one's, with how many files there are and three of them.
     """
     groups = {}
-    for problem in problems:
-        where, _, what = str(problem).partition(": ")
+    for problem in map(str, problems):
+        where, _, what = problem.partition(": ")
         equal = re.sub(r"'[^']*'|[\d, ]*\d( and \d+ others)?", "#", what)
-        groups.setdefault(equal, []).append((where, what))
+        groups.setdefault(equal, []).append((problem, os.path.basename(where)))
     lines = {}
-    for (where, what), *others in groups.values():
-        count = 1 + len(others)
-        named = ", ".join([where, *(os.path.basename(other) for other, _ in others[:2])])
-        places = f"{count} files ({named}{', ...' if count > 3 else ''})" if others else where
-        lines[f"{places}: {what}"] = count
+    for same in groups.values():
+        names = ", ".join([name for _, name in same[:3]] + ["..."] * (len(same) > 3))
+        shown = f" (The same in {len(same)} files: {names})" if len(same) > 1 else ""
+        lines[f"{same[0][0]}{shown}"] = len(same)
     return lines
 
 

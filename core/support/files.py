@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files: whether they are there, and writing them so that a reader never sees half of one."""
 
 import contextlib
 import csv
@@ -118,18 +118,45 @@ def subfolder(folder: Path | str, name: str) -> Path:
     return next(alike, folder / name)
 
 
-def namesakes(paths: list[Path]) -> str:
-    """Returns a sentence on files that lie where some are missing, and are named almost like them.
+def _namesakes(path: Path, image: Path, others: set[Path]) -> str:
+    """Returns a sentence on files that may be the missing mask of an image.
 
-    Of each missing `x.png` that is, say, `x_mask.png`. Empty if there is no such file.
+    Of a missing `x.png` that is, say, `x_mask.png`, beside it or beside the image. The `others` are
+    files that are something else. Empty if there is no such file.
     """
-    first = paths[0]
-    pattern = re.compile(rf"(.*[\W_])??{re.escape(first.stem)}([\W_].*)", re.DOTALL)
-    there = sorted(first.parent.iterdir()) if first.parent.is_dir() else []
-    found = next(filter(None, (pattern.fullmatch(path.name) for path in there)), None)
-    if not found:
-        return ""
-    names = (f"{found[1] or ''}{path.stem}{found[2]}" for path in paths)
-    count = sum(path.with_name(name).is_file() for path, name in zip(paths, names, strict=True))
-    more = f" and {count - 1} more named like it are" if count > 1 else " is"
-    return f" {first.with_name(found[0])}{more} there: give masks the names of their images."
+    pattern = re.compile(rf"(.*[\W_])??{re.escape(path.stem)}([\W_].*)", re.DOTALL)
+    for folder in filter(Path.is_dir, (path.parent, image.parent)):
+        names = sorted(p.name for p in folder.iterdir() if p not in others and p != image)
+        found = next(filter(None, map(pattern.fullmatch, names)), None)
+        if found:
+            start, end = found[1] or "", found[2]
+            count = sum(name.startswith(start) and name.endswith(end) for name in names)
+            are = "1 file is" if count == 1 else f"{count} files are"
+            return (
+                f" {are} named like {folder / found[0]}: masks need the names of their images, in "
+                f"{path.parent}."
+            )
+    return ""
+
+
+class Missing(UserError):
+    """A file is not there."""
+
+    kind = "missing"
+
+
+def missing(infos: list[dict], listed_in=None) -> dict[int, Missing]:
+    """Looks for the files of `Dataset.image_info`; returns errors by the entries' numbers.
+
+    An error names the list that has the image, `listed_in`, if there is one.
+    """
+    pairs = [(Path(info["mask_path"]), Path(info["image_path"])) for info in infos]
+    lost = {i: path for i, pair in enumerate(pairs) for path in pair if not os.path.isfile(path)}
+    others = {path for i, pair in enumerate(pairs) for path in pair if i not in lost}
+    masks = [i for i, path in lost.items() if path == pairs[i][0]]
+    hint = _namesakes(*pairs[masks[0]], others) if masks else ""  # the other ones are named alike
+    for index, path in lost.items():
+        kind, more = ("mask", hint) if path == pairs[index][0] else ("image", "")
+        listed = f", but {listed_in} lists '{path.stem}'" if listed_in else ""
+        lost[index] = Missing(f"{path}: there is no such {kind}{listed}. Add the file.{more}")
+    return lost
