@@ -94,8 +94,7 @@ def main():
     model, *_ = load_model(weights)
     known = read_split(weights.parent)
     dataset, split = open_scored(config, args.split, known, trained, reading=found.masks)
-    if dataset.stated:
-        print(dataset.stated, file=sys.stderr)
+    print(dataset.stated, end="\n" if dataset.stated else "", file=sys.stderr)
     set_range(dataset, found.intensity, args.intensity and config.intensity)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
     scored = score(model, dataset, config, args.protocol, **options)
@@ -112,7 +111,7 @@ def main():
     write_report(output, scored, config.names, found.palette, facts)
     parts = block(scored.matrix), membranes(scored), "", table(scored.matrix, config.names)
     print(*(part for part in parts if part is not None), sep="\n")
-    which = f"{len(dataset.image_info)} images ({config.dataset}, {facts['split']})"
+    which = f"{facts['pictures']} images ({config.dataset}, {split})"
     print(f"{args.protocol} protocol, {which}, {weights}")
     print(f"{output}: {', '.join(REPORT_FILES)}.", file=sys.stderr)
 

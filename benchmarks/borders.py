@@ -8,7 +8,7 @@ import numpy as np
 
 from core.config import ISBI_HOME
 from core.imaging.borders import W0, border_weights
-from core.imaging.image import write_image
+from core.imaging.draw import write_image
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.common import in_turns, machine
 from core.config import PRESETS, Found
-from core.imaging.image import write_image
+from core.imaging.draw import write_image
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
 

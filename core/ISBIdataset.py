@@ -10,8 +10,8 @@ from core.dataset import Dataset
 from core.imaging import augment
 from core.imaging.elastic import elastic_transform
 from core.imaging.image import count_pages
-from core.imaging.pairs import pair
 from core.support.errors import UserError
+from core.support.pairs import pair
 
 __all__ = ["ISBIDataset", "elastic_transform"]
 
@@ -59,9 +59,10 @@ class ISBIDataset(Dataset):
         count = len(self.image_info)
         kept = max(1, round(count * val_fraction))
         if split and kept >= count:
+            advice = "Add slices or make --val-fraction smaller." if count > 1 else "Add slices."
             raise UserError(
                 f"{annotation_path}: of {count} slices, {kept} would be kept for validation and "
-                "none left for training. Add slices or make --val-fraction smaller."
+                f"none left for training. {advice}"
             )
         if split:
             self.image_info = self.image_info[-kept:] if split == "val" else self.image_info[:-kept]

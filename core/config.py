@@ -88,7 +88,9 @@ class Config:
     architecture: str = _network(
         "same",
         "same: convolutions with padding; paper: without, and with the U-Net paper's 64 filters, "
-        "no normalization, a lr of 1e-4 and, on isbi, its augmentation",
+        "no normalization, a lr of 1e-4 and, on isbi, its augmentation; reference: with padding, "
+        "and with the original project's 64 filters, no normalization, a lr of 1e-4, its initial "
+        "weights and, on voc and own data, its augmentation",
         ARCHITECTURES,
     )
     normalization: str = _network("none", "after each convolution", NORMALIZATIONS)
@@ -226,9 +228,10 @@ def loss_terms(text: str) -> tuple:
     return terms
 
 
-# What --architecture paper changes of a preset: without normalization, the presets' learning rates
-# are too high.
+# What --architecture changes of a preset: without normalization, the presets' learning rates are
+# too high.
 PAPER = {"filters": 64, "normalization": "none", "dropout": 0.5, "lr": 1e-4}
+RECIPES = {"same": {}, "paper": PAPER, "reference": PAPER | {"lr_floor": 1e-6, "l2": 5e-4}}
 
 PRESETS = {"voc": Config(normalization="batch", lr=1e-3)}
 _SMALL = dataclasses.replace(PRESETS["voc"], dropout=0.0, l2=1e-5, filters=16, lr=2e-3)

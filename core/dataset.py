@@ -1,47 +1,31 @@
 """The base class of all data sets: from files to batches."""
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
-from tqdm import tqdm
 
 from core.config import IGNORE
 from core.imaging import augment
+from core.imaging import mask as masks
 from core.imaging.borders import border_weights
-from core.imaging.image import explain_sizes, read_image, read_mask
+from core.imaging.image import check_sizes, read_image, read_indexed
 from core.imaging.intensity import find_range
 from core.imaging.letterbox import letterbox, letterbox_mask
-from core.imaging.mask import WrongValues, check_objects, count_values, histogram, to_ids
-from core.imaging.pairs import plain_name
 from core.imaging.tiles import surround, surrounded
-from core.support.errors import UserError, few
-from core.support.threads import mapped
+from core.support.errors import UserError, summary, whole
+from core.support.pairs import Missing, kept, missing, plain_name
+from core.support.threads import attempts
 from nets.reach import Geometry
-
-LONGEST_SIDE = 32766  # OpenCV warps no longer ones
-
-
-class Missing(UserError):
-    """A file is not there."""
-
-    kind = "missing"
-
-
-class SizesDiffer(UserError):
-    """A mask does not fit its image."""
-
-    kind = "of sizes that differ"
 
 
 class Dataset(keras.utils.PyDataset):
     """Batches of images and masks for `fit`, read from files.
 
     A subclass fills in `image_info`, a list with a dictionary for each image:
-    `{"image_path": ..., "mask_path": ...}`, and `"page"` where the files have several, and `"name"`
-    where the file's name does not tell images apart. It may replace `read_image`, `read_mask` and
-    `augment`.
+    `{"image_path": ..., "mask_path": ...}`, with `"page"` for files of several, and `"name"` where
+    the file's name does not tell images apart. It may replace `read_image`, `read_mask`, `augment`.
 
     Batch `b` is `(images, masks)`: uint8 `[B, H, W, C]` and uint8 `[B, H, W]`, class ids with 255
     where nothing is known. With `border_weight`, a float32 `[B, H, W]` of pixel weights follows:
@@ -64,9 +48,11 @@ class Dataset(keras.utils.PyDataset):
         workers: threads that prepare batches.
         border_weight: whether background between objects weighs more.
         ignored_as_background: whether 255, padding among it, is learnt as background.
-        surroundings: the `Geometry` of an unpadded network. Images then reach beyond
-            their masks as far as the network sees, outside the canvas as mirror images.
+        surroundings: the `Geometry` of an unpadded network. Images then reach beyond their masks as
+            far as the network sees, outside the canvas as mirror images.
         part: of several processes that share each batch: which one this is, and how many.
+        changes: what `augment` does, of `core.imaging.augment`.
+        palettes: where the masks of each palette are noted; data sets may share it.
         multiple: batches are filled up to a multiple of it, so that devices can share them.
     """
 
@@ -76,6 +62,7 @@ class Dataset(keras.utils.PyDataset):
     notes = ""  # sentences on what else was found out about the files
     listed_in = None  # the list that names the images
     reading = "ids"  # what the values of masks mean, see imaging/mask.py
+    by_colour = False  # whether the colours of palettes are these values, not their indices
 
     def __init__(
         self,
@@ -95,6 +82,8 @@ class Dataset(keras.utils.PyDataset):
         ignored_as_background: bool = False,
         surroundings: Geometry | None = None,
         part: tuple[int, int] = (0, 1),
+        changes: Callable = augment.photograph,
+        palettes: dict | None = None,
         multiple: int = 1,
     ):
         super().__init__(workers=workers)
@@ -112,6 +101,8 @@ class Dataset(keras.utils.PyDataset):
         self.ignored_as_background = ignored_as_background
         self.surroundings = surroundings
         self.part = part
+        self.changes = changes
+        self.palettes = {} if palettes is None else palettes
         self.multiple = multiple
         self.image_info = []
         self.begin_epoch(0)
@@ -173,7 +164,7 @@ class Dataset(keras.utils.PyDataset):
 
         The image is uint8 `[H, W, C]`, the mask uint8 `[H, W]` with class ids and 255.
         """
-        return augment.photograph(image, mask, rng, self.target_size)
+        return self.changes(image, mask, rng, self.target_size)
 
     def read_image(self, index: int) -> np.ndarray:
         """Reads an image, uint8 `[H, W, C]`."""
@@ -194,8 +185,13 @@ class Dataset(keras.utils.PyDataset):
     def read_mask(self, index: int) -> np.ndarray:
         """Reads the mask of an image, uint8 `[H, W]`, class ids and 255."""
         info = self.image_info[index]
-        path = info["mask_path"]
-        return to_ids(read_mask(path, info.get("page", 0)), self.reading, path)
+        path, page = info["mask_path"], info.get("page", 0)
+        values, palette = read_indexed(path, page)
+        if palette is not None and self.by_colour:
+            values = masks.by_palette(values, palette, path)
+        elif palette is not None:
+            self.palettes.setdefault(palette.tobytes(), set()).add((path, page))
+        return masks.to_ids(values, self.reading, path)
 
     def name(self, index: int) -> str:
         """Returns the name of an image: `info["name"]` or its file's, with the page of a stack."""
@@ -214,87 +210,51 @@ class Dataset(keras.utils.PyDataset):
         return f"{self.division} {self.notes}".strip()
 
     def keep(self, split: dict[str, list[str]], part: str, strict: bool = True) -> None:
-        """Keeps the images that a run's split names for a part, in its order.
-
-        Raises:
-            Missing: if one of them is not there, unless `strict` is False.
-        """
-        of_name = dict(zip(self.names, self.image_info, strict=True))
-        lacking = [name for name in split[part] if name not in of_name]
-        if lacking and strict:
-            raise Missing(
-                f"{self.where}: lacks {few(lacking)}, {len(lacking)} of {len(split[part])} images "
-                "of this run. Add them, or name the folder that has them with --data."
-            )
-        new = sorted(of_name.keys() - {name for names in split.values() for name in names})
-        self.division = "Training and validation images are told apart as in the run's split.json."
-        for what, names in (("New", new), ("Not there any more", lacking)):
-            self.division += f" {what}, so left out: {few(names)}." if names else ""
-        self.image_info = [of_name[name] for name in split[part] if name in of_name]
+        """Keeps the images that a run's split names for a part, see `core.support.pairs.kept`."""
+        self.image_info, told = kept(self.image_info, self.names, split, part, strict, self.where)
+        self.division = f"Training and validation images are told apart as in the run's {told}"
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Reads an image and its mask and makes sure that they fit each other and the classes.
-
-        Raises:
-            UserError: if they do not.
-        """
+        """Reads an image and its mask; a UserError if they do not fit each other or the classes."""
         image, mask = self.read_image(index), self.read_mask(index)
-        path = self.image_info[index]["mask_path"]
-        if max(image.shape) > LONGEST_SIDE:
-            raise UserError(
-                f"{self.image_info[index]['image_path']}: is longer than {LONGEST_SIDE} pixels. "
-                "Cut it into smaller images."
-            )
-        if mask.shape != image.shape[:2]:
-            raise SizesDiffer(explain_sizes(self.image_info[index], image, mask))
+        check_sizes(self.image_info[index], image, mask)
         if (mask + np.uint8(1)).max() > self.num_classes:  # 255 becomes 0
-            raise WrongValues(path, count_values(mask), self.num_classes)
+            raise masks.WrongValues(self.image_info[index]["mask_path"], mask, self.num_classes)
         return image, mask
-
-    def load_counted(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same, with the pixels of each value in the mask, int64 `[256]`."""
-        image, mask = self.load(index)
-        return image, mask, histogram(mask)
 
     @property
     def where(self):
         """The list or the folder that the images are from, for messages."""
         return self.listed_in or Path(self.image_info[0]["image_path"]).parent
 
-    def check_files(self, indices=None) -> None:
-        """Raises a `Missing` for the first file that is not there; the files are not read.
-
-        The indices are those of the images to look for; None: all.
-        """
-        for index in range(len(self.image_info)) if indices is None else indices:
-            for kind in ("image", "mask"):
-                path = Path(self.image_info[index][f"{kind}_path"])
-                if not os.path.isfile(path):
-                    listed = f", but {self.listed_in} lists '{path.stem}'" if self.listed_in else ""
-                    raise Missing(f"{path}: there is no such {kind}{listed}. Add the file.")
+    def check_files(self) -> None:
+        """Raises a `Missing` if files are not there; they are not read."""
+        problems = missing(self.image_info, self.listed_in)
+        if problems:
+            raise Missing(summary(problems.values()))
 
     def check(self) -> np.ndarray:
         """Reads every image and mask once, so that training does not stop over one of them later.
 
-        Returns the pixels of each class on the canvas, as the loss sees them, int64
-        `[num_classes]`.
+        Returns the pixels of each class on the canvas, as the loss sees it, int64 `[num_classes]`.
 
         Raises:
-            UserError: for the first pair that cannot be used, and if the masks say nothing.
+            UserError: if pairs cannot be used, masks say nothing, or their palettes contradict.
         """
         if not self.image_info:
             raise UserError("The data set has no images: its image_info is empty.")
-        count = len(self.image_info)
-        pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas
 
         def counted(index):
-            _, mask, counts = self.load_counted(index)
-            return counts, histogram(letterbox_mask(mask, self.target_size))
+            _, mask = self.load(index)
+            on_canvas = letterbox_mask(mask, self.target_size)
+            return masks.histogram(mask), masks.histogram(on_canvas)
 
-        loaded = mapped(counted, range(count), 4 * self.workers, max(1, self.workers))
-        for counts in tqdm(loaded, "Checking the data", count, leave=False, disable=None):
+        pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas
+        indices = range(len(self.image_info))
+        for counts in whole(attempts(counted, indices, "Checking the data", self.workers)):
             pixels += counts
-        check_objects(pixels[0], self.num_classes, self.where)
+        masks.check_palettes(self.palettes, self.where)
+        masks.check_objects(pixels[0], self.num_classes, self.where)
         if self.ignored_as_background:
             pixels[1, 0] += pixels[1, IGNORE]
         return pixels[1, : self.num_classes]

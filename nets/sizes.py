@@ -5,7 +5,7 @@ Importing Keras takes seconds. The flags are checked before that.
 
 from typing import NamedTuple
 
-ARCHITECTURES = ("same", "paper")
+ARCHITECTURES = ("same", "paper", "reference")
 NORMALIZATIONS = ("none", "batch", "group")
 UPSAMPLINGS = ("nearest", "transpose")
 DEPTH = 4  # how often the network halves the image without an encoder
@@ -91,10 +91,11 @@ def check_network(architecture, encoder, encoder_weights, normalization, upsampl
     ):
         if value not in known:
             raise ValueError(f"{what} must be one of {known}, got {value!r}.")
-    if architecture == "paper" and (encoder or upsampling == "nearest"):
+    other = {"paper": "nearest", "reference": "transpose"}.get(architecture)
+    if other and (encoder or upsampling == other):
         raise ValueError(
-            "The paper's network has its own encoder and upsampling: architecture paper goes with "
-            'neither an encoder nor upsampling="nearest".'
+            f"The {architecture}'s network has its own encoder and upsampling: architecture "
+            f'{architecture} goes with neither an encoder nor upsampling="{other}".'
         )
     if encoder_weights and not encoder:
         raise ValueError(f"encoder_weights {encoder_weights} needs an encoder.")

@@ -43,7 +43,8 @@ def UNet(
         num_classes: number of classes, background included.
         filters: features of the first level, 64 in the paper.
         architecture: "same" for padded convolutions. "paper" for unpadded ones: the skip
-            connections are cropped, and the output is 92 pixels smaller on each side.
+            connections are cropped, and the output is 92 pixels smaller on each side. "reference"
+            for padded ones with Glorot's initial kernels in place of He's, as the original has it.
         encoder: a classification network of `nets.sizes.ENCODERS`, which scales the images itself,
             or None for the U-Net's own encoder.
         encoder_weights: "imagenet", a file, or None for random weights, see `encoders.encode`.
@@ -71,7 +72,9 @@ def UNet(
     unpadded = architecture == "paper"
     upsampling = upsampling or ("transpose" if unpadded else "nearest")
     penalty = keras.regularizers.L2(l2) if l2 else None
-    blocks = _Blocks(normalization, upsampling, "valid" if unpadded else "same", penalty)
+    initializer = "glorot_uniform" if architecture == "reference" else "he_normal"
+    padding = "valid" if unpadded else "same"
+    blocks = _Blocks(normalization, upsampling, padding, initializer, penalty)
 
     inputs = keras.Input(input_shape, name="picture")  # names are part of saved models
     if encoder:
@@ -116,6 +119,7 @@ class _Blocks:
     normalization: str
     upsampling: str
     padding: str
+    initializer: str
     penalty: keras.regularizers.Regularizer | None
 
     def two_convs(self, x, width, name):
@@ -132,7 +136,7 @@ class _Blocks:
         normal = keras.initializers.RandomNormal(stddev=math.sqrt(2 / x.shape[-1]))
         return self._conv(x, width, 2, f"{name}_upconv", "valid", normal, transposed=True)
 
-    def _conv(self, x, width, size, name, padding, initializer="he_normal", transposed=False):
+    def _conv(self, x, width, size, name, padding, initializer=None, transposed=False):
         """Adds a convolution, or a transposed one of stride `size`, normalization and ReLU."""
         plain = self.normalization == "none"
         x = (layers.Conv2DTranspose if transposed else layers.Conv2D)(
@@ -142,7 +146,7 @@ class _Blocks:
             padding=padding,
             activation="relu" if plain else None,
             use_bias=plain,
-            kernel_initializer=initializer,
+            kernel_initializer=initializer or self.initializer,
             kernel_regularizer=self.penalty,
             name=name,
         )(x)

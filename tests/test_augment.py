@@ -17,7 +17,8 @@ GEOMETRY = [
     augment.deform,
 ]
 COLOUR = [augment.colours, augment.sharpness, augment.intensity]
-ALL = [*GEOMETRY, *COLOUR, augment.photograph, augment.microscopy, augment.paper]
+WHOLE = [augment.photograph, augment.reference, augment.microscopy, augment.paper]
+ALL = [*GEOMETRY, *COLOUR, *WHOLE]
 
 
 def pair(channels=3):
@@ -187,6 +188,36 @@ def test_photograph_changes_as_few_pixels_as_the_canvas_has(monkeypatch):
         seen.clear()
 
 
+def test_the_reference_changes_two_fifths_of_the_images(monkeypatch):
+    """Each of its six changes in half of these, so in 400 of 2,000, in its order."""
+    seen = []
+
+    def spy(name):
+        return lambda image, mask, rng, **_: seen.append(name) or (image, mask)
+
+    for name in ("flip", "trim", "translate"):
+        monkeypatch.setattr(augment, name, spy(name))
+    monkeypatch.setattr(
+        augment, "sharpness", lambda *args, low: seen.append(f"sharpness {low}") or args[:2]
+    )
+    monkeypatch.setattr(
+        augment, "_through_hsv", lambda image, **colours: seen.extend(colours) or image
+    )
+    image, mask = pair()
+    order = ["flip", "shift", "saturation", "value", "brighter"]
+    order += ["sharpness -0.5", "trim", "translate"]
+    every, changed = [], 0
+    for seed in range(2000):
+        augment.reference(image, mask, np.random.default_rng(seed), (10, 10))
+        assert seen == [name for name in order if name in seen]
+        changed += bool(seen)
+        every += seen
+        seen.clear()
+    assert changed == pytest.approx(800 * (1 - 2**-6), abs=90)
+    for name in order:
+        assert every.count(name) == pytest.approx(400, abs=70), name
+
+
 def test_colours_are_those_of_tables(rng):
     """One pass of both changes against hue, saturation and value changed level by level."""
     image = rng.integers(0, 256, (30, 40, 3), np.uint8)
@@ -207,12 +238,15 @@ def test_brightness_adds_to_the_value():
     assert levels.count(100) == pytest.approx(200, abs=50)
 
 
-def test_sharpness_is_pillow_s(rng):
+@pytest.mark.parametrize("low", [0, -0.5])
+def test_sharpness_is_pillow_s(rng, low):
     from PIL import Image, ImageEnhance
 
+    seed = 5 if low == 0 else next(s for s in range(99) if np.random.default_rng(s).random() < 0.1)
     image = rng.integers(0, 256, (20, 30, 3), np.uint8)
-    ours, _ = augment.sharpness(image, None, np.random.default_rng(5))
-    factor = np.random.default_rng(5).uniform(0, 3)
+    ours, _ = augment.sharpness(image, None, np.random.default_rng(seed), low=low)
+    factor = np.random.default_rng(seed).uniform(low, 3)
+    assert (factor < 0) == (low < 0)
     theirs = np.asarray(ImageEnhance.Sharpness(Image.fromarray(image)).enhance(factor))
     inner = np.s_[1:-1, 1:-1]
     assert np.abs(ours[inner].astype(int) - theirs[inner]).max() <= 3

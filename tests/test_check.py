@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.imaging.draw import voc_palette
+from core.support.errors import UserError, together
 from tests.conftest import write_voc
 
 
@@ -156,3 +158,140 @@ def test_no_damage_stops_it(check, tmp_path, seed):
     assert "Traceback" not in out + err
     assert re.search(r"[^\s/]+\.(txt|jpg|png)", err if status else out), (done, out, err)
     assert err.count("\n") == (1 if status else 0), (done, err)
+
+
+def test_thirty_equal_problems_are_one_line(check, call, voc):
+    """With a count and three of the files; what differs is in lines of its own."""
+    lists = voc / "ImageSets/Segmentation"
+    (lists / "train.txt").write_text("".join(f"gone{i:02}\n" for i in range(30)) + "picture2\n")
+    Image.new("L", (9, 9)).save(voc / "SegmentationClass/picture2.png")
+    status, out, err = check(voc)
+    missing = [line for line in out.splitlines() if "no such image" in line]
+    three = "(The same in 30 files: gone00.jpg, gone01.jpg, gone02.jpg, ...)"
+    assert len(missing) == 1 and missing[0].endswith(f"lists 'gone00'. Add the file. {three}")
+    assert "picture2.png: the mask is 9x9 pixels, its image 48x40" in out
+    assert status == 2 and err.count("\n") == 1
+    assert "Training would fail." in err and err.endswith(f"{three} And 1 more files.\n")
+    status, out, err = call("train", "--data", voc, "--class-names", "background,a,b")
+    assert (status, out, err.count("\n")) == (2, "", 1) and three in err
+
+
+def test_training_names_all_masks_that_cannot_be_used(call, voc):
+    for number in (2, 4, 5):
+        Image.new("L", (48, 40), 10 + number).save(voc / f"SegmentationClass/picture{number}.png")
+    Image.new("L", (9, 9)).save(voc / "SegmentationClass/picture3.png")
+    status, out, err = call("train", "--data", voc, "--class-names", "background,a,b")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "picture2.png: pixel value 12 is neither" in err
+    assert "3 files: picture2.png, picture4.png, picture5.png)" in err
+    assert err.endswith(" And 1 more files. --check-data names them.\n")
+
+
+@pytest.mark.parametrize(
+    ("texts", "lines"),
+    [
+        (["a/b.png: x.", "a/c.png: x."], {"a/b.png: x. (The same in 2 files: b.png, c.png)": 2}),
+        (["b: 3 of 4", "c: 5 of 6", "d: 5 or 6"],
+         {"b: 3 of 4 (The same in 2 files: b, c)": 2, "d: 5 or 6": 1}),
+        (["b: lists 'b'", "c: lists 'd 1'"], {"b: lists 'b' (The same in 2 files: b, c)": 2}),
+        (["b: 2, 30 and 10 others", "c: 4"],
+         {"b: 2, 30 and 10 others (The same in 2 files: b, c)": 2}),
+        (["no place", "no place"], {"no place (The same in 2 files: no place, no place)": 2}),
+    ],
+)  # fmt: skip
+def test_what_is_equal(texts, lines):
+    assert together(map(UserError, texts)) == lines
+
+
+@pytest.fixture
+def own(call, tmp_path):
+    """Returns a function that trains on own data: `files` by name, arrays of masks or of images."""
+
+    def run(files, *args):
+        for name, values in files.items():
+            path = tmp_path / "own" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.asarray(values, np.uint8)).save(path, **JPEG.get(path.suffix, {}))
+        args = args or ("--num-classes", 2)
+        status, out, err = call("train", "--data", tmp_path / "own", "--filters", 1, *args)
+        assert (status, out, err.count("\n")) == (2, "", 1) and not Path("runs").exists()
+        return err
+
+    return run
+
+
+JPEG = {".jpg": {"quality": 90}, ".jpeg": {"quality": 90}}
+SPOT = np.zeros((16, 16), np.uint8)
+SPOT[5:11, 3:9] = 1
+CELLS = np.zeros((16, 16), np.uint8)
+for number in range(9):
+    CELLS[1 + 5 * (number // 3) :, 5 * (number % 3) :][:3, :3] = number + 1
+STRIPES = np.indices((16, 16))[0].astype(np.uint8) % 10  # many regions of each id
+
+
+def pairs(mask, suffix=".png", count=4):
+    """Images and masks of these values."""
+    images = {f"images/{i}.png": np.full((*mask.shape[:2], 3), 9 * i) for i in range(count)}
+    return images | {f"masks/{i}{suffix}": mask for i in range(count)}
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
+@pytest.mark.parametrize("kind", ["black-and-white", "colours"])
+def test_masks_that_are_jpeg_files(own, suffix, kind):
+    mask = 255 * SPOT if kind == "black-and-white" else voc_palette()[SPOT]
+    assert "A JPEG file does not keep ids" in own(pairs(mask, suffix))
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (CELLS, "Each of the 9 ids from 1 on is one connected region: they seem to number objects"),
+        (STRIPES, "others is neither a class (0..1) nor 255 (ignored). Write class ids"),
+        (np.where(CELLS > 8, 255, 128 * SPOT),
+         "The three values 0, 128 and 255 need the ids 0, 1 and 2"),
+        (127 * SPOT, "The three values 0, 127 and 255 need the ids 0, 1 and 2"),
+        (np.dstack(3 * [0 * SPOT + 255] + [255 * SPOT]), "in the transparency (alpha) alone"),
+        (np.dstack([0 * SPOT, 255 * SPOT]), "in the transparency (alpha) alone"),
+    ],
+    ids=["numbered", "striped", "three greys", "two of them", "alpha of colours", "alpha of greys"],
+)  # fmt: skip
+def test_masks_that_are_no_class_ids(own, mask, message):
+    assert message in own(pairs(mask))
+
+
+def test_ids_of_more_than_8_bits(own, tmp_path):
+    files = pairs(SPOT)
+    own({**files, "masks/0.png": 5 * SPOT})  # writes the folder
+    for path in (tmp_path / "own/masks").iterdir():
+        Image.fromarray(SPOT.astype(np.uint16) * 700).save(path)
+    err = own({})
+    assert "values up to 700" in err and "numbers objects" in err and "4 files" not in err
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("masks/{}_mask.png", "4 files are named like {}/masks/0_mask.png: masks need the names"),
+        ("masks/mask-{}.png", "4 files are named like {}/masks/mask-0.png"),
+        ("images/{}_mask.png", "4 files are named like {}/images/0_mask.png"),
+        ("masks/1{}.png", "Add the file. (The same in"),  # another name
+    ],
+)
+def test_masks_of_other_names(own, tmp_path, names, message):
+    files = {name: mask for name, mask in pairs(SPOT).items() if "images" in name}
+    files |= {names.format(i): SPOT for i in range(4)} | {"masks/x.png": SPOT}
+    err = own(files)
+    assert message.format(tmp_path / "own") in err
+
+
+def test_masks_of_other_images_are_none_that_are_named_alike(own):
+    files = {**pairs(SPOT), "images/0_b.png": SPOT, "masks/0_b.png": SPOT}
+    del files["masks/0.png"]
+    assert own(files, "--num-classes", 2, "--seed", 1).endswith("no such mask. Add the file.\n")
+
+
+def test_a_folder_of_no_layout(own, tmp_path):
+    err = own({"frames/0.png": SPOT, "labels/0.png": SPOT})
+    for words in ("images/", "masks/", "image/ and label/", "train-volume.tif", "--dataset isbi"):
+        assert words in err
+    assert "SegmentationClassAug" not in err

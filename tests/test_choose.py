@@ -3,10 +3,12 @@
 import dataclasses
 import sys
 
+import numpy as np
 import pytest
 
 import core.sources
 from core.config import PRESETS, Config
+from core.imaging import augment
 from core.sources.choose import open_both, open_dataset
 from core.support.errors import UserError
 from tests.test_folder import write
@@ -57,6 +59,21 @@ def test_a_new_data_set_is_one_file_and_one_line(toys):
     assert [len(part.image_info) for part in (train, val)] == [4, 2]
     images, masks = train[0]
     assert images.shape == (4, 32, 32, 3) and set(masks.ravel()) <= {0, 1, 255}
+
+
+@pytest.mark.parametrize("dataset", ["voc", "folder", "isbi", "sample"])
+def test_the_reference_s_recipe(monkeypatch, voc, isbi, tmp_path, dataset):
+    """It brings its augmentation where the preset's is that for photographs, in training only."""
+    monkeypatch.setattr(augment, "reference", lambda image, mask, *_: (image // 2, mask))
+    folders = {"voc": voc, "isbi": isbi, "folder": write(tmp_path / "own", 5)}
+    settings = {"architecture": "reference", "data": folders.get(dataset) and str(folders[dataset])}
+    if dataset in ("voc", "folder"):
+        settings["class_names"] = ("background", "a", "b")
+    train, val = open_both(dataclasses.replace(PRESETS[dataset], **settings))
+    image, mask = np.full((8, 8, train.channels), 100, np.uint8), np.zeros((8, 8), np.uint8)
+    halved = (train.augment(image, mask, np.random.default_rng(0))[0] == 50).all()
+    assert halved == (dataset in ("voc", "folder"))
+    assert train.aug and not val.aug
 
 
 @pytest.mark.slow

@@ -180,3 +180,26 @@ def test_settings_that_cannot_work(call, tmp_path, args, message):
     status, out, err = call("train", "--data", tmp_path / "leaves", *args)
     assert (status, out) == (2, "") and err.count("\n") == 1 and message in err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("line", ["leaf 1", r"images\leaf 1.png", r"C:\my data\images\leaf 1.png"])
+def test_lists_of_windows(tmp_path, encoding, line):
+    write(tmp_path, 4)
+    start = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(encoding, b"")
+    (tmp_path / "val.txt").write_bytes(start + f"{line}\r\nleaf 2\r\n".encode(encoding))
+    assert stems(FolderDataset(tmp_path, "val")) == ["leaf 1", "leaf 2"]
+
+
+@pytest.mark.parametrize("names", [("Images", "Masks", "Val"), ("IMAGES", "masks", "VAL")])
+def test_folders_in_capitals(tmp_path, call, names):
+    """They are taken as they are."""
+    for folder in (tmp_path / "own", tmp_path / "own" / names[2]):
+        write(folder, 3)
+        for old, new in zip(("images", "masks"), names, strict=False):
+            (folder / old).rename(folder / new)
+    assert len(FolderDataset(tmp_path / "own", "train").image_info) == 3
+    assert FolderDataset(tmp_path / "own", "val").where.name == names[2]
+    args = ("--num-classes", 2, "--check-data")
+    status, out, err = call("train", "--data", tmp_path / "own", *args)
+    assert (status, err) == (0, "") and out.count("3 images with masks") == 2

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from core.dataset import Dataset, SizesDiffer
-from core.imaging.image import count_pages, palette_image, read_image, read_mask, write_image
+from core.imaging.draw import palette_image, write_image
+from core.imaging.image import count_pages, read_image, read_mask
 from core.support.errors import UserError
 
 

@@ -8,11 +8,11 @@ import pytest
 from conftest import write_isbi, write_voc
 from PIL import Image
 
-from core.imaging.pairs import SUFFIXES, images_in, pair
 from core.ISBIdataset import ISBIDataset
 from core.prediction.inputs import collect
 from core.sources.folder import FolderDataset
 from core.support.errors import UserError
+from core.support.pairs import SUFFIXES, images_in, pair
 from core.VOCdataset import VOCDataset
 
 

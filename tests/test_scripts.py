@@ -200,6 +200,20 @@ def test_the_paper_s_network_is_one_flag(call):
 
 
 @pytest.mark.slow
+def test_the_reference_s_recipe_is_one_flag(call, voc):
+    """On all presets, its widths and learning rates; what it trained is used as any other."""
+    flag = ("--architecture", "reference")
+    status, out, err = call("train", "--dataset", "voc", *flag, "--summary")
+    assert (status, err) == (0, "") and "Total params: 31,033,045" in out and "_norm" not in out
+    data = ("--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
+    assert call("train", *data, *flag, "--filters", 2, "--epochs", 1)[0] == 0
+    settings = json.loads(Path("runs/voc/config.json").read_text())
+    wanted = {"filters": 2, "normalization": "none", "dropout": 0.5, "l2": 5e-4, "lr": 1e-4}
+    assert settings.items() >= {**wanted, "lr_floor": 1e-6, "architecture": "reference"}.items()
+    assert call("evaluate")[0] == call("predict", voc / "JPEGImages/picture0.jpg")[0] == 0
+
+
+@pytest.mark.slow
 def test_a_pretrained_encoder(call, voc, small_encoder):
     data = ("--data", voc, "--class-names", "background,a,b", "--size", 32, 32, "--filters", 2)
     encoder = ("--encoder", "vgg16", "--freeze-encoder", 1, "--encoder-weights", small_encoder)

@@ -21,6 +21,7 @@ def tiny(**kwargs):
 def test_parameters_of_the_reference():
     assert UNet().count_params() == 31_033_045
     assert UNet((128, 128, 3), 5, 16).count_params() == 1_941_173
+    assert UNet(architecture="reference").count_params() == 31_033_045
 
 
 def test_defaults_are_the_reference_s():
@@ -119,6 +120,8 @@ def test_the_impossible_is_refused_with_a_sentence(arguments, sentence):
         ({"encoder": "vgg"}, "encoder must be one of .* 'vgg'"),
         ({"architecture": "paper", "encoder": "vgg16"}, "neither an encoder nor"),
         ({"architecture": "paper", "upsampling": "nearest"}, 'nor upsampling="nearest"'),
+        ({"architecture": "reference", "encoder": "vgg16"}, "reference's network has its own"),
+        ({"architecture": "reference", "upsampling": "transpose"}, 'nor upsampling="transpose"'),
         ({"encoder_weights": "imagenet"}, "needs an encoder"),
         ({"architecture": "paper"}, "16 n [+] 12, from 188 on.*For 32 take 188[.]"),
     ],
@@ -206,6 +209,19 @@ def test_the_paper_s_initial_weights():
             assert isinstance(layer.kernel_initializer, keras.initializers.HeNormal)
 
 
+def test_the_reference_s_initial_weights():
+    """Uniform up to sqrt(6 / (places * (features in + out))), after Glorot and Bengio 2010."""
+    model = UNet((None, None, 3), 21, 8, architecture="reference")
+    kernels = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    assert len(kernels) == 23
+    for layer in kernels:
+        height, width, taken, given = layer.kernel.shape
+        limit = np.sqrt(6 / (height * width * (taken + given)))
+        assert 0.9 * limit < np.abs(layer.kernel).max() <= limit * 1.000001, layer.name
+    same = UNet((None, None, 3), 21, 8)
+    assert [w.path for w in model.weights] == [w.path for w in same.weights]
+
+
 @pytest.mark.parametrize("encoder", [*ENCODERS, None])
 def test_sizes_are_multiples_of_all_halvings(encoder):
     step = 16 if encoder in (None, "vgg16") else 32
@@ -244,7 +260,10 @@ def test_the_paper_s_sizes_are_those_that_can_be_built():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{"normalization": "group"}, {"architecture": "paper"}])
+@pytest.mark.parametrize(
+    "options",
+    [{"normalization": "group"}, {"architecture": "paper"}, {"architecture": "reference"}],
+)
 def test_keras_alone_loads_what_was_saved(tmp_path, options):
     model = UNet((None, None, 3), 3, 2, **options)
     model.save(tmp_path / "model.keras")

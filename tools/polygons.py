@@ -14,8 +14,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from core.config import IGNORE
-from core.imaging.draw import voc_palette
-from core.imaging.image import palette_image, write_image
+from core.imaging.draw import palette_image, voc_palette, write_image
 from core.support import errors
 from core.support.errors import UserError
 from core.support.files import write_csv

@@ -65,8 +65,7 @@ def _draw_mask(source, path):
     import numpy as np
     from scipy.io import loadmat
 
-    from core.imaging.draw import voc_palette
-    from core.imaging.image import palette_image, write_image
+    from core.imaging.draw import palette_image, voc_palette, write_image
 
     try:
         values = loadmat(source)["GTcls"]["Segmentation"][0, 0]

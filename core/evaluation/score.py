@@ -13,6 +13,7 @@ from core.evaluation.metrics import ABSENT, ConfusionMatrix, judge
 from core.evaluation.segments import slice_scores
 from core.imaging.intensity import Intensity
 from core.imaging.letterbox import letterbox
+from core.imaging.mask import check_palettes
 from core.prediction.predict import answers
 from core.support.errors import UserError
 from core.support.threads import mapped
@@ -55,7 +56,8 @@ def score(
     `core.evaluation.metrics.judge`, for `batch_size`, `tile` and `tta` see `predict`.
 
     Raises:
-        UserError: if a pair cannot be used, or no pixel of the masks has a class.
+        UserError: if a pair cannot be used, no pixel of the masks has a class, or the masks'
+            palettes contradict each other.
     """
     count = len(dataset.image_info)
     batch_size = min(batch_size, count)
@@ -89,4 +91,5 @@ def score(
             f"{dataset.image_info[0]['mask_path']}: this mask and all others hold nothing but 255 "
             "(ignored). Give masks with classes to score on."
         )
+    check_palettes(dataset.palettes, dataset.where)
     return found

@@ -6,6 +6,8 @@ Both move alike: the image is interpolated, the mask takes the nearest value, an
 pixel comes from outside the image.
 """
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy import ndarray as Array
@@ -17,7 +19,7 @@ from core.imaging.letterbox import PADDING, shrink
 
 
 def photograph(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:
-    """The reference's augmentation for VOC: each change with probability 1/2.
+    """For photographs, the reference's changes for VOC: each with probability 1/2.
 
     With the `size = (height, width)` of the canvas, all but the first change a shrunk image.
     """
@@ -29,6 +31,23 @@ def photograph(image: Array, mask: Array, rng: Generator, size: tuple | None = N
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
     return colours(image, mask, rng)
+
+
+def reference(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:
+    """The reference's augmentation itself: with probability 0.4 at all, then each with 1/2.
+
+    It changes images at their own resolution, in this order; the `size` of the canvas plays no
+    part.
+    """
+    if rng.random() >= 0.4:
+        return image, mask
+    if rng.random() < 0.5:
+        image, mask = flip(image, mask, rng)
+    image, mask = colours(image, mask, rng)
+    for change in (partial(sharpness, low=-0.5), trim, translate):
+        if rng.random() < 0.5:
+            image, mask = change(image, mask, rng)
+    return image, mask
 
 
 def microscopy(image: Array, mask: Array, rng: Generator) -> Pair:
@@ -118,9 +137,12 @@ def colours(image, mask, rng, hue=0.1, saturation=1.5, value=1.5, brightness=0.3
     return _through_hsv(image, **change) if change else image, mask
 
 
-def sharpness(image: Array, mask: Array, rng: Generator, limit: float = 3.0) -> Pair:
-    """Blurs or sharpens: a mix of smoothed (0), unchanged (1) and sharpened (up to `limit`)."""
-    factor = rng.uniform(0, limit)
+def sharpness(image: Array, mask: Array, rng: Generator, limit=3.0, low=0.0) -> Pair:
+    """Blurs or sharpens: a mix of smoothed (0), unchanged (1) and sharpened (up to `limit`).
+
+    The factor is drawn from `low` on. A negative one takes more away than smoothing does.
+    """
+    factor = rng.uniform(low, limit)
     # As Pillow smooths: the mean of 3x3 pixels, with the middle one counted five times.
     others = (1 - factor) * 9 / 13
     mean = cv2.blur(image, (3, 3))

@@ -1,6 +1,8 @@
-"""Images for people: palette, overlay, contact sheet and curves."""
+"""Images for people: palette, overlay, contact sheet and curves; and writing them."""
 
+import io
 import math
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,8 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from core.imaging.image import write_image
 from core.imaging.letterbox import letterbox, letterbox_mask
+from core.support.files import replacing
 
 _INK, _PALE, _PAPER = (40, 40, 40), (215, 215, 215), (255, 255, 255)
 _CURVES = (("training", (31, 119, 180), 190), ("validation", (214, 108, 14), 95))
@@ -150,3 +152,38 @@ def _ticks(low, high):
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(step * number, 10) for number in range(first, last + 1)]
+
+
+def palette_image(mask, palette):
+    """Makes a `PIL.Image.Image` with uint8 class ids `[H, W]` as pixels, shown by a palette.
+
+    The palette, `[N, 3]`, has red, green and blue of the ids from 0 on.
+    """
+    colours = np.zeros((256, 3), np.uint8)  # all 256: Pillow squeezes the ids into fewer bits else
+    colours[: len(palette)] = palette
+    image = Image.fromarray(mask)
+    image.putpalette(colours.tobytes())
+    return image
+
+
+def encode_image(image, kind="PNG", photograph=False) -> bytes:
+    """Returns the bytes of a PNG, or of a page of a TIFF file if `kind` is "TIFF".
+
+    The image is a `PIL.Image.Image` or a uint8 array `[H, W]` or `[H, W, 3]`. The PNG of a
+    photograph is written without a search for repetitions, a third quicker; flat images would grow.
+    """
+    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    file = io.BytesIO()
+    if kind == "TIFF":
+        image.save(file, kind, compression="tiff_adobe_deflate")
+    else:
+        # Level 1 is quick; 6 takes four times as long and saves a few per cent.
+        strategy = zlib.Z_HUFFMAN_ONLY if photograph else zlib.Z_DEFAULT_STRATEGY
+        image.save(file, kind, compress_level=1, compress_type=strategy)
+    return file.getvalue()
+
+
+def write_image(path, image):
+    """Writes an image as PNG, see `encode_image`; raises a UserError if that fails."""
+    with replacing(path) as partial:
+        partial.write_bytes(encode_image(image))

@@ -1,25 +1,23 @@
-"""Reading and writing images and masks."""
+"""Reading images and masks."""
 
 import contextlib
-import io
 import warnings
-import zlib
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from core.config import BYTES
 from core.support.errors import UserError
-from core.support.files import replacing
 from core.support.tiff import Page, decode, is_tiff
 
 _COLOURED = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA", "PA")  # of Pillow's modes
 _SCALED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of 2 and 4 bits by
 _ORIENTATION = 274  # the tag of EXIF
+LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 
 
 def read_image(path, channels=3, page=0, intensity=None):
-    """Reads an image as a viewer shows it, upright, for the network in training as after it.
+    """Reads an image as a viewer shows it, upright; a UserError if that fails.
 
     Grey, palette, RGB, CMYK and 1-bit images are converted by Pillow. Transparency is dropped: the
     colours beneath count.
@@ -33,9 +31,6 @@ def read_image(path, channels=3, page=0, intensity=None):
 
     Returns:
         uint8 `[H, W, channels]`.
-
-    Raises:
-        UserError: if the file cannot be read.
     """
     return as_image(*read_values(path, page), channels, intensity)
 
@@ -86,16 +81,30 @@ def of_bytes(intensity):
 def read_mask(path, page=0):
     """Reads the values of a mask as they are in the file; a palette's numbers stay numbers.
 
-    It is turned upright like an image.
+    It is turned upright like an image. It is a UserError if it cannot be read, has values above 255,
+    or says all by its transparency.
 
     Returns:
         uint8 `[H, W]`, or `[H, W, 3]` for a mask of colours.
-
-    Raises:
-        UserError: if the file cannot be read or has values above 255.
     """
+    return read_indexed(path, page)[0]
+
+
+def read_indexed(path, page=0):
+    """Reads a mask as `read_mask` does, and the palette of its numbers.
+
+    Returns:
+        The values, and the palette's colours, uint8 `[N, 3]`. These are None for a file without a
+        palette, and for one whose palette shows each number as the grey of that number.
+    """
+    palette = None
 
     def stored(image, scale):
+        nonlocal palette
+        if image.mode.endswith("A"):
+            _refuse_transparent(path, image.convert("RGBA").getextrema())
+        if image.mode == "P":
+            palette = np.reshape(image.getpalette(), (-1, 3)).astype(np.uint8)
         return np.asarray(image.convert("RGB") if image.mode in _COLOURED else image) // scale
 
     values, _ = _read(path, page, stored)
@@ -103,10 +112,22 @@ def read_mask(path, page=0):
         values = values >> 8  # as Pillow reads such colours
     if values.dtype not in (np.uint8, bool) and not np.isin(values, range(256)).all():
         raise UserError(
-            f"{path}: is of kind {values.dtype} and does not hold ids from 0 to 255. Save them as "
-            "grey values of 8 bits."
+            f"{path}: is of kind {values.dtype} and does not hold ids from 0 to 255, but values up "
+            f"to {values.max():g}. Save class ids; a mask that numbers objects needs their classes."
         )
-    return values.astype(np.uint8)
+    if palette is not None and (palette == np.arange(len(palette))[:, None]).all():
+        palette = None
+    return values.astype(np.uint8), palette
+
+
+def _refuse_transparent(path, extremes):
+    """Refuses a mask whose only differences are those of its transparency."""
+    *colours, (lowest, highest) = extremes
+    if lowest < highest and all(low == high for low, high in colours):
+        raise UserError(
+            f"{path}: the classes are in the transparency (alpha) alone, all colours are the same. "
+            "Save class ids in a mask without transparency, as a grey PNG."
+        )
 
 
 def count_pages(path):
@@ -135,11 +156,26 @@ def describe(path, page=0):
             return deep, image.getexif().get(_ORIENTATION, 1)
 
 
-def explain_sizes(info, image, mask):
-    """Says that a mask has another size than its image, and whether EXIF data turns one alone.
+class SizesDiffer(UserError):
+    """A mask does not fit its image."""
 
-    They are arrays `[H, W, ...]`; `info` is their entry in `image_info`.
+    kind = "of sizes that differ"
+
+
+def check_sizes(info: dict, image: np.ndarray, mask: np.ndarray) -> None:
+    """Makes sure that an image and its mask, `[H, W, ...]`, are of one size and not too large.
+
+    Raises:
+        UserError: if they are not. It says if EXIF data turns only one of the files, which are
+            those of `info`, an entry of `image_info`.
     """
+    if max(image.shape) > LONGEST_SIDE:
+        raise UserError(
+            f"{info['image_path']}: is longer than {LONGEST_SIDE} pixels. Cut it into smaller "
+            "images."
+        )
+    if mask.shape == image.shape[:2]:
+        return
     pair, page, advice = ("image", "mask"), info.get("page", 0), "Make them equal."
     turned = [kind for kind in pair if describe(info[f"{kind}_path"], page)[1] > 4]
     if mask.shape[:2] == image.shape[1::-1] and len(turned) == 1:
@@ -149,7 +185,7 @@ def explain_sizes(info, image, mask):
         )
     sizes = (f"{array.shape[1]}x{array.shape[0]}" for array in (mask, image))
     text = "{}: the mask is {} pixels, its image {} (width x height). {}"
-    return text.format(info["mask_path"], *sizes, advice)
+    raise SizesDiffer(text.format(info["mask_path"], *sizes, advice))
 
 
 def _read(path, page, convert):
@@ -223,38 +259,3 @@ def _explained(path):
         raise UserError(
             f"{path}: cannot be read as an image ({error}). Replace the file."
         ) from error
-
-
-def palette_image(mask, palette):
-    """Makes a `PIL.Image.Image` with uint8 class ids `[H, W]` as pixels, shown by a palette.
-
-    The palette, `[N, 3]`, has red, green and blue of the ids from 0 on.
-    """
-    colours = np.zeros((256, 3), np.uint8)  # all 256: Pillow squeezes the ids into fewer bits else
-    colours[: len(palette)] = palette
-    image = Image.fromarray(mask)
-    image.putpalette(colours.tobytes())
-    return image
-
-
-def encode_image(image, kind="PNG", photograph=False) -> bytes:
-    """Returns the bytes of a PNG, or of a page of a TIFF file if `kind` is "TIFF".
-
-    The image is a `PIL.Image.Image` or a uint8 array `[H, W]` or `[H, W, 3]`. The PNG of a
-    photograph is written without a search for repetitions, a third quicker; flat images would grow.
-    """
-    image = image if isinstance(image, Image.Image) else Image.fromarray(image)
-    file = io.BytesIO()
-    if kind == "TIFF":
-        image.save(file, kind, compression="tiff_adobe_deflate")
-    else:
-        # Level 1 is quick; 6 takes four times as long and saves a few per cent.
-        strategy = zlib.Z_HUFFMAN_ONLY if photograph else zlib.Z_DEFAULT_STRATEGY
-        image.save(file, kind, compress_level=1, compress_type=strategy)
-    return file.getvalue()
-
-
-def write_image(path, image):
-    """Writes an image as PNG, see `encode_image`; raises a UserError if that fails."""
-    with replacing(path) as partial:
-        partial.write_bytes(encode_image(image))

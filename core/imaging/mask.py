@@ -1,23 +1,31 @@
 """The meaning of mask values: class ids, black and white, or VOC's colours."""
 
 from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
 
 import cv2
 import numpy as np
 
 from core.config import IGNORE
 from core.imaging.draw import blocks, voc_palette
+from core.imaging.image import read_indexed
 from core.support.errors import UserError
 
 
 class WrongValues(UserError):
-    """A mask has values outside the classes; `counts` has its values, see `count_values`."""
+    """A mask, uint8 `[H, W]`, has values outside the classes.
+
+    `counts` has its values, see `count_values`; `cause` says where they come from, if file or
+    shapes tell.
+    """
 
     kind = "with values outside the classes"
 
-    def __init__(self, path, counts: Counter, num_classes: int):
-        super().__init__(f"{path}: {explain(counts, num_classes)}")
-        self.counts = counts
+    def __init__(self, path, mask: np.ndarray, num_classes: int):
+        self.counts = count_values(mask)
+        self.cause = lossy(path) or _numbered_objects(mask, self.counts, num_classes)
+        super().__init__(f"{path}: {explain(self.counts, num_classes, self.cause)}")
 
 
 def rgb_numbers(colours: np.ndarray) -> np.ndarray:
@@ -70,8 +78,8 @@ def understand(found: dict, num_classes: int, where) -> str:
             if wrong:
                 raise UserError(
                     f"{path}: has {_named(wrong)}, not VOC's colours for {num_classes} classes, "
-                    f"and {coloured[0]} has colours. Save class ids in all masks, as grey or "
-                    "palette PNGs."
+                    f"and {coloured[0]} has colours. "
+                    + (lossy(path) or "Save class ids in all masks, as grey or palette PNGs.")
                 )
         return "colours"
     black = [path for path, counts in found.items() if set(counts) in ({0, IGNORE}, {IGNORE})]
@@ -94,26 +102,108 @@ def understand(found: dict, num_classes: int, where) -> str:
     raise UserError(f"{where}: the masks hold nothing but {held}. {advice}")
 
 
-def explain(counts: Counter, num_classes: int) -> str:
+def find_clash(masks: Iterable) -> str | None:
+    """Says where an index has two colours, or a colour two indices; None if nowhere.
+
+    Only values that occur count, and 255 does not: it means ignored, however it is shown.
+
+    Args:
+        masks: the path, the values that occur and the palette, see `read_indexed`, of each mask.
+    """
+    of_index, of_colour = {}, {}
+    for path, values, palette in masks:
+        for index in values if palette is not None else ():
+            if index >= min(len(palette), IGNORE):
+                continue
+            colour = "#{:02x}{:02x}{:02x}".format(*palette[index])
+            other, where = of_index.setdefault(index, (colour, path))
+            if other != colour:
+                return f"index {index} is {other} in {where}, and {colour} in {path}"
+            other, where, theirs = of_colour.setdefault(colour, (index, path, palette))
+            both = palette[index], palette[other:][:1], theirs[other], theirs[index:][:1]
+            if other != index and len({entry.tobytes() for entry in both}) > 1:
+                # Else both palettes have the colour in both places, and the index tells.
+                return f"{colour} is index {other} in {where}, and {index} in {path}"
+    return None
+
+
+def check_palettes(masks: dict, where) -> None:
+    """Raises a UserError if palettes contradict each other.
+
+    `masks` has `(path, page)` of the masks of each palette. Only of several they are read again.
+    """
+
+    def read(mask):
+        values, palette = read_indexed(*mask)
+        return mask[0], np.unique(values), palette
+
+    clash = len(masks) > 1 and find_clash(map(read, sorted(set().union(*masks.values()))))
+    if clash:
+        raise UserError(f"{where}: {clash}. Save class ids in all masks, as grey PNGs.")
+
+
+def by_palette(values: np.ndarray, palette: np.ndarray, path) -> np.ndarray:
+    """Returns the colours, uint8 `[H, W, 3]`, that a palette shows indices `[H, W]` in."""
+    if values.max() >= len(palette):
+        raise UserError(f"{path}: has the index {values.max()}, but its palette ends before it.")
+    return palette[values]
+
+
+def lossy(path) -> str:
+    """Returns advice if a mask's suffix is that of a JPEG file, else nothing."""
+    if Path(path).suffix.lower() not in (".jpg", ".jpeg", ".jpe", ".jfif"):
+        return ""
+    return "A JPEG file does not keep ids: near edges it has values in between. Save masks as PNG."
+
+
+def _numbered_objects(mask, counts, num_classes):
+    """Returns advice if the ids of a mask number its objects, else nothing."""
+    from scipy.ndimage import find_objects  # takes long to import, and serves messages only
+
+    ids = sorted(set(counts) - {0, IGNORE})
+    if len(ids) <= max(3, num_classes) or ids[-1] - ids[0] >= len(ids):
+        return ""
+    places = find_objects(mask)
+    for value in ids:
+        regions, _ = cv2.connectedComponents(np.uint8(mask[places[value - 1]] == value))
+        if regions > 2:  # the outside is one
+            return ""
+    return (
+        f"Each of the {len(ids)} ids from {ids[0]} on is one connected region: they seem to number "
+        "objects. Give all objects of a class the id of the class, such as 1."
+    )
+
+
+def explain(counts: Counter, num_classes: int, cause: str = "") -> str:
     """Says which values, see `count_values`, are outside the classes, and suggests the cause."""
     wrong = Counter({v: n for v, n in counts.items() if v >= num_classes and v != IGNORE})
-    levels = sorted(counts)
+    advice = cause or _suggest(set(wrong), sorted(counts), num_classes)
+    allowed = f"a class (0..{num_classes - 1}) nor {IGNORE} (ignored)"
+    return f"pixel value {_named(wrong)} is neither {allowed}. {advice}"
+
+
+def _suggest(wrong, levels, num_classes):
+    """What to do about some wrong values among all levels of a mask."""
     steps = set(np.diff(levels))
-    advice = "Write class ids into the mask, or name all classes."
-    if set(wrong) == {num_classes}:
-        advice = (
+    if wrong == {num_classes}:
+        return (
             f"The ids seem to be off by one: {num_classes} classes have the ids 0 to "
             f"{num_classes - 1}, 0 being the background. Count from 0, or name one class more."
         )
-    elif len(levels) > max(40, num_classes):  # so many are no class ids
-        advice = (
+    if len(levels) > max(40, num_classes):  # so many are no class ids
+        return (
             "So many values come from a JPEG file, from resizing with interpolation or from "
             "anti-aliased edges. Save ids as PNG and resize with nearest neighbour."
         )
-    elif 2 < len(levels) <= num_classes and levels[0] == 0 and len(steps) == 1:
-        advice = f"The ids seem to be spread over the greys: divide by {steps.pop()}."
-    allowed = f"a class (0..{num_classes - 1}) nor {IGNORE} (ignored)"
-    return f"pixel value {_named(wrong)} is neither {allowed}. {advice}"
+    if 2 < len(levels) <= num_classes and levels[0] == 0 and len(steps) == 1:
+        return f"The ids seem to be spread over the greys: divide by {steps.pop()}."
+    middle = max(wrong)
+    if {*levels} <= {0, middle, IGNORE} and (len(levels) == 3 or middle in (127, 128)):
+        return (
+            f"The three values 0, {middle} and 255 need the ids 0, 1 and 2 of three classes, or "
+            f"0, 255 and 1 if {middle} means unknown."
+        )
+    return "Write class ids into the mask, or name all classes."
 
 
 def check_objects(pixels: np.ndarray, num_classes: int, where) -> None:
@@ -141,7 +231,8 @@ def to_ids(values: np.ndarray, reading: str, path) -> np.ndarray:
         seen = rgb_numbers(values) if values.ndim == 3 else values * np.int32(0x010101)
         ids = order[np.searchsorted(colours, seen, sorter=order).clip(max=255)]
         if (colours[ids] != seen).any():
-            raise UserError(f"{path}: has other colours than VOC's. Save class ids instead.")
+            advice = lossy(path) or "Save class ids instead."
+            raise UserError(f"{path}: has other colours than VOC's. {advice}")
         return ids.astype(np.uint8)
     plain = grey(values)
     if plain is None:
@@ -154,7 +245,7 @@ def to_ids(values: np.ndarray, reading: str, path) -> np.ndarray:
     if not np.isin(plain, (0, 255)).all():
         raise UserError(
             f"{path}: holds other values than 0 and 255, but the other masks are black and white. "
-            "Make them alike."
+            + (lossy(path) or "Make them alike.")
         )
     return (plain == 255).astype(np.uint8)
 

@@ -5,8 +5,8 @@ import glob
 import os
 from pathlib import Path
 
-from core.imaging.pairs import SUFFIXES
 from core.support.errors import UserError
+from core.support.pairs import SUFFIXES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,7 @@ import numpy as np
 from PIL import TiffImagePlugin
 from tqdm import tqdm
 
-from core.imaging.draw import class_shares, overlay
-from core.imaging.image import encode_image, palette_image
+from core.imaging.draw import class_shares, encode_image, overlay, palette_image
 from core.prediction.inputs import Source
 from core.prediction.table import Table, as_text
 from core.support.errors import UserError, one_line

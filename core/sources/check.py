@@ -5,14 +5,15 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm import tqdm
 
 from core.config import IGNORE
-from core.dataset import Dataset, Missing, SizesDiffer
+from core.dataset import Dataset
+from core.imaging.image import SizesDiffer
 from core.imaging.intensity import find_outside, in_words
-from core.imaging.mask import WrongValues, check_objects, explain
-from core.support.errors import UserError
-from core.support.threads import mapped
+from core.imaging.mask import WrongValues, check_objects, check_palettes, explain, histogram
+from core.support.errors import UserError, summary, together
+from core.support.pairs import Missing, missing
+from core.support.threads import attempts
 
 
 @dataclasses.dataclass
@@ -28,20 +29,18 @@ class Survey:
 
 def survey(dataset: Dataset) -> Survey:
     """Reads all pairs of a data set, in threads."""
-    count = len(dataset.image_info)
+    lost = missing(dataset.image_info, dataset.listed_in)
     found = Survey([], [], defaultdict(list), np.zeros(256, np.int64), np.zeros(256, np.int64))
 
     def examine(index):
-        try:
-            dataset.check_files([index])
-            image, _, pixels = dataset.load_counted(index)
-        except UserError as error:
-            return error
-        return image.shape[:2], hash(image[::8].tobytes()), pixels
+        if index in lost:
+            return lost[index]
+        image, mask = dataset.load(index)
+        return image.shape[:2], hash(image[::8].tobytes()), histogram(mask)
 
-    results = mapped(examine, range(count), 4 * dataset.workers, dataset.workers)
-    progress = tqdm(results, "Checking the data", count, leave=False, disable=None)
-    for index, result in enumerate(progress):
+    count = len(dataset.image_info)
+    results = attempts(examine, range(count), "Checking the data", dataset.workers)
+    for index, result in enumerate(results):
         if isinstance(result, UserError):
             found.problems.append(result)
             continue
@@ -57,10 +56,13 @@ def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
     """Surveys the parts "train" and "val" and reports; a UserError if training would fail."""
     surveys = {part: survey(dataset) for part, dataset in parts.items()}
     for (part, dataset), found in zip(parts.items(), surveys.values(), strict=True):
-        print(f"\n{part}: {dataset.where}. {dataset.stated}".rstrip(), *found.problems, sep="\n")
-        wrong = [problem.counts for problem in found.problems if isinstance(problem, WrongValues)]
+        print(f"\n{part}: {dataset.where}. {dataset.stated}".rstrip())
+        print(*together(found.problems), sep="\n", end="\n" if found.problems else "")
+        wrong = [problem for problem in found.problems if isinstance(problem, WrongValues)]
         if wrong and len(found.problems) > 1:
-            print(f"All together: {explain(sum(wrong, Counter()), len(names))}")
+            counts = sum((problem.counts for problem in wrong), Counter())
+            cause = wrong[0].cause if all(problem.cause for problem in wrong) else ""
+            print(f"All together: {explain(counts, len(names), cause)}")
         print(_table(found, names))
         intensity = dataset.find_intensity()
         share = find_outside(dataset.image_info, intensity, dataset.workers)
@@ -69,8 +71,8 @@ def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
     print(f"\nval images also in train: {len(twice)}", *twice[:20], sep="\n  ")
     problems = [problem for found in surveys.values() for problem in found.problems]
     if problems:
-        others = f" And {len(problems) - 1} more files." if len(problems) > 1 else ""
-        raise UserError(f"Training would fail. {problems[0]}{others}")
+        raise UserError(f"Training would fail. {summary(problems)}")
+    check_palettes(parts["train"].palettes | parts["val"].palettes, parts["train"].where)
     for part, found in surveys.items():
         check_objects(found.pixels, len(names), parts[part].where)
 

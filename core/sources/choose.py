@@ -7,7 +7,7 @@ subclass of `Dataset` and a function `open_part`, see `open_dataset`. folder.py 
 from importlib import import_module
 from pathlib import Path
 
-from core.config import PRESETS, Config
+from core.config import ISBI_STACKS, PRESETS, Config
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
@@ -63,6 +63,8 @@ def open_dataset(
     if training:
         names += ["aug", "crop", "repeats", "border_weight", "ignored_as_background"]
         shared["shuffle"] = True
+        if config.architecture == "reference":
+            shared["changes"] = augment.reference
     options = {name: getattr(config, name) for name in names}
     options |= {"target_size": config.size, "strict": strict, "reading": reading, **shared}
     built_in = {"voc": _open_voc, "sample": _open_voc, "isbi": _open_isbi}.get(config.dataset)
@@ -119,7 +121,7 @@ def open_both(config: Config, strict=True, known=None, intensity=None) -> tuple[
     The split `known` and the `intensity` are those of a run which is resumed; else they are found.
     """
     shared = {"strict": strict, "known": known, "part": processes.process()}
-    shared["multiple"] = len(devices.all_devices())
+    shared |= {"multiple": len(devices.all_devices()), "palettes": {}}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)
@@ -135,9 +137,17 @@ def _open_voc(config, split, reading, **options):
     folder = sample_folder() if sample else Path(config.data)
     there = [lists for lists, masks in MASK_FOLDERS.items() if (folder / masks).is_dir()]
     if not (there or config.train_list or config.val_list):
+        if (folder / "JPEGImages").is_dir():
+            raise UserError(
+                f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder "
+                "with JPEGImages/ and one of them with --data."
+            )
         raise UserError(
-            f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder with "
-            "JPEGImages/ and one of them with --data."
+            f"{folder}: is laid out in no way that is known here. Your own images lie in images/ "
+            "and their masks in masks/, under the same names. Slices of a stack lie in image/ and "
+            f"label/, or in {' and '.join(ISBI_STACKS)}, with --dataset isbi. VOC has JPEGImages/, "
+            "SegmentationClass/ and ImageSets/Segmentation/. Move the files into one of these "
+            "layouts, or name another folder with --data."
         )
     options["class_ids"] = [config.class_names.index(name) for name in config.classes] or None
     lists = {"train": config.train_list, "val": config.val_list}

@@ -4,19 +4,18 @@ import hashlib
 import itertools
 import os
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from core.config import Config
 from core.dataset import Dataset
-from core.imaging import mask as masks
-from core.imaging.image import count_pages, read_mask
-from core.imaging.pairs import pair, plain_name
+from core.imaging.image import count_pages
+from core.sources.palettes import find_out
 from core.support.errors import UserError
-from core.support.threads import mapped
+from core.support.files import subfolder
+from core.support.pairs import pair, plain_name
 from core.VOCdataset import read_list
 
 
@@ -65,8 +64,8 @@ class FolderDataset(Dataset):
             paths = self.where / "train.txt", self.where / "val.txt"
             lists = [path if path.is_file() else None for path in paths]
         listing, other = lists if split == "train" else lists[::-1]
-        val = self.where / "val"
-        apart = not any(lists) and (val / "images").is_dir()
+        val = subfolder(self.where, "val")
+        apart = not any(lists) and subfolder(val, "images").is_dir()
         if apart and split == "val":
             self.where = val
         self.image_info, left_out = _pairs(self.where, "val/" if self.where == val else "")
@@ -111,31 +110,8 @@ class FolderDataset(Dataset):
 
     def _find_out(self, infos, reading):
         """Finds out from all masks how to read them; refuses a contradiction to `reading`."""
-
-        def count(info):
-            try:
-                return masks.count_values(read_mask(info["mask_path"], info.get("page", 0)))
-            except UserError:  # the message comes when the pair is read
-                return Counter()
-
-        found = defaultdict(Counter)
-        counted = mapped(count, infos, 4 * self.workers, max(1, self.workers))
-        progress = tqdm(counted, "Reading masks", len(infos), leave=False, disable=None)
-        for info, values in zip(infos, progress, strict=True):
-            if values:
-                found[info["mask_path"]].update(values)
-        folder = self.where / "masks"
-        try:
-            own = masks.understand(found, self.num_classes, folder) if found else "ids"
-        except UserError:
-            if not reading:
-                raise
-            own = reading
-        if reading not in (None, own):
-            raise UserError(
-                f"{folder}: the masks look like {own}, but those of the training were read as "
-                f"{reading}. Make them alike."
-            )
+        folder = subfolder(self.where, "masks")
+        own, self.by_colour = find_out(infos, self.num_classes, folder, reading, self.workers)
         return own
 
 
@@ -147,7 +123,7 @@ def _place(name, seed):
 
 def _pairs(folder, prefix):
     """The images of a folder with their masks, and sentences on what is left out."""
-    parts = folder / "images", folder / "masks"
+    parts = subfolder(folder, "images"), subfolder(folder, "masks")
     for part in parts:
         if not part.is_dir():
             raise UserError(

@@ -13,8 +13,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from core.config import IGNORE, SAMPLE_CLASSES, Config
-from core.imaging.draw import voc_palette
-from core.imaging.image import palette_image, write_image
+from core.imaging.draw import palette_image, voc_palette, write_image
 from core.support.errors import UserError
 from nets.home import keras_home
 

@@ -3,17 +3,43 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 
-from core.support.streams import lasting
-
 # What ends a program in order; Windows has no SIGHUP, which a terminal sends that is closed.
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+_GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # of a pipe, a file that is closed, a terminal
 
 
 class UserError(Exception):
     """Something the user must change; its message says what is wrong, where, and what to do."""
+
+
+def together(problems) -> dict[str, int]:
+    """Returns what problems say, each with how many say it: those that are equal in one line.
+
+    A message is `file: what`. Messages are equal that differ in the file, in numbers and in quoted
+    names only. Their line is the first one's, with how many files there are and three of them.
+    """
+    groups = {}
+    for problem in map(str, problems):
+        where, _, what = problem.partition(": ")
+        equal = re.sub(r"'[^']*'|[\d, ]*\d( and \d+ others)?", "#", what)
+        groups.setdefault(equal, []).append((problem, os.path.basename(where)))
+    lines = {}
+    for same in groups.values():
+        names = ", ".join([name for _, name in same[:3]] + ["..."] * (len(same) > 3))
+        shown = f" (The same in {len(same)} files: {names})" if len(same) > 1 else ""
+        lines[f"{same[0][0]}{shown}"] = len(same)
+    return lines
+
+
+def summary(problems, more="") -> str:
+    """Returns the first line of `together`, how many other problems there are, and `more`."""
+    line, count = next(iter(together(problems).items()))
+    others = len(problems) - count
+    return f"{line} And {others} more files.{more}" if others else line
 
 
 def run(main):
@@ -49,6 +75,52 @@ def run(main):
     leave(status)
 
 
+class _Lasting:
+    """A stream to write to; when nobody can read it any more, what is written is lost."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        return self._try(self._stream.write, text)
+
+    def flush(self):
+        return self._try(self._stream.flush)
+
+    def _try(self, function, *args):
+        try:
+            return function(*args)
+        except OSError as error:
+            if error.errno not in _GONE:  # such as a full disk
+                raise
+            with open(os.devnull, "w") as nowhere:  # also for what is still in the buffer
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+            return function(*args)
+
+
+@contextlib.contextmanager
+def lasting():
+    """Lets a program write to stdout and stderr to its end, whatever becomes of these.
+
+    Names in letters that the terminal lacks are written with escapes.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed: no other file must get its number, in this order
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")
+    out, err = _Lasting(sys.stdout), _Lasting(sys.stderr)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            yield
+        finally:  # what is still in a buffer; also after --help
+            out.flush()
+            err.flush()
+
+
 def leave(status):
     """Ends the process; after a message of ours at once, so that it is the last line.
 
@@ -75,6 +147,18 @@ def one_line(message):
         c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
         for c in line
     )
+
+
+def whole(results):
+    """Yields results; for `UserError`s among them, raises a `summary` of these at the end."""
+    problems = []
+    for result in results:
+        if isinstance(result, UserError):
+            problems.append(result)
+        else:
+            yield result
+    if problems:
+        raise UserError(summary(problems, " --check-data names them."))
 
 
 def _say(message):

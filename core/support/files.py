@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Folders, and writing files so that a reader never sees half of one."""
 
 import contextlib
 import csv
@@ -106,3 +106,12 @@ def write_csv(path, rows):
     """Writes rows, the header among them, as CSV."""
     with replacing(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def subfolder(folder: Path | str, name: str) -> Path:
+    """Returns the path of a folder in a folder, in capitals if that is how it is written there."""
+    folder = Path(folder)
+    if (folder / name).is_dir() or not folder.is_dir():
+        return folder / name
+    alike = (p for p in sorted(folder.iterdir()) if p.name.lower() == name.lower() and p.is_dir())
+    return next(alike, folder / name)

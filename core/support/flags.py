@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from core.config import IGNORE, LOSSES, PAPER, PIXEL_LOSSES, PRESETS, VOC_HOME, Config, loss_terms
+from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRESETS, RECIPES, VOC_HOME, Config, loss_terms
 from core.support.errors import UserError
+from core.support.files import subfolder
 from nets.sizes import check_network, check_size
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -199,8 +200,8 @@ def training_config(args: argparse.Namespace) -> Config:
     dataset = _choose_dataset(args)
     args.size = args.size and tuple(args.size)
     _check_classes(args, dataset)
-    paper = PAPER if args.architecture == "paper" else {}
-    config = with_flags(dataclasses.replace(PRESETS[dataset], **paper), args)
+    recipe = RECIPES[args.architecture or "same"]
+    config = with_flags(dataclasses.replace(PRESETS[dataset], **recipe), args)
     encoder = None if config.encoder == "none" else config.encoder
     pretrained = None if config.encoder_weights == "none" else config.encoder_weights
     what = ""
@@ -209,7 +210,7 @@ def training_config(args: argparse.Namespace) -> Config:
             config.architecture, encoder, pretrained, config.normalization, config.upsampling
         )
         what = f"--size {config.size[0]} {config.size[1]}: "
-        if config.architecture == "same":  # the other one is given images that fit it
+        if config.architecture != "paper":  # which is given images that fit it
             check_size(*config.size, encoder=encoder)
     except ValueError as error:
         raise UserError(f"{what}{error}") from error
@@ -231,7 +232,7 @@ def _choose_dataset(args):
     """Names the data set that is meant: without a word about it, the sample where VOC is not."""
     if args.dataset:
         return args.dataset
-    if args.data and (Path(args.data) / "images").is_dir():
+    if args.data and subfolder(args.data, "images").is_dir():
         return "folder"
     return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
 

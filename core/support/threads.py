@@ -3,6 +3,10 @@
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
+from tqdm import tqdm
+
+from core.support.errors import UserError
+
 
 def mapped(function, items, ahead, workers=2):
     """Applies a function to items in threads and yields the results in the order of the items.
@@ -21,3 +25,19 @@ def mapped(function, items, ahead, workers=2):
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def attempts(function, items, title, workers=1):
+    """Applies a function to items in threads, behind a progress bar.
+
+    Yields the results in the order of the items; for a `UserError`, the error itself.
+    """
+
+    def attempt(item):
+        try:
+            return function(item)
+        except UserError as error:
+            return error
+
+    done = mapped(attempt, items, 4 * workers, max(1, workers))
+    return tqdm(done, title, len(items), leave=False, disable=None)
