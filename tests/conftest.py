@@ -125,6 +125,12 @@ def small_encoder(monkeypatch, tmp_path):
     return path
 
 
+def without_the_model(result):
+    """The status, stdout and stderr of a script without the line that names model.keras."""
+    status, out, err = result
+    return status, out, err.removeprefix("Model: model.keras (named by --weights).\n")
+
+
 @pytest.fixture
 def voc(tmp_path):
     return write_voc(tmp_path / "voc")

@@ -37,10 +37,9 @@ np.savez("answers.npz", **answers, version=keras.__version__)
 def oldest(tmp_path_factory):
     """Runs Python on the oldest Keras; it is installed alone into a folder of its own."""
     folder = tmp_path_factory.mktemp("keras")
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", folder]
-    done = subprocess.run(
-        [sys.executable, *install, f"keras=={OLDEST}"], capture_output=True, text=True, check=False
-    )
+    install = f"-m pip install --quiet --retries 2 --timeout 30 --no-deps keras=={OLDEST} --target"
+    command = [sys.executable, *install.split(), folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = f"Keras {OLDEST} cannot be installed: {(done.stderr.splitlines() or [''])[-1]}"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)

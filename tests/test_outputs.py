@@ -16,7 +16,7 @@ from PIL import Image
 from core.imaging.image import read_mask
 from core.prediction import table
 from core.support.files import alone_in
-from tests.conftest import GREYS, NAMES, save_grey_model
+from tests.conftest import GREYS, NAMES, save_grey_model, without_the_model
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ def predict(call):
     """Returns a function that runs predict.py with the grey model."""
 
     def run(*args):
-        return call("predict", "--weights", "model.keras", *args)
+        return without_the_model(call("predict", "--weights", "model.keras", *args))
 
     save_grey_model("model.keras")
     return run

@@ -15,7 +15,7 @@ from core.evaluation.score import score
 from core.imaging.image import read_mask
 from core.prediction.model_file import load_model, save_model
 from core.VOCdataset import VOCDataset
-from tests.conftest import GREYS, NAMES, grey_model, save_grey_model, write_isbi
+from tests.conftest import GREYS, NAMES, grey_model, save_grey_model, without_the_model, write_isbi
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def refused(result, *parts):
 
 
 def evaluate(call):
-    return call("evaluate", "--weights", "model.keras", "--output", "report")
+    return without_the_model(call("evaluate", "--weights", "model.keras", "--output", "report"))
 
 
 def test_an_image_without_a_mask(call, voc):

@@ -294,7 +294,7 @@ def assert_refused(result, *parts):
     lines = [
         line
         for line in err.replace("\r", "\n").splitlines()
-        if line.strip() and "Checking" not in line
+        if line.strip() and "Checking" not in line and not line.startswith("Model: ")
     ]
     assert len(lines) == 1, err
     for part in parts:
