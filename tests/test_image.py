@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.dataset import Dataset, SizesDiffer
+from core.dataset import Dataset
 from core.imaging.draw import palette_image, write_image
-from core.imaging.image import count_pages, read_image, read_mask
+from core.imaging.image import SizesDiffer, count_pages, read_image, read_mask
 from core.support.errors import UserError
 
 
