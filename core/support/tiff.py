@@ -95,6 +95,8 @@ class Page:
                 missing = max(map(sum, zip(tags[starts], tags[counts], strict=False))) - size
                 if missing > 0:
                     raise ValueError(f"the file is cut off, {missing:,} bytes are missing")
+        if not {_WIDTH, _HEIGHT} <= set(tags):
+            raise ValueError("a page does not say how large it is")
         alpha = sum(kind in (1, 2) for kind in tags.get(_EXTRA, ()))
         if self._photometric in (0, 1) and self._bands - alpha > 1:
             raise UserError(
