@@ -15,9 +15,9 @@ from core.support.errors import UserError
 # The numbers of tags, see TIFF 6.0, 1992
 _KIND, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _ORDER, _STRIPS, _ORIENTATION, _BANDS, _COUNTS, _PLANAR = 266, 273, 274, 277, 279, 284
-_PREDICTOR, _TILES, _TILE_COUNTS, _EXTRA, _FORMAT = 317, 324, 325, 338, 339
+_PREDICTOR, _COLOURS, _TILES, _TILE_COUNTS, _EXTRA, _FORMAT = 317, 320, 324, 325, 338, 339
 _NO_IMAGE = 1 | 4  # of _KIND: a smaller copy of another page, such as an overview, or its alpha
-_RGB, _CMYK = 2, 5  # of _PHOTOMETRIC; of grey, 0 means that 0 is white, and 1 that it is black
+_RGB, _PALETTE, _CMYK = 2, 3, 5  # of _PHOTOMETRIC; greys have 0 if 0 is white, else 1
 _ZLIB = (8, 32946)  # of _COMPRESSION
 _KINDS = {1: "u", 2: "i", 3: "f"}  # of _FORMAT
 
@@ -67,6 +67,7 @@ class Page:
             self._tags = ImageFileDirectory_v2(header)
             self.file.seek(offsets[page])
             self._tags.load(self.file)
+            self._end = self.file.tell()  # behind the position of the next page
             self.file.seek(0)
             self._check(stat.st_size)
         except BaseException:
@@ -104,8 +105,10 @@ class Page:
                 "Save one band, grey, or three, red, green and blue."
             )
 
-    def values(self) -> np.ndarray | None:
+    def values(self, shown: bool) -> np.ndarray | None:
         """Reads what Pillow reads wrong, slowly or not at all; None where it is to read.
+
+        If they are `shown`, the numbers of a palette become its colours.
 
         Returns:
             `[H, W]` or `[H, W, 3]` of the file's own type: not inverted, and not yet turned as the
@@ -115,6 +118,11 @@ class Page:
             UserError: if nothing can read the page.
         """
         found = self._plain()
+        if found is not None and shown and self._photometric == _PALETTE:
+            colours = np.array(self._tags[_COLOURS]).reshape(3, -1).T
+            return (colours >> 8).astype(np.uint8)[found]
+        if found is None and self._simple():
+            found = self._by_opencv()
         if found is not None or not self.deep:
             return found
         apart = self._bands > 1 and self._tags.get(_PLANAR, 1) == 2
@@ -133,7 +141,8 @@ class Page:
         """The values of strips without compression or with zlib's, None for others."""
         tags, bits, bands = self._tags, self._bits, self._bands
         kind = _KINDS.get(max(tags.get(_FORMAT, (1,))))
-        grey, packing = self._photometric in (0, 1), tags.get(_COMPRESSION, 1)
+        palette = self._photometric == _PALETTE and bits == 8 and bands == 1
+        grey, packing = self._photometric in (0, 1) or palette, tags.get(_COMPRESSION, 1)
         differences = packing != 1 and tags.get(_PREDICTOR, 1) == 2
         if (
             packing not in (1, *_ZLIB)
@@ -164,11 +173,23 @@ class Page:
         values = np.concatenate(values, -1)
         return values[..., 0] if grey else values[..., :3]
 
+    def _simple(self):
+        """Whether this is 8-bit grey or RGB as LZW or PackBits; Pillow would pass all pages."""
+        tags = self._tags
+        return (
+            tags.get(_COMPRESSION) in (5, 32773)
+            and (self._photometric, self._bands) in ((1, 1), (_RGB, 3))
+            and set(tags.get(_BITS, ())) == {8}
+            and {1} == {tags.get(tag, 1) for tag in (_ORDER, _ORIENTATION, _PLANAR)}
+            and max(tags.get(_FORMAT, (1,))) == 1
+        )
+
     def _by_opencv(self):
         """The values of colours that lie pixel by pixel, and of single bands, upright."""
         header = self.file.raw.header
         data = np.memmap(self.path, np.uint8, "c")  # changes stay in memory
         data[: len(header)] = np.frombuffer(header, np.uint8)
+        data[self._end - len(header) // 2 : self._end] = 0  # or libtiff counts all pages behind
         values, self.orientation = decode(data), 1  # it has turned them
         return None if values is None or values.dtype.itemsize * 8 != self._bits else values
 
