@@ -47,7 +47,13 @@ def read_values(path, page=0):
         They are `[H, W]`, or `[H, W, 3]` of colours, and uint8 for up to 8 bits; and whether the
         lowest one means white.
     """
-    return _read(path, page, shown=True)
+
+    def shown(image, _):
+        if image.mode not in ("L", "RGB") and not image.mode.startswith(("I", "F")):
+            image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
+        return np.asarray(image)
+
+    return _read(path, page, shown)
 
 
 def as_image(values, white_is_zero, channels, intensity):
@@ -88,7 +94,11 @@ def read_mask(path, page=0):
     Raises:
         UserError: if the file cannot be read or has values above 255.
     """
-    values, _ = _read(path, page, shown=False)
+
+    def stored(image, scale):
+        return np.asarray(image.convert("RGB") if image.mode in _COLOURED else image) // scale
+
+    values, _ = _read(path, page, stored)
     if values.dtype == np.uint16 and values.ndim == 3:
         values = values >> 8  # as Pillow reads such colours
     if values.dtype not in (np.uint8, bool) and not np.isin(values, range(256)).all():
@@ -142,29 +152,31 @@ def explain_sizes(info, image, mask):
     return text.format(info["mask_path"], *sizes, advice)
 
 
-def _read(path, page, shown):
-    """The values of a page, as colours or greys if they are `shown`, and whether 0 means white."""
+def _read(path, page, convert):
+    """The values of a page, and whether 0 means white; `convert` makes them of Pillow's image."""
     with _explained(path):
         if is_tiff(path):
             with Page(path, page) as tiff:
                 _refuse_huge(*tiff.size)
-                values = tiff.values(shown)
+                values = tiff.values()
+                if isinstance(values, Image.Image):
+                    values = convert(values, 1)
                 if values is not None:
                     return _upright(values, tiff.orientation), tiff.white_is_zero
                 with Image.open(tiff.file) as image:
-                    return _loaded(image, shown, tiff.white_is_zero), tiff.white_is_zero
+                    return _loaded(image, convert, tiff.white_is_zero), tiff.white_is_zero
         with Image.open(path) as image:
             image.seek(page)
             _refuse_huge(*image.size)
             if not _narrowed(image):
-                return _loaded(image, shown), False
+                return _loaded(image, convert), False
             values = decode(np.fromfile(path, np.uint8))
             if values is None:
                 raise ValueError("OpenCV does not know this kind")
             return _upright(values, image.getexif().get(_ORIENTATION, 1)), False
 
 
-def _loaded(image, shown, inverted=False):
+def _loaded(image, convert, inverted=False):
     """The values of Pillow's image, upright; those of few bits are not to stay inverted."""
     kind = str(image.tile[0][3]) if image.tile else ""
     scale = next((scale for name, scale in _SCALED.items() if name in kind), 1)
@@ -172,11 +184,7 @@ def _loaded(image, shown, inverted=False):
     image = ImageOps.exif_transpose(image)
     if inverted and image.mode in ("1", "L"):
         image = ImageOps.invert(image)
-    if not shown:
-        return np.asarray(image.convert("RGB") if image.mode in _COLOURED else image) // scale
-    if image.mode not in ("L", "RGB") and not image.mode.startswith(("I", "F")):
-        image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
-    return np.asarray(image)
+    return np.asarray(convert(image, scale))
 
 
 def _narrowed(image):

@@ -8,6 +8,7 @@ import zlib
 
 import cv2
 import numpy as np
+from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from core.support.errors import UserError
@@ -105,22 +106,21 @@ class Page:
                 "Save one band, grey, or three, red, green and blue."
             )
 
-    def values(self, shown: bool) -> np.ndarray | None:
+    def values(self) -> np.ndarray | Image.Image | None:
         """Reads what Pillow reads wrong, slowly or not at all; None where it is to read.
 
-        If they are `shown`, the numbers of a palette become its colours.
-
         Returns:
-            `[H, W]` or `[H, W, 3]` of the file's own type: not inverted, and not yet turned as the
+            Numbers with a palette, or `[H, W]` or `[H, W, 3]` of the file's own type: not inverted, and not yet turned as the
             `orientation` is from now on.
 
         Raises:
             UserError: if nothing can read the page.
         """
         found = self._plain()
-        if found is not None and shown and self._photometric == _PALETTE:
-            colours = np.array(self._tags[_COLOURS]).reshape(3, -1).T
-            return (colours >> 8).astype(np.uint8)[found]
+        if found is not None and self._photometric == _PALETTE:
+            colours = np.reshape(self._tags[_COLOURS], (3, -1)).T >> 8
+            found = Image.fromarray(found)
+            found.putpalette(colours.astype(np.uint8).tobytes())
         if found is None and self._simple():
             found = self._by_opencv()
         if found is not None or not self.deep:
