@@ -17,7 +17,6 @@ from PIL import Image
 from core.imaging.image import (
     count_pages,
     describe,
-    palette_image,
     read_image,
     read_mask,
     read_values,
@@ -26,7 +25,6 @@ from core.prediction.outputs import _joined
 from core.support.errors import UserError
 from core.support.threads import mapped
 
-PALETTE = np.arange(256).repeat(3).reshape(256, 3)
 OLD = cv2.__version__ < "5"  # does not know 32 bits without a sign
 TYPES = ("u1", "u2", "i2", "u4", "f4", "f8")
 
@@ -172,7 +170,8 @@ def test_the_time_for_a_stack_grows_with_its_pages(kind, compression):
     files = [io.BytesIO() for _ in range(250)]
     for value, file in enumerate(files):
         page = Image.new("L", (16, 16), value)
-        page = palette_image(np.asarray(page), PALETTE) if kind == "P" else page
+        if kind == "P":
+            page.putpalette(np.arange(256, dtype=np.uint8).repeat(3).tobytes())
         page.save(file, "TIFF", compression=compression)
     began = time.process_time()
     with _joined(Path("stack.tif"), 3000) as add:

@@ -21,8 +21,7 @@ _ORIENTATION = 274  # the tag of EXIF
 def read_image(path, channels=3, page=0, intensity=None):
     """Reads an image as a viewer shows it, upright, for the network in training as after it.
 
-    Grey, palette, RGB, CMYK and 1-bit images are converted by Pillow. Transparency is dropped: the
-    colours beneath count.
+    Transparency is dropped: the colours beneath count.
 
     Args:
         path: the file, in any format that Pillow reads.
@@ -159,8 +158,7 @@ def _read(path, page, convert):
             with Page(path, page) as tiff:
                 _refuse_huge(*tiff.size)
                 values = tiff.values()
-                if isinstance(values, Image.Image):
-                    values = convert(values, 1)
+                values = convert(values, 1) if isinstance(values, Image.Image) else values
                 if values is not None:
                     return _upright(values, tiff.orientation), tiff.white_is_zero
                 with Image.open(tiff.file) as image:

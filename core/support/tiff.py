@@ -110,8 +110,8 @@ class Page:
         """Reads what Pillow reads wrong, slowly or not at all; None where it is to read.
 
         Returns:
-            Numbers with a palette, or `[H, W]` or `[H, W, 3]` of the file's own type: not inverted, and not yet turned as the
-            `orientation` is from now on.
+            An image with a palette, or `[H, W]` or `[H, W, 3]` of the file's own type: not
+            inverted, and not yet turned as the `orientation` is from now on.
 
         Raises:
             UserError: if nothing can read the page.
@@ -143,6 +143,7 @@ class Page:
         kind = _KINDS.get(max(tags.get(_FORMAT, (1,))))
         palette = self._photometric == _PALETTE and bits == 8 and bands == 1
         grey, packing = self._photometric in (0, 1) or palette, tags.get(_COMPRESSION, 1)
+        planes = bands if tags.get(_PLANAR, 1) == 2 else 1
         differences = packing != 1 and tags.get(_PREDICTOR, 1) == 2
         if (
             packing not in (1, *_ZLIB)
@@ -154,7 +155,7 @@ class Page:
             or not (grey or self._photometric == _RGB and bands >= 3)
             or (kind, bits) not in [("u", 8), *((k, b) for k in "uif" for b in (16, 32, 64))]
             or bits == 8
-            and (1 in tags.get(_EXTRA, ()) or tags.get(_ORDER, 1) != 1)
+            and ((tags.get(_EXTRA) and planes == 1) or tags.get(_ORDER, 1) != 1)
         ):
             return None
         shape, dtype = self.size[::-1], np.dtype(f"{self._endian}{kind}{bits // 8}")
@@ -166,7 +167,6 @@ class Page:
         if len(data) != size:
             return None
         values = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
-        planes = bands if tags.get(_PLANAR, 1) == 2 else 1
         values = values.reshape(planes, *shape, bands // planes)
         if differences:  # of each value to its left neighbour
             values = values.cumsum(2, values.dtype)
