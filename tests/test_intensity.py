@@ -12,6 +12,7 @@ from PIL import Image
 
 from core.config import BYTES, PRESETS, Found, from_json, to_json
 from core.dataset import Dataset
+from core.evaluation.score import set_range
 from core.imaging.intensity import find_outside, find_range
 from core.prediction.model_file import read_settings
 from core.training.fit import find_out, train
@@ -88,7 +89,7 @@ def test_the_share_outside(rng):
     deep = np.arange(100, dtype=np.uint16).reshape(10, 10) + 1000
     bright = np.zeros((10, 10, 3), np.uint8)
     assert find_outside(infos(deep, bright), (1010, 1094)) == pytest.approx(0.15)
-    assert find_outside(infos(bright), BYTES) == 0
+    assert find_outside(infos(bright), BYTES) is None
 
 
 def test_hot_pixels_and_pages_do_not_change_the_image(rng):
@@ -135,7 +136,7 @@ def test_all_scripts_use_the_range_of_the_training(call):
     status, out, err = call("train", "--data", "data", *FLAGS, "--check-data")
     assert status == 0
     assert out.count(f"Values from {low:g} to {high:g} become 0 to 255;") == 2
-    assert "Outside lie 0." in out
+    assert "0.20% of the values lie outside." in out
     # quite another range: 16 times as large; floating point from 0 to 1
     own_data("times16", 16, "abc")
     own_data("float", 1 / 60000, "abc", np.float32)
@@ -242,3 +243,17 @@ def test_a_subclass_needs_to_know_nothing_of_it():
     train(config, found, data, validation, Path("run"))
     assert read_settings("run/best.keras")[1].intensity == found.intensity
     assert 60 < validation.read_image(1)[16, -1, 0] < 90  # 1,500 of 1,000 to 3,000
+
+
+def test_evaluation_takes_the_range_of_the_model_or_says_what_it_assumes(rng, capfd):
+    data = Dataset(channels=1)
+    data.image_info = infos(*(rng.integers(500, 3900, (9, 9)).astype(np.uint16) for _ in range(20)))
+    set_range(data, (400, 4000), None)
+    assert data.find_intensity() == (400, 4000) and not capfd.readouterr().err
+    set_range(data, None, None)
+    assert data.find_intensity() == (0, 4095)
+    assert capfd.readouterr().err.startswith("0.png: has more than 8 bits, unlike the training")
+    set_range(data, (0, 1), None)
+    assert capfd.readouterr().err.count("quite another range") == 1
+    set_range(data, (0, 1), (0, 5000))
+    assert data.find_intensity() == (0, 5000) and not capfd.readouterr().err

@@ -19,8 +19,7 @@ LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 def read_image(path, channels=3, page=0, intensity=None):
     """Reads an image as a viewer shows it, upright; a UserError if that fails.
 
-    Grey, palette, RGB, CMYK and 1-bit images are converted by Pillow. Transparency is dropped: the
-    colours beneath count.
+    Transparency is dropped: the colours beneath count.
 
     Args:
         path: the file, in any format that Pillow reads.
@@ -195,6 +194,7 @@ def _read(path, page, convert):
             with Page(path, page) as tiff:
                 _refuse_huge(*tiff.size)
                 values = tiff.values()
+                values = convert(values, 1) if isinstance(values, Image.Image) else values
                 if values is not None:
                     return _upright(values, tiff.orientation), tiff.white_is_zero
                 with Image.open(tiff.file) as image:

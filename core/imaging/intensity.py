@@ -81,8 +81,7 @@ def _values(info):
 def _keys(info):
     """The finite values of an image as float32, as numbers of 32 bits in the same order."""
     with np.errstate(over="ignore"):
-        values = _values(info).astype(np.float32).ravel()
-    bits = values[np.isfinite(values)].view(np.uint32)
+        bits = _finite(_values(info).astype(np.float32)).view(np.uint32)
     return np.where(bits >> 31, ~bits, bits | 1 << 31)
 
 
@@ -92,21 +91,28 @@ def _value(key):
     return float(np.uint32(bits).view(np.float32))
 
 
-def find_outside(image_info: list[dict], intensity: tuple, workers: int = 1) -> float:
-    """Returns the share of the values of images, see `find_range`, that a range cuts off."""
+def find_outside(image_info: list[dict], intensity: tuple, workers: int = 1) -> float | None:
+    """Returns the share of values that a range cuts off, None if it changes no image.
+
+    For `image_info` see `find_range`.
+    """
 
     def count(info):
         if not _is_deep(info) and (intensity == BYTES or not of_bytes(intensity)):
             return 0, 0  # it stays as it is
-        values = _values(info)
-        return _outside(values, intensity).sum(), values.size
+        outside = _outside(_finite(_values(info)), intensity)
+        return outside.sum(), outside.size
 
     outside, size = np.sum([(0, 0), *_each(count, image_info, workers)], 0)
-    return outside / max(1, size)
+    return outside / size if size else None
 
 
 def _outside(values, intensity):
-    return ~((values >= intensity[0]) & (values <= intensity[1]))  # what is no number is outside
+    return (values < intensity[0]) | (values > intensity[1])
+
+
+def _finite(values):
+    return values[np.isfinite(values)]
 
 
 def in_words(intensity: tuple) -> str:
@@ -144,10 +150,10 @@ class Intensity:
         try:
             if not describe(path, page)[0]:
                 return
-            values = read_values(path, page)[0]
+            values = _finite(read_values(path, page)[0])
         except UserError:  # the message comes when it is read
             return
-        self._open, values = False, values[np.isfinite(values)]
+        self._open = False
         low, high = np.percentile(values, (0.1, 99.9)) if values.size else (0, 1)
         usual = (1, *USUAL) if values.dtype.kind == "f" else USUAL
         top = next((top for top in usual if high <= top), None)
@@ -162,9 +168,9 @@ class Intensity:
         values, white_is_zero = read_values(path, page)
         if values.dtype != np.uint8 or not self._bytes:
             low, high = self.range
-            finite = values[np.isfinite(values)]
+            finite = _finite(values)
             narrow = finite.size and np.ptp(finite.astype(float)) < 0.02 * (high - low)
-            if narrow or _outside(values, self.range).mean() > 0.5:
+            if narrow or 2 * _outside(finite, self.range).sum() > finite.size:
                 self._strange.append(path)
         return as_image(values, white_is_zero, channels, self.range)
 

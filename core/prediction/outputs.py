@@ -163,11 +163,23 @@ def _names(base, count):
     return [f"{base}_mask{suffix}", f"{base}_overlay{suffix}", *probabilities]
 
 
+class _Stack(TiffImagePlugin.AppendingTiffWriter):
+    """Joins pages; looks for the last one only behind the one before, not from the first on."""
+
+    _last = None
+
+    def skipIFDs(self):
+        if self._last:
+            self.f.seek(self._last)
+        super().skipIFDs()
+        self._last = self.whereToWriteNewIFDOffset
+
+
 @contextlib.contextmanager
 def _joined(path, count):
     """Gives a function that adds the bytes of a page to a file, a TIFF if there are several."""
     with open(path, "w+b") as file:
-        stack = TiffImagePlugin.AppendingTiffWriter(file) if count > 1 else None
+        stack = _Stack(file) if count > 1 else None
 
         def add(data):
             try:

@@ -66,7 +66,8 @@ def check_data(parts: dict[str, Dataset], names: Sequence[str]) -> None:
         print(_table(found, names))
         intensity = dataset.find_intensity()
         share = find_outside(dataset.image_info, intensity, dataset.workers)
-        print(f"{in_words(intensity)} Outside lie {share:.2%} of the values of deeper images.")
+        outside = "" if share is None else f" {share:.2%} of the values lie outside."
+        print(f"{in_words(intensity)}{outside}")
     twice = _duplicates(parts, surveys)
     print(f"\nval images also in train: {len(twice)}", *twice[:20], sep="\n  ")
     problems = [problem for found in surveys.values() for problem in found.problems]

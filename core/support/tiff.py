@@ -8,6 +8,7 @@ import zlib
 
 import cv2
 import numpy as np
+from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from core.support.errors import UserError
@@ -15,9 +16,9 @@ from core.support.errors import UserError
 # The numbers of tags, see TIFF 6.0, 1992
 _KIND, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
 _ORDER, _STRIPS, _ORIENTATION, _BANDS, _COUNTS, _PLANAR = 266, 273, 274, 277, 279, 284
-_PREDICTOR, _TILES, _TILE_COUNTS, _EXTRA, _FORMAT = 317, 324, 325, 338, 339
+_PREDICTOR, _COLOURS, _TILES, _TILE_COUNTS, _EXTRA, _FORMAT = 317, 320, 324, 325, 338, 339
 _NO_IMAGE = 1 | 4  # of _KIND: a smaller copy of another page, such as an overview, or its alpha
-_RGB, _CMYK = 2, 5  # of _PHOTOMETRIC; of grey, 0 means that 0 is white, and 1 that it is black
+_RGB, _PALETTE, _CMYK = 2, 3, 5  # of _PHOTOMETRIC; greys have 0 if 0 is white, else 1
 _ZLIB = (8, 32946)  # of _COMPRESSION
 _KINDS = {1: "u", 2: "i", 3: "f"}  # of _FORMAT
 
@@ -67,6 +68,7 @@ class Page:
             self._tags = ImageFileDirectory_v2(header)
             self.file.seek(offsets[page])
             self._tags.load(self.file)
+            self._end = self.file.tell()  # behind the position of the next page
             self.file.seek(0)
             self._check(stat.st_size)
         except BaseException:
@@ -95,6 +97,8 @@ class Page:
                 missing = max(map(sum, zip(tags[starts], tags[counts], strict=False))) - size
                 if missing > 0:
                     raise ValueError(f"the file is cut off, {missing:,} bytes are missing")
+        if not {_WIDTH, _HEIGHT} <= set(tags):
+            raise ValueError("a page does not say how large it is")
         alpha = sum(kind in (1, 2) for kind in tags.get(_EXTRA, ()))
         if self._photometric in (0, 1) and self._bands - alpha > 1:
             raise UserError(
@@ -102,17 +106,23 @@ class Page:
                 "Save one band, grey, or three, red, green and blue."
             )
 
-    def values(self) -> np.ndarray | None:
+    def values(self) -> np.ndarray | Image.Image | None:
         """Reads what Pillow reads wrong, slowly or not at all; None where it is to read.
 
         Returns:
-            `[H, W]` or `[H, W, 3]` of the file's own type: not inverted, and not yet turned as the
-            `orientation` is from now on.
+            An image with a palette, or `[H, W]` or `[H, W, 3]` of the file's own type: not
+            inverted, and not yet turned as the `orientation` is from now on.
 
         Raises:
             UserError: if nothing can read the page.
         """
         found = self._plain()
+        if found is not None and self._photometric == _PALETTE:
+            colours = np.reshape(self._tags[_COLOURS], (3, -1)).T >> 8
+            found = Image.fromarray(found)
+            found.putpalette(colours.astype(np.uint8).tobytes())
+        if found is None and self._simple():
+            found = self._by_opencv()
         if found is not None or not self.deep:
             return found
         apart = self._bands > 1 and self._tags.get(_PLANAR, 1) == 2
@@ -131,7 +141,9 @@ class Page:
         """The values of strips without compression or with zlib's, None for others."""
         tags, bits, bands = self._tags, self._bits, self._bands
         kind = _KINDS.get(max(tags.get(_FORMAT, (1,))))
-        grey, packing = self._photometric in (0, 1), tags.get(_COMPRESSION, 1)
+        palette = self._photometric == _PALETTE and bits == 8 and bands == 1
+        grey, packing = self._photometric in (0, 1) or palette, tags.get(_COMPRESSION, 1)
+        planes = bands if tags.get(_PLANAR, 1) == 2 else 1
         differences = packing != 1 and tags.get(_PREDICTOR, 1) == 2
         if (
             packing not in (1, *_ZLIB)
@@ -143,7 +155,7 @@ class Page:
             or not (grey or self._photometric == _RGB and bands >= 3)
             or (kind, bits) not in [("u", 8), *((k, b) for k in "uif" for b in (16, 32, 64))]
             or bits == 8
-            and (1 in tags.get(_EXTRA, ()) or tags.get(_ORDER, 1) != 1)
+            and ((tags.get(_EXTRA) and planes == 1) or tags.get(_ORDER, 1) != 1)
         ):
             return None
         shape, dtype = self.size[::-1], np.dtype(f"{self._endian}{kind}{bits // 8}")
@@ -155,18 +167,29 @@ class Page:
         if len(data) != size:
             return None
         values = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
-        planes = bands if tags.get(_PLANAR, 1) == 2 else 1
         values = values.reshape(planes, *shape, bands // planes)
         if differences:  # of each value to its left neighbour
             values = values.cumsum(2, values.dtype)
         values = np.concatenate(values, -1)
         return values[..., 0] if grey else values[..., :3]
 
+    def _simple(self):
+        """Whether this is 8-bit grey or RGB as LZW or PackBits; Pillow would pass all pages."""
+        tags = self._tags
+        return (
+            tags.get(_COMPRESSION) in (5, 32773)
+            and (self._photometric, self._bands) in ((1, 1), (_RGB, 3))
+            and set(tags.get(_BITS, ())) == {8}
+            and {1} == {tags.get(tag, 1) for tag in (_ORDER, _ORIENTATION, _PLANAR)}
+            and max(tags.get(_FORMAT, (1,))) == 1
+        )
+
     def _by_opencv(self):
         """The values of colours that lie pixel by pixel, and of single bands, upright."""
         header = self.file.raw.header
         data = np.memmap(self.path, np.uint8, "c")  # changes stay in memory
         data[: len(header)] = np.frombuffer(header, np.uint8)
+        data[self._end - len(header) // 2 : self._end] = 0  # or libtiff counts all pages behind
         values, self.orientation = decode(data), 1  # it has turned them
         return None if values is None or values.dtype.itemsize * 8 != self._bits else values
 
