@@ -80,8 +80,8 @@ def of_bytes(intensity):
 def read_mask(path, page=0):
     """Reads the values of a mask as they are in the file; a palette's numbers stay numbers.
 
-    It is turned upright like an image. It is a UserError if it cannot be read, has values above 255,
-    or says all by its transparency.
+    It is turned upright like an image. It is a UserError if it cannot be read, has values above
+    255, or says all by its transparency.
 
     Returns:
         uint8 `[H, W]`, or `[H, W, 3]` for a mask of colours.
