@@ -38,8 +38,7 @@ def read_values(path, page=0):
     """Reads the values of an image, upright, with all their bits.
 
     Returns:
-        They are `[H, W]`, or `[H, W, 3]` of colours, and uint8 for up to 8 bits; and whether the
-        lowest one means white.
+        `[H, W]` or, of colours, `[H, W, 3]`, uint8 for up to 8 bits; and whether 0 means white.
     """
 
     def shown(image, _):
