@@ -11,6 +11,7 @@ from PIL import Image
 from skimage.draw import polygon2mask
 
 from core.imaging.image import read_mask
+from core.sources.check import survey
 from core.sources.folder import FolderDataset
 from tools.polygons import fill, run_lengths
 
@@ -179,7 +180,7 @@ def test_what_comes_out_is_a_data_set(convert):
     content = coco([(1, [[0, 0, 3, 0, 3, 6, 0, 6]])], ("cat",), ("a.jpg", "b.jpg"))
     assert convert(content)[0] == 0
     dataset = FolderDataset("data", num_classes=2)
-    assert dataset.check().tolist() == [42 + 24, 18]
+    assert survey(dataset).pixels[:2].tolist() == [42 + 24, 18]
 
 
 @pytest.mark.parametrize(
