@@ -83,8 +83,8 @@ def run(args, config, folder, history):
     from core.prediction.model_file import read_settings
     from core.sources.check import check_data
     from core.sources.choose import open_both
-    from core.training.checkpoint import describe_resuming, print_best
-    from core.training.fit import find_out, in_words, train
+    from core.training.checkpoint import describe_found, describe_resuming, print_best
+    from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
     from core.training.split import read_split
 
@@ -101,7 +101,7 @@ def run(args, config, folder, history):
     images, others = len(dataset.image_info), len(validation.image_info)
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     say(f"{images} images to train on, {others} to validate with, {names}.")
-    say("\n".join(in_words(config, found)))
+    say(describe_found(config, found))
     if history:
         say(describe_resuming(history, before, config))
     callbacks = []

@@ -1,6 +1,5 @@
 """PASCAL VOC 2012, and any data in its layout."""
 
-import codecs
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,30 +8,9 @@ import numpy as np
 
 from core.config import IGNORE
 from core.dataset import Dataset
-from core.support.errors import UserError
-from core.support.pairs import images_in, only
+from core.support.pairs import images_in, only, read_list
 
 MASK_FOLDERS = {"SegmentationAug": "SegmentationClassAug", "Segmentation": "SegmentationClass"}
-
-
-def read_list(path: Path) -> list[str]:
-    """Returns the lines of a text file, without blank ones; raises a UserError if none is left.
-
-    Lists of Windows may be in UTF-16, and have backslashes between folders.
-    """
-    try:
-        data = path.read_bytes()
-        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        lines = data.decode("utf-16" if wide else "utf-8-sig").replace("\\", "/").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: this list cannot be read ({error}). Name the folder with --data, or the "
-            "lists with --train-list and --val-list."
-        ) from error
-    lines = [line.strip() for line in lines if line.strip()]
-    if not lines:
-        raise UserError(f"{path}: this list is empty. It needs one image a line.")
-    return lines
 
 
 class VOCDataset(Dataset):

@@ -1,7 +1,6 @@
 """Every setting once: its default, its help text and its flag; and the presets."""
 
 import dataclasses
-import json
 from functools import partial
 
 from nets.sizes import ARCHITECTURES, ENCODERS, NORMALIZATIONS, UPSAMPLINGS
@@ -173,44 +172,6 @@ class Found:
     class_weights: tuple = ()  # each class's weight in the loss; empty: all are 1
     intensity: tuple | None = None  # what becomes 0 and 255; version 0.1 did not keep it
     policy: str = "float32"  # the Keras dtype policy that training computed with
-
-
-def to_json(config: Config, found: Found) -> str:
-    """Returns the settings as JSON text."""
-    return json.dumps({**dataclasses.asdict(config), "found": dataclasses.asdict(found)}, indent=2)
-
-
-def from_json(text: str) -> tuple[Config, Found]:
-    """Reads `to_json`'s text; unknown settings are left out.
-
-    Raises:
-        ValueError, TypeError, AttributeError: if these are no settings that a model can have.
-    """
-    values = json.loads(text)
-    # Files of version 0.1 had what was found beside what was asked, and class weights as `weights`.
-    found = values.get("found") or {**values, "class_weights": values.get("weights", ())}
-    config, found = (
-        cls(**{f.name: _tuples(part[f.name]) for f in dataclasses.fields(cls) if f.name in part})
-        for cls, part in ((Config, values), (Found, found))
-    )
-    low, high = map(float, found.intensity or BYTES)
-    whole = (*config.size, *(config.crop or ()), config.filters)
-    if not (
-        all(isinstance(number, int) and number > 0 for number in whole)
-        and len(config.size) == 2
-        and config.channels in (1, 3)
-        and all(isinstance(name, str) for name in config.names)
-        and all(len(colour) == 3 and max(colour) < 256 for colour in found.palette)
-        and len(found.palette) >= len(config.names)
-        and low < high
-    ):
-        raise ValueError("no settings of a model")
-    return config, found
-
-
-def _tuples(value):
-    """JSON's lists back to tuples."""
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def loss_terms(text: str) -> tuple:

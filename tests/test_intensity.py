@@ -10,11 +10,11 @@ import tifffile
 from conftest import save_grey_model
 from PIL import Image
 
-from core.config import BYTES, PRESETS, Found, from_json, to_json
+from core.config import BYTES, PRESETS, Found
 from core.dataset import Dataset
 from core.evaluation.score import set_range
 from core.imaging.intensity import find_outside, find_range
-from core.prediction.model_file import read_settings
+from core.prediction.model_file import from_json, read_settings, to_json
 from core.training.fit import find_out, train
 
 FLAGS = ("--class-names", "background,light", "--size", 16, 16, "--filters", 2, "--epochs", 1)

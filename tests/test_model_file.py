@@ -10,15 +10,17 @@ import keras
 import numpy as np
 import pytest
 
-from core.config import PRESETS, Config, Found, from_json, to_json
+from core.config import PRESETS, Config, Found
 from core.prediction import model_file
 from core.prediction.model_file import (
     SHIPPED,
     find_weights,
+    from_json,
     load_model,
     read_settings,
     reason_for,
     save_model,
+    to_json,
 )
 from core.support.errors import UserError
 from nets.unet import UNet

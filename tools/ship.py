@@ -6,7 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from core.config import PRESETS, to_json
+from core.config import PRESETS
 from core.support import backend, errors
 from core.support.files import check_folder, replacing
 from core.support.flags import Parser
@@ -22,7 +22,7 @@ def ship(source: Path, target: str | Path, precision: str = "float16") -> None:
     Raises:
         UserError: if the source is damaged, or the target is not to be written.
     """
-    from core.prediction.model_file import CONFIG_NAME, load_model, without_unused
+    from core.prediction.model_file import CONFIG_NAME, load_model, to_json, without_unused
 
     target = Path(target)
     if target.suffix != ".keras" or target.is_dir():

@@ -15,8 +15,7 @@ from core.imaging.image import count_pages
 from core.sources.palettes import find_out
 from core.support.errors import UserError
 from core.support.files import subfolder
-from core.support.pairs import pair, plain_name
-from core.VOCdataset import read_list
+from core.support.pairs import pair, plain_name, read_list
 
 
 class FolderDataset(Dataset):

@@ -1,5 +1,6 @@
 """Images and their masks, found by name."""
 
+import codecs
 import os
 import re
 import unicodedata
@@ -146,3 +147,23 @@ def _namesakes(path: Path, image: Path, others: set[Path]) -> str:
                 f"{path.parent}."
             )
     return ""
+
+
+def read_list(path: Path) -> list[str]:
+    """Returns the lines of a text file, without blank ones; raises a UserError if none is left.
+
+    Lists of Windows may be in UTF-16, and have backslashes between folders.
+    """
+    try:
+        data = path.read_bytes()
+        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        lines = data.decode("utf-16" if wide else "utf-8-sig").replace("\\", "/").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: this list cannot be read ({error}). Name the folder with --data, or the "
+            "lists with --train-list and --val-list."
+        ) from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: this list is empty. It needs one image a line.")
+    return lines

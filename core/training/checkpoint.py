@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import Config, Found
+from core.config import BYTES, Config, Found
+from core.imaging.intensity import in_words
 from core.prediction.model_file import read_settings, save_model
 from core.support.errors import UserError
 from core.training.split import SPLIT_FILE
@@ -91,6 +92,18 @@ def describe_resuming(history: list, before: Config, config: Config) -> str:
         return where
     rates = f"run of {config.epochs} epochs, and no longer of {before.epochs}"
     return f"{where} The learning rate is now that of a {rates}."
+
+
+def describe_found(config: Config, found: Found) -> str:
+    """Says what data and machine said, in lines."""
+    sentences = [f"Computing in {found.policy}."]
+    if found.intensity != BYTES:
+        sentences.insert(0, in_words(found.intensity))
+    if found.class_weights:
+        shown = (f"{w:.4g}{'' if w else ' (no pixel)'}" for w in found.class_weights)
+        pairs = map(" ".join, zip(config.names, shown, strict=True))
+        sentences.insert(0, f"Class weights: {', '.join(pairs)}")
+    return "\n".join(sentences)
 
 
 @contextlib.contextmanager

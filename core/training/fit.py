@@ -6,8 +6,7 @@ import sys
 import keras
 import numpy as np
 
-from core.config import BYTES, Found
-from core.imaging import intensity
+from core.config import Found
 from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
 from core.support.errors import UserError
@@ -63,18 +62,6 @@ def find_out(config, dataset, pixels, policy=None) -> Found:
         intensity=config.intensity or dataset.find_intensity(),
         policy=policy or devices.choose_policy(config.precision),
     )
-
-
-def in_words(config, found) -> list[str]:
-    """Returns what `find_out` found, as sentences."""
-    sentences = [f"Computing in {found.policy}."]
-    if found.intensity != BYTES:
-        sentences.insert(0, intensity.in_words(found.intensity))
-    if found.class_weights:
-        shown = (f"{w:.4g}{'' if w else ' (no pixel)'}" for w in found.class_weights)
-        pairs = map(" ".join, zip(config.names, shown, strict=True))
-        sentences.insert(0, f"Class weights: {', '.join(pairs)}")
-    return sentences
 
 
 def balanced_weights(pixels: np.ndarray) -> tuple:

@@ -5,9 +5,9 @@ import math
 import keras
 import numpy as np
 
-from core.config import REPORT_FILES, RUN_FILES, to_json
+from core.config import REPORT_FILES, RUN_FILES
 from core.imaging.draw import contact_sheet, draw_curves
-from core.prediction.model_file import load_model, save_model
+from core.prediction.model_file import load_model, save_model, to_json
 from core.prediction.predict import predict
 from core.support.errors import UserError
 from core.support.files import write_csv, write_text
