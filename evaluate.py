@@ -2,7 +2,6 @@
 
 import dataclasses
 import sys
-from pathlib import Path
 
 from core.config import PRESETS, PROTOCOLS, REPORT_FILES
 from core.support import backend, errors
@@ -59,19 +58,10 @@ def get_config(args, trained):
     return config
 
 
-def report_folder(weights):
-    """Returns the folder of a model's report: that of its run, where it has one."""
-    from core.prediction.model_file import SHIPPED
-
-    if weights.absolute().parent == SHIPPED.parent:
-        return Path("reports", weights.stem)
-    return weights.parent
-
-
 def main():
     """Evaluates."""
     args = get_args()
-    from core.prediction.model_file import find_weights, read_settings, reason_for
+    from core.prediction.model_file import find_weights, read_settings, reason_for, report_folder
 
     weights = find_weights(args.weights, shipped=False)
     trained, found = read_settings(weights)
@@ -94,7 +84,10 @@ def main():
     model, *_ = load_model(weights)
     known = read_split(weights.parent)
     dataset, split = open_scored(config, args.split, known, trained, reading=found.masks)
-    print(dataset.stated, end="\n" if dataset.stated else "", file=sys.stderr)
+    if dataset.stated:
+        print(dataset.stated, file=sys.stderr)
+    if dataset.drawn and not known:
+        print(f"{weights} has no split.json beside it: it may know these images.", file=sys.stderr)
     set_range(dataset, found.intensity, args.intensity and config.intensity)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
     scored = score(model, dataset, config, args.protocol, **options)

@@ -89,8 +89,10 @@ def run(args, config, folder, history):
     from core.training.split import read_split
 
     before, kept = read_settings(folder / "last.keras") if history else (config, Found())
-    split = read_split(folder) if history else None
+    split = history and read_split(folder)
     dataset, validation = open_both(config, not args.check_data, split, kept.intensity)
+    if history and dataset.drawn and not split:
+        raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
@@ -98,17 +100,16 @@ def run(args, config, folder, history):
     validation.check()
     if dataset.stated:
         say(dataset.stated)
-    images, others = len(dataset.image_info), len(validation.image_info)
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
+    images, others = len(dataset.names), len(validation.names)
     say(f"{images} images to train on, {others} to validate with, {names}.")
     say(describe_found(config, found))
     if history:
         say(describe_resuming(history, before, config))
     callbacks = []
     if args.tensorboard and not args.process_id:  # of several processes only the first one writes
-        from keras.callbacks import TensorBoard
-
-        callbacks.append(TensorBoard(folder / "tensorboard"))
+        keras = importlib.import_module("keras")
+        callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
     history = train(config, found, dataset, validation, folder, history, callbacks)
     if not args.process_id:
         draw_samples(folder / "samples.png", folder / "best.keras", validation)

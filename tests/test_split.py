@@ -128,6 +128,15 @@ def test_a_resumed_run_keeps_its_split(call, tmp_path):
     Path("runs/folder/split.json").write_text("{")
     status, out, err = call(*command[:-1], 3)
     assert (status, out) == (2, "") and "split.json: cannot be read" in err
+    Path("runs/folder/split.json").unlink()  # as in a run of an older version
+    status, out, err = call(*command[:-1], 3)
+    assert (status, out) == (2, "") and "runs/folder: lacks its split.json" in err
+
+
+def test_a_model_without_its_split(call, run):
+    assert "it may know these images" not in scored(call)[1]
+    Path("runs/folder/split.json").unlink()
+    assert "no split.json beside it: it may know these images" in scored(call)[1]
 
 
 def test_other_images_are_scored_as_a_whole(call, run, tmp_path):

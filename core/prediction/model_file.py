@@ -54,6 +54,13 @@ def reason_for(weights, named):
     return f"Model: {weights} ({why})."
 
 
+def report_folder(weights: Path) -> Path:
+    """Returns the folder of a model's report: that of its run, where it has one."""
+    if weights.absolute().parent == SHIPPED.parent:
+        return Path("reports", weights.stem)
+    return weights.parent
+
+
 def save_model(model, path, config, found, members=(), optimizer=None):
     """Saves a model, its `Config` and its `Found`; the file is still an ordinary .keras file.
 
