@@ -20,7 +20,8 @@ from core.imaging.image import read_mask
 from core.sources import sample
 
 ROOT = Path(__file__).parent.parent
-RUN_FILES = {"best.keras", "last.keras", "config.json", "history.csv", "curves.png", "samples.png"}
+RUN_FILES = {"best.keras", "last.keras", "config.json", "split.json", "history.csv", "curves.png"}
+RUN_FILES |= {"samples.png"}
 REPORT_FILES = {"metrics.json", "per_class.csv", "confusion.csv", "worst.png"}
 
 

@@ -99,7 +99,8 @@ def open_scored(
     if known and not _says_itself(config, trained):
         everything = open_dataset(config, None, **options)
         names = {*known["train"], *known["val"]}
-        if 2 * len(names & {*everything.names}) >= len(names):
+        there = names & {*everything.names}
+        if 2 * len(there) >= len(names) and there & {*known[part]}:
             everything.keep(known, part, strict=False)
             return everything, part
     dataset = open_dataset(config, part, **options)

@@ -1,11 +1,16 @@
 """split.json: the names of a run's training and validation images."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.dataset import Dataset
 from core.support.errors import UserError
 from core.support.files import write_text
+
+if TYPE_CHECKING:  # the files of a run are looked at before Keras is needed
+    from core.dataset import Dataset
 
 SPLIT_FILE = "split.json"
 
