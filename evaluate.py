@@ -83,11 +83,13 @@ def main():
 
     model, *_ = load_model(weights)
     known = read_split(weights.parent)
-    dataset, split = open_scored(config, args.split, known, trained, reading=found.masks)
+    reading = found.masks if config.dataset == trained.dataset else None
+    dataset, split = open_scored(config, args.split, known, trained, reading=reading)
     if dataset.stated:
         print(dataset.stated, file=sys.stderr)
-    if dataset.drawn and not known:
-        print(f"{weights} has no split.json beside it: it may know these images.", file=sys.stderr)
+    if dataset.drawn and "split.json" not in dataset.division:
+        note = f"{weights} has no split.json beside it that fits: it may know these images."
+        print(note, file=sys.stderr)
     set_range(dataset, found.intensity, args.intensity and config.intensity)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
     scored = score(model, dataset, config, args.protocol, **options)

@@ -71,8 +71,8 @@ class VOCDataset(Dataset):
         images = self._found(self.root / "JPEGImages", ".jpg")
         masks = self._found(self.root / masks, ".png")
         self.image_info = [
-            {"image_path": image, "mask_path": mask}
-            for image, mask in zip(images, masks, strict=True)
+            {"image_path": image, "mask_path": mask} | ({"name": name} if "/" in name else {})
+            for name, image, mask in zip(self.annotation, images, masks, strict=True)
         ]
 
     def _found(self, folder, suffix):

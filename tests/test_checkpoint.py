@@ -224,7 +224,9 @@ def test_an_interrupt_says_how_to_resume(run, tmp_path, monkeypatch):
         patched.setattr(core.training.fit, "prepare", stop)
         with pytest.raises(KeyboardInterrupt, match="No epoch was whole: the same command starts"):
             run(tmp_path)
-        (tmp_path / "last.keras").touch()
+        patched.setattr(
+            core.training.fit, "prepare", lambda *_: stop((tmp_path / "last.keras").touch())
+        )
         with pytest.raises(KeyboardInterrupt, match="The same command .* resumes after the last"):
             run(tmp_path, history=[])
 

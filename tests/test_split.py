@@ -59,7 +59,7 @@ def test_both_parts_have_an_image(tmp_path):
             ]
             assert [len(part) for part in parts] == [1, 1] and parts[0] != parts[1]
     (tmp_path / "images/leaf 1.png").unlink()
-    with pytest.raises(UserError, match="has one image, and none is left to validate with"):
+    with pytest.raises(UserError, match="has one image .*none is left to validate with"):
         FolderDataset(tmp_path, "train")
 
 
@@ -136,7 +136,71 @@ def test_a_resumed_run_keeps_its_split(call, tmp_path):
 def test_a_model_without_its_split(call, run):
     assert "it may know these images" not in scored(call)[1]
     Path("runs/folder/split.json").unlink()
-    assert "no split.json beside it: it may know these images" in scored(call)[1]
+    assert "no split.json beside it that fits: it may know these images" in scored(call)[1]
+
+
+def test_images_that_are_gone(call, run):
+    folder, split = run
+    for name in split["val"]:
+        (folder / f"images/{name}.png").unlink()
+    status, out, err = call("evaluate")
+    assert (status, out) == (2, "") and "none of the images that the run calls val is there" in err
+
+
+def test_images_of_new_names(call, run):
+    """Which of them were trained on is not known."""
+    folder, _ = run
+    for part in ("images", "masks"):
+        for path in (folder / part).iterdir():
+            path.rename(path.with_name(f"new {path.name}"))
+    assert "that fits: it may know these images" in scored(call)[1]
+
+
+def test_a_model_of_voc_with_lists_of_its_own(call, tmp_path):
+    """It is scored on the list's images elsewhere, too, not on those of ImageSets/."""
+    voc = write_voc(tmp_path / "voc")
+    lists = {}
+    for part, names in (("train", "01"), ("val", "2345")):
+        lists[f"{part}_list"] = str(tmp_path / f"{part}.txt")
+        Path(lists[f"{part}_list"]).write_text("".join(f"picture{n}\n" for n in names))
+    Path("runs/voc").mkdir(parents=True)
+    config = save_grey_model("runs/voc/best.keras", data=str(voc), **lists)
+    write_split(Path("runs/voc"), *(open_dataset(config, part) for part in ("train", "val")))
+    moved = voc.rename(tmp_path / "moved")
+    assert scored(call, "--data", moved)[0] == "4 images (voc"
+
+
+def test_names_that_two_images_share(tmp_path):
+    voc = write_voc(tmp_path / "voc", 2)
+    for part in ("JPEGImages", "SegmentationClass"):
+        for folder in ("a", "b"):
+            shutil.copytree(voc / part, voc / part / folder, ignore=lambda *_: ("a", "b"))
+    (voc / "ImageSets/Segmentation/val.txt").write_text("a/picture0\nb/picture0\n")
+    config = dataclasses.replace(PRESETS["voc"], data=str(voc))
+    assert open_dataset(config, "val").names == ["a/picture0", "b/picture0"]
+    write(tmp_path / "own", 2)
+    write(tmp_path / "own/val", 2)
+    for part in ("images", "masks"):
+        (tmp_path / "own" / part / "val").mkdir()
+        (tmp_path / "own" / part / "leaf 0.png").rename(tmp_path / "own" / part / "val/leaf 0.png")
+    dataset = FolderDataset(tmp_path / "own")
+    with pytest.raises(UserError, match="two images of the name val/leaf 0"):
+        dataset.keep({"train": [], "val": []}, "val")
+
+
+def test_lists_with_folders(tmp_path):
+    for folder in ("a", "b"):
+        write(tmp_path / "part", 2)
+        for part in ("images", "masks"):
+            (tmp_path / "own" / part).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "part" / part).rename(tmp_path / "own" / part / folder)
+    (tmp_path / "val.txt").write_text("images/a/leaf 0.png\n./b/leaf 1\n")
+    lists = (None, tmp_path / "val.txt")
+    assert FolderDataset(tmp_path / "own", "val", lists=lists).names == ["a/leaf 0", "b/leaf 1"]
+    for text, message in (("leaf 0", "may be a/leaf 0, b/leaf 0"), (".", "which images/ lacks")):
+        (tmp_path / "val.txt").write_text(text)
+        with pytest.raises(UserError, match=message):
+            FolderDataset(tmp_path / "own", "val", lists=lists)
 
 
 def test_other_images_are_scored_as_a_whole(call, run, tmp_path):

@@ -141,7 +141,9 @@ class Intensity:
         self.range = tuple(given or known or BYTES)
         self._bytes = self.range == BYTES
         self._open = self._bytes and not given
-        self._strange = []
+        self._read, self._strange = 0, []
+        if given:
+            _say(in_words(self.range))
 
     def look(self, path, page: int = 0) -> None:
         """Looks at an image before it is read; call it in the order of the images."""
@@ -166,6 +168,7 @@ class Intensity:
     def read(self, path, page: int, channels: int) -> np.ndarray:
         """Reads an image, uint8 `[H, W, channels]`; keeps in mind whether its range is another."""
         values, white_is_zero = read_values(path, page)
+        self._read += 1
         if values.dtype != np.uint8 or not self._bytes:
             low, high = self.range
             finite = _finite(values)
@@ -175,8 +178,8 @@ class Intensity:
         return as_image(values, white_is_zero, channels, self.range)
 
     def close(self) -> None:
-        """Says once whether images were of quite another range."""
-        if self._strange:
+        """Says once whether most images were of quite another range."""
+        if 2 * len(self._strange) > self._read:
             first, *others = sorted(set(map(str, self._strange)))
             and_others = f" and {len(others)} more images" if others else ""
             _say(

@@ -100,8 +100,15 @@ def open_scored(
         everything = open_dataset(config, None, **options)
         names = {*known["train"], *known["val"]}
         there = names & {*everything.names}
-        if 2 * len(there) >= len(names) and there & {*known[part]}:
+        if 2 * len(there) >= len(names):
+            if not there & {*known[part]}:
+                everything = open_dataset(config, part, **options)
             everything.keep(known, part, strict=False)
+            if not everything.image_info:
+                raise UserError(
+                    f"{config.data}: none of the images that the run calls {part} is there. Name "
+                    "another --split, or another folder with --data."
+                )
             return everything, part
     dataset = open_dataset(config, part, **options)
     if dataset.drawn and not split and config.data != trained.data:
@@ -113,7 +120,7 @@ def _says_itself(config, trained):
     """Whether layout or flags tell the parts apart, whatever a run's split says."""
     lists, before = ((c.train_list, c.val_list) for c in (config, trained))
     other = any(lists) and lists != before or config.val_fraction != trained.val_fraction
-    return other or config.dataset in ("voc", "sample")  # which have lists of their own
+    return other or config.dataset in ("voc", "sample") and not any(before)  # their own lists
 
 
 def open_both(config: Config, strict=True, known=None, intensity=None) -> tuple[Dataset, Dataset]:

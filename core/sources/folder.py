@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from pathlib import Path
@@ -13,7 +14,7 @@ from core.config import Config
 from core.dataset import Dataset
 from core.imaging.image import count_pages
 from core.sources.palettes import find_out
-from core.support.errors import UserError
+from core.support.errors import UserError, few
 from core.support.files import subfolder
 from core.support.pairs import pair, plain_name, read_list
 
@@ -94,7 +95,8 @@ class FolderDataset(Dataset):
         places = {info["name"]: _place(info["name"], self.seed) for info in self.image_info}
         if len(places) == 1:
             raise UserError(
-                f"{self.where}: has one image, and none is left to validate with. Add images."
+                f"{self.where}: has one image (the pages of a stack stay together), and none is "
+                "left to validate with. Add images."
             )
         # At least one image is in each part.
         lowest, highest = min(places.values()), max(places.values())
@@ -157,11 +159,17 @@ def _listed(infos, path):
     found = {}
     for line in read_list(path):
         whole = unicodedata.normalize("NFC", line)
+        below = re.sub(r"^(.*/)?images/", "", whole, flags=re.IGNORECASE)
         short = Path(whole).name
-        tried = whole, plain_name(whole), short, plain_name(short)
+        tried = whole, plain_name(whole), below, plain_name(below), short, plain_name(short)
         numbers = next((of_name[name] for name in tried if name in of_name), None)
         if not numbers:
             raise UserError(f"{path}: this list names {short}, which images/ lacks. Take it out.")
+        names = {infos[number]["name"]: None for number in numbers}
+        if len(names) > 1:
+            raise UserError(
+                f"{path}: this list names {line}, which may be {few([*names])}. Name its folder."
+            )
         found |= dict.fromkeys(numbers)
     return found
 

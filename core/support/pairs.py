@@ -17,7 +17,7 @@ SUFFIXES = {
 
 def plain_name(path: Path | str) -> str:
     """Returns a path as a name: without its suffix, and with letters in Unicode's composed form."""
-    return unicodedata.normalize("NFC", Path(path).with_suffix("").as_posix())
+    return unicodedata.normalize("NFC", os.path.splitext(Path(path).as_posix())[0])
 
 
 def images_in(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
@@ -25,9 +25,13 @@ def images_in(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
 
     Hidden files are left out.
     """
-    images, others = {}, []
-    for top, folders, files in os.walk(folder):
+    images, others, seen = {}, [], set()
+    for top, folders, files in os.walk(folder, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if os.path.realpath(top) in seen:  # a link that leads back
+            folders[:] = []
+            continue
+        seen.add(os.path.realpath(top))
         for path in (Path(top, name) for name in sorted(files) if not name.startswith(".")):
             if path.suffix.lower() in SUFFIXES:
                 images.setdefault(plain_name(path.relative_to(folder)), []).append(path)
@@ -91,7 +95,13 @@ def kept(infos: list, names: list, split: dict, part: str, strict: bool, where) 
     Returns:
         The entries, and what to say of the split: its file, and what is left out.
     """
-    of_name = dict(zip(names, infos, strict=True))
+    of_name = {}
+    for name, info in zip(names, infos, strict=True):
+        if of_name.setdefault(name, info) != info:
+            raise UserError(
+                f"{info['image_path']} and {of_name[name]['image_path']}: two images of the name "
+                f"{name}. Rename one."
+            )
     lacking = [name for name in split[part] if name not in of_name]
     if lacking and strict:
         raise Missing(

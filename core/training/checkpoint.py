@@ -55,9 +55,11 @@ def epochs_behind(config: Config, folder: Path) -> list[dict]:
                 "replace it, or name another folder with --output."
             )
         return []
-    before, now = (dataclasses.asdict(c) for c in (read_settings(path)[0], config))
-    moved = before["data"] != now["data"] and (folder / SPLIT_FILE).exists()
-    free = (*_FREE, "data", "train_list", "val_list") if moved else _FREE
+    trained, history = read_settings(path)[0], _read_state(path)["history"]
+    before, now = map(dataclasses.asdict, (trained, config))
+    free = set(_FREE)
+    if (folder / SPLIT_FILE).exists() and not finished(history, config):  # the data may have moved
+        free |= {"data", *(name for name in ("train_list", "val_list") if not now[name])}
     different = [
         f"{name} {value} (there {before[name]})"
         for name, value in now.items()
@@ -68,7 +70,7 @@ def epochs_behind(config: Config, folder: Path) -> list[dict]:
             f"{folder}: holds a run of other settings: {', '.join(different)}. Give the same ones "
             "to resume it, add --overwrite to replace it, or name another folder with --output."
         )
-    return _read_state(path)["history"]
+    return history
 
 
 def best_of(history: list[dict]) -> dict:
@@ -88,6 +90,8 @@ def print_best(history: list, folder: Path) -> None:
 def describe_resuming(history: list, before: Config, config: Config) -> str:
     """Says where a run resumes, and that another number of epochs changes its learning rates."""
     where = f"Resuming after epoch {len(history)} of {config.epochs}."
+    if config.data != before.data:
+        where += f" The data has moved from {before.data} to {config.data}."
     if config.epochs == before.epochs:
         return where
     rates = f"run of {config.epochs} epochs, and no longer of {before.epochs}"

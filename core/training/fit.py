@@ -117,6 +117,7 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         for data in (dataset, validation):
             data.set_intensity(found.intensity or dataset.find_intensity())
         with alone:
+            run.clear()
             if run.write and not (history and (folder / SPLIT_FILE).exists()):
                 write_split(folder, dataset, validation)
             for first, last, frozen in stages(config):

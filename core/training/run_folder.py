@@ -41,15 +41,17 @@ class RunFolder(keras.callbacks.Callback):
         self.history = list(history)
         self.write = write
 
-    def on_train_begin(self, logs=None):
-        """Writes config.json, and removes what is left of a run that this one replaces."""
-        if not self.write:
-            return
-        if not self.history:
+    def clear(self):
+        """Removes what is left of a run that this one replaces."""
+        if self.write and not self.history:
             for name in RUN_FILES + REPORT_FILES:
                 (self.folder / name).unlink(missing_ok=True)
-        self.write_history()
-        write_text(self.folder / "config.json", to_json(self.config, self.found) + "\n")
+
+    def on_train_begin(self, logs=None):
+        """Writes config.json, and history.csv of a run that is resumed."""
+        if self.write:
+            self.write_history()
+            write_text(self.folder / "config.json", to_json(self.config, self.found) + "\n")
 
     def on_train_batch_end(self, batch, logs=None):
         """Shows the learning rate; a UserError if what is minimized is not finite."""
