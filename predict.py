@@ -58,10 +58,13 @@ def main():
 
     weights = find_weights(args.weights)
     config, _ = read_settings(weights)  # refuses what is no model of ours before Keras is started
-    sources = collect(args.inputs or [known_image(config)], args.output)
+    left_out = []
+    sources = collect(args.inputs or [known_image(config)], args.output, left_out)
     output = check_folder(args.output)
     Table(output).close()  # refuses a predictions.csv that is not ours, also before
     print(reason_for(weights, args.weights), file=sys.stderr)
+    if left_out:
+        print(f"No images, so left out: {errors.few(left_out)}.", file=sys.stderr)
 
     backend.start()
     from tqdm import tqdm

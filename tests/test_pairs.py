@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_isbi, write_voc
+from conftest import save_grey_model, write_isbi, write_voc
 from PIL import Image
 
 from core.ISBIdataset import ISBIDataset
@@ -137,5 +137,18 @@ def test_predict_takes_the_same_files(tmp_path):
     names = {f"{number}{suffix}" for number, suffix in enumerate(SUFFIXES)}
     for name in (*names, "notes.txt"):
         (tmp_path / name).write_bytes(b"")
-    assert {source.path.name for source in collect([tmp_path], tmp_path / "out")} == names
+    left_out = []
+    found = collect([tmp_path], tmp_path / "out", left_out)
+    assert {source.path.name for source in found} == names
+    assert [path.name for path in left_out] == ["notes.txt"]
     assert {path.name for paths in images_in(tmp_path)[0].values() for path in paths} == names
+
+
+def test_predict_names_what_it_leaves_out(call, tmp_path):
+    save_grey_model("model.keras")
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "in/a.png")
+    (tmp_path / "in/notes.txt").touch()
+    status, out, err = call("predict", "--weights", "model.keras", tmp_path / "in")
+    assert status == 0 and "a.png: " in out
+    assert f"No images, so left out: {tmp_path / 'in/notes.txt'}." in err

@@ -17,7 +17,7 @@ class Source:
     folder: Path = Path()  # where it lies below the folder that the user named
 
 
-def collect(inputs, output):
+def collect(inputs, output, left_out=None):
     """Returns the images that are meant, each once, or raises a UserError.
 
     Args:
@@ -25,7 +25,9 @@ def collect(inputs, output):
             are left out), and patterns such as `*.jpg`.
         output: the folder for the predictions, which is never gone into, and must not be one of
             the images' own.
+        left_out: a list that receives the files in these folders that are no images.
     """
+    left_out = [] if left_out is None else left_out
     output = Path(os.path.realpath(output))
     found = {}
     for name in map(str, inputs):
@@ -36,7 +38,7 @@ def collect(inputs, output):
             if not matches:
                 raise UserError(f"{name or repr(name)}: there is no such file or folder.")
         for match in matches:
-            for source in _walk(match, output) if match.is_dir() else [Source(match)]:
+            for source in _walk(match, output, left_out) if match.is_dir() else [Source(match)]:
                 found.setdefault(_real(source.path), source)
     folders = {real.parent: source.path for real, source in found.items()}
     for target in {_real(output / source.folder) for source in found.values()}:
@@ -52,7 +54,7 @@ def _real(path):
     return Path(os.path.realpath(path))
 
 
-def _walk(top, output):
+def _walk(top, output, left_out):
     """The images in and below a folder."""
     found = []
     for folder, folders, files in os.walk(top, onerror=_refuse):
@@ -60,13 +62,11 @@ def _walk(top, output):
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and _real(folder / name) != output
         )
-        found += [
-            Source(folder / name, folder.relative_to(top))
-            for name in sorted(files)
-            if Path(name).suffix.lower() in SUFFIXES
-            and not name.startswith(".")
-            and (os.path.isfile(folder / name) or os.path.islink(folder / name))
-        ]
+        for path in (folder / name for name in sorted(files) if not name.startswith(".")):
+            if path.suffix.lower() not in SUFFIXES:
+                left_out.append(path)
+            elif path.is_file() or path.is_symlink():
+                found.append(Source(path, folder.relative_to(top)))
     if not found:
         raise UserError(f"{top}: this folder has no images ({', '.join(sorted(SUFFIXES))}).")
     return found
