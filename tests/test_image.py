@@ -2,6 +2,7 @@ import struct
 import warnings
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -190,3 +191,12 @@ def test_pages_are_counted(tmp_path):
     (tmp_path / "cut.tif").write_bytes((tmp_path / "stack.tif").read_bytes()[:200])
     with pytest.raises(UserError, match="cut.tif: cannot be read"):
         count_pages(tmp_path / "cut.tif")
+
+
+def test_the_upper_bits_where_no_range_is_named(tmp_path, rng):
+    """As Pillow reads colours of 16 bits."""
+    values = rng.integers(0, 65536, (5, 6, 3)).astype(np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), values[..., ::-1])
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png"), values >> 8)
+    cv2.imwrite(str(tmp_path / "grey.tif"), values[..., 0])
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.tif", 1)[..., 0], values[..., 0] >> 8)

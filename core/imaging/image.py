@@ -25,8 +25,8 @@ def read_image(path, channels=3, page=0, intensity=None):
         path: the file, in any format that Pillow reads.
         channels: 3 for red, green, blue; 1 for grey.
         page: which image of a multi-page file.
-        intensity: the values that become 0 and 255, see `to_bytes`; None: the least and the most
-            that images of more than 8 bits usually hold, 65535, or 1 in floating point.
+        intensity: the values that become 0 and 255, see `to_bytes`; None: 0 and 65535, where the
+            upper 8 of 16 bits are kept, or 0 and 1 in floating point.
 
     Returns:
         uint8 `[H, W, channels]`.
@@ -64,6 +64,8 @@ def to_bytes(values, intensity):
     Lower values become 0, higher ones 255, what is no finite number 0. Values of 8 bits stay as
     they are, unless the range is one of such values.
     """
+    if intensity is None and values.dtype == np.uint16:
+        return (values >> 8).astype(np.uint8)  # as Pillow does
     low, high = intensity or (0, 1 if values.dtype.kind == "f" else 65535)
     if values.dtype == np.uint8 and ((low, high) == BYTES or not of_bytes((low, high))):
         return values
@@ -79,11 +81,8 @@ def of_bytes(intensity):
 def read_mask(path, page=0):
     """Reads the values of a mask as they are in the file; a palette's numbers stay numbers.
 
-    It is turned upright like an image. It is a UserError if it cannot be read, has values above
-    255, or says all by its transparency.
-
-    Returns:
-        uint8 `[H, W]`, or `[H, W, 3]` for a mask of colours.
+    It is turned upright like an image: uint8 `[H, W]`, or `[H, W, 3]` of colours. It is a UserError
+    if it cannot be read, has values above 255, or says all by its transparency.
     """
     return read_indexed(path, page)[0]
 
