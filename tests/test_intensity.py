@@ -158,6 +158,14 @@ def test_all_scripts_use_the_range_of_the_training(call):
     assert status == 0 and read_settings("runs/folder/last.keras")[1].intensity == (low, high)
 
 
+@pytest.mark.parametrize("value", [0, 7, 1e17, -3e20])
+def test_images_of_one_large_value(value, tmp_path):
+    """Some range is still one: its ends differ, and the model can be saved and loaded."""
+    tifffile.imwrite(tmp_path / "a.tif", np.full((4, 4), value, np.float32))
+    low, high = find_range([{"image_path": tmp_path / "a.tif"}])
+    assert low == np.float32(value) and np.float32(low) < np.float32(high)
+
+
 def test_a_named_range_is_taken(call):
     own_data("data", 1)
     status, _, err = call("train", "--data", "data", *FLAGS, "--intensity", 0, 4095)

@@ -47,7 +47,8 @@ def find_range(image_info: list[dict], workers: int = 1) -> tuple[float, float]:
         for number, row, rank in zip(bins.tolist(), lower, left, strict=True)
     )
     if low == high:  # nearly all values are one, as in the dark around a few bright points
-        low, high = least, most if least < most else least + 1
+        after = float(np.nextafter(np.float32(least), np.float32(np.inf)))  # more than 1 from 2^24
+        low, high = least, most if least < most else max(least + 1, after)
     return BYTES if len(deep) < len(image_info) and of_bytes((low, high)) else (low, high)
 
 

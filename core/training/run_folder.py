@@ -17,9 +17,8 @@ from core.training.checkpoint import best_of, finished, save_checkpoint
 class RunFolder(keras.callbacks.Callback):
     """Keeps a run's folder: config.json, best.keras, last.keras, history.csv and curves.png.
 
-    Training minimizes a weighted loss and the L2 penalty. Reported are, of training and validation
-    alike, the loss without weights, see `DataLoss`, and apart from it the penalty at the end of the
-    epoch.
+    Training minimizes a weighted loss and the L2 penalty. It reports the loss without weights, see
+    `DataLoss`, for training and validation alike, and the penalty at the end of the epoch.
 
     The best epoch is the one with the highest validation MIoU. Whenever the run is interrupted,
     last.keras has no epoch that the other files have not seen, and they follow from it. Training
