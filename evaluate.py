@@ -87,7 +87,7 @@ def main():
     dataset, split = open_scored(config, args.split, known, trained, reading=reading)
     if dataset.stated:
         print(dataset.stated, file=sys.stderr)
-    if dataset.drawn and "split.json" not in dataset.division:
+    if dataset.drawn:
         note = f"{weights} has no split.json beside it that fits: it may know these images."
         print(note, file=sys.stderr)
     set_range(dataset, found.intensity, args.intensity and config.intensity)

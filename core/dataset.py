@@ -212,7 +212,7 @@ class Dataset(keras.utils.PyDataset):
     def keep(self, split: dict[str, list[str]], part: str, strict: bool = True) -> None:
         """Keeps the images that a run's split names for a part, see `core.support.pairs.kept`."""
         self.image_info, told = kept(self.image_info, self.names, split, part, strict, self.where)
-        self.division = f"Training and validation images are told apart as in the run's {told}"
+        self.division, self.drawn = f"The images are those of the run's {told}", False
 
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image and its mask; a UserError if they do not fit each other or the classes."""

@@ -1,6 +1,8 @@
 """Fixtures: tiny data sets, and the scripts called in this process."""
 
-import importlib
+import importlib.util
+import os
+import subprocess
 import sys
 
 import cv2
@@ -155,3 +157,18 @@ def call(monkeypatch, capfd):
         return left.value.code or 0, out, err
 
     return run
+
+
+on_another_backend = pytest.mark.skipif(
+    keras.backend.backend() == "jax" or not importlib.util.find_spec("jax"),
+    reason="is for where JAX is installed, and not the backend already",
+)
+
+
+def run_on_jax(file):
+    """Runs all tests of a file with JAX as Keras' backend."""
+    command = [sys.executable, "-m", "pytest", "-q", file]
+    done = subprocess.run(
+        command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout

@@ -1,11 +1,7 @@
-import importlib.util
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
+from conftest import on_another_backend, run_on_jax
 from keras import ops
 
 from core.training.figures import DataLoss, MeanIoU
@@ -84,13 +80,6 @@ def test_the_loss_on_the_data_is_the_one_that_is_named(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    keras.backend.backend() == "jax" or not importlib.util.find_spec("jax"),
-    reason="is for where JAX is installed, and not the backend already",
-)
+@on_another_backend
 def test_the_same_with_jax():
-    command = [sys.executable, "-m", "pytest", "-q", __file__]
-    done = subprocess.run(
-        command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
+    run_on_jax(__file__)

@@ -1,12 +1,9 @@
 import argparse
-import importlib.util
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+from conftest import on_another_backend, run_on_jax
 from keras import ops
 
 from core.config import LOSSES, loss_terms
@@ -235,13 +232,6 @@ def test_a_model_keeps_its_loss(batch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    keras.backend.backend() == "jax" or not importlib.util.find_spec("jax"),
-    reason="is for where JAX is installed, and not the backend already",
-)
+@on_another_backend
 def test_the_same_with_jax():
-    command = [sys.executable, "-m", "pytest", "-q", __file__]
-    done = subprocess.run(
-        command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout
+    run_on_jax(__file__)
