@@ -49,8 +49,10 @@ class Config:
     data: str | None = _data(
         VOC_HOME,
         "its folder. voc: it holds JPEGImages/; isbi: image/ and label/, or train-volume.tif and "
-        "train-labels.tif; own data: images/ and masks/",
+        "train-labels.tif; own data: images and masks in any of the usual layouts",
     )
+    images: str | None = _data(None, "the folder of the images of own data (default: found)")
+    masks: str | None = _data(None, "the folder of their masks (default: found)")
     train_list: str | None = _data(None, "list of the training images")
     val_list: str | None = _data(
         None,
@@ -68,19 +70,27 @@ class Config:
         "every other id becomes 255",
     )
     class_names: tuple = _training(VOC_CLASSES, "the classes of own data, background first")
+    class_table: str | None = _data(
+        None,
+        "name and colour or value of each class of own data: a CSV file of name,r,g,b or "
+        "name,value, or CVAT's labelmap.txt (default: class_dict.csv, classes.csv, classes.txt or "
+        "labelmap.txt in the data's folder)",
+    )
     intensity: tuple | None = _data(
         None,
         "the values that become 0 and 255 (default: 0 and 255 for images of 8 bits; for others, "
         "0.1 and 99.9 %% of the values of all training images lie below)",
     )
 
-    channels: int = _preset(3, "3 for colour, 1 for grey")
+    channels: int = _network(3, "3 for colour, 1 for grey", (1, 3))
     size: tuple = _training(
         (320, 320),
         "the canvas that an image is fitted into; multiples of 16, with most encoders of 32",
     )
-    crop: tuple | None = _preset(None, "train on random crops of this height and width")
-    repeats: int = _preset(1, "how often an epoch visits each training image")
+    crop: tuple | None = _training(
+        None, "train on random crops of this size, at the images' own resolution; predict by tiles"
+    )
+    repeats: int = _training(1, "how often an epoch visits each training image")
     aug: bool = _training(True, "train without augmentation")
 
     filters: int = _network(64, "filters of the first level")
@@ -106,6 +116,12 @@ class Config:
         "none",
         "what the encoder starts from: none, imagenet, or a FILE of Keras weights of that network "
         "without its top",
+    )
+    init_weights: str | None = _network(
+        None, "start from a trained model, a .keras file or a run's folder"
+    )
+    from_scratch: bool = _network(
+        False, "own data: do not start from the encoder of the model that comes with the project"
     )
     freeze_encoder: int = _network(0, "keep pretrained weights fixed for the first N epochs")
     encoder_lr_factor: float = _network(
@@ -133,6 +149,9 @@ class Config:
         PRECISIONS,
     )
     epochs: int = _training(100, "how many epochs")
+    minutes: float | None = _training(
+        None, "choose the number of epochs so that training takes about N minutes on this machine"
+    )
     patience: int | None = _training(None, "stop after N epochs without a better one")
     batch_size: int = _training(4, "images in a batch")
     optimizer: str = _training("adam", "sgd has a momentum of 0.99", ("adam", "sgd"))

@@ -70,6 +70,9 @@ def parse_loss(text: str) -> str:
 _PARSING = {
     "dataset": {"choices": PRESETS},
     "data": {"metavar": "DIR"},
+    "images": {"metavar": "DIR"},
+    "masks": {"metavar": "DIR"},
+    "class_table": {"metavar": "FILE"},
     "train_list": {"metavar": "FILE"},
     "val_list": {"metavar": "FILE"},
     "val_fraction": {"type": number(lambda x: 0 < x < 1, "between 0 and 1"), "metavar": "F"},
@@ -81,6 +84,10 @@ _PARSING = {
         "metavar": ("LOW", "HIGH"),
     },
     "size": {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")},
+    "channels": {"type": int},
+    "crop": {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")},
+    "minutes": {"type": number(lambda x: 0 < x < 1e6, "above 0"), "metavar": "N"},
+    "init_weights": {"metavar": "PATH"},
     "encoder_weights": {"metavar": "W"},
     "freeze_encoder": {"type": whole_number(0), "metavar": "N"},
     "encoder_lr_factor": {
