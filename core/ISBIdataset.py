@@ -49,9 +49,11 @@ class ISBIDataset(Dataset):
         paper: bool = False,
         **kwargs,
     ):
-        kwargs = {"batch_size": batch_size, "aug": aug, "channels": 1, **kwargs}
+        changes = augment.paper if paper else augment.microscopy
+        kwargs = {"batch_size": batch_size, "aug": aug, "channels": 1, "changes": changes, **kwargs}
+        kwargs.setdefault("elastic", not paper)  # the paper's changes deform already
         super().__init__(target_size, num_classes, **kwargs)
-        self.paper, self.elastic = paper, not paper  # the paper's changes deform already
+        self.paper = paper
         self.annotation_path = Path(annotation_path)
         self.set_image_info()
         if strict:
@@ -100,11 +102,6 @@ class ISBIDataset(Dataset):
                 f"inside cells, but has {', '.join(map(str, values[:4]))}. Threshold it."
             )
         return inside.astype(np.uint8)
-
-    def augment(self, image, mask, rng):
-        """Changes a slice at random, as suits microscopy or as the U-Net paper does."""
-        change = augment.paper if self.paper else augment.microscopy
-        return change(image, mask, rng)
 
 
 def _natural(name):

@@ -20,6 +20,8 @@ REPORT_FILES = ("metrics.json", "per_class.csv", "confusion.csv", "worst.png")
 PROTOCOLS = ("voc", "letterbox")  # the two ways to score, see evaluation/metrics.py
 LOSSES = ("crossentropy", "dice", "focal", "iou")  # and sums of them, see training/losses.py
 PIXEL_LOSSES = ("crossentropy", "focal")  # the mean over pixels, which weights can be given to
+AUGMENTATIONS = ("photograph", "upright", "turned", "microscopy")  # see imaging/augment.py
+UPRIGHT = ("photograph", "upright")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 VOC_HOME = "data/VOCdevkit/VOC2012"  # where VOC is looked for by default
 ISBI_HOME = "data/isbi"
@@ -92,6 +94,13 @@ class Config:
     )
     repeats: int = _training(1, "how often an epoch visits each training image")
     aug: bool = _training(True, "train without augmentation")
+    augmentation: str | None = _training(
+        None,
+        "photograph: mirror images, small shifts, colours, sharpness; upright: also scaling from "
+        "0.7 to 1.4; turned: also all orientations; microscopy: all orientations, scaling, elastic "
+        "deformation and grey values (default: that of the data set)",
+        AUGMENTATIONS,
+    )
 
     filters: int = _network(64, "filters of the first level")
     architecture: str = _network(
@@ -149,6 +158,7 @@ class Config:
         PRECISIONS,
     )
     epochs: int = _training(100, "how many epochs")
+    planned: tuple = _preset((), "the settings that the plan chose, see training/plan.py")
     minutes: float | None = _training(
         None, "choose the number of epochs so that training takes about N minutes on this machine"
     )
@@ -179,7 +189,8 @@ class Config:
     @property
     def upright(self) -> bool:
         """Whether the data has an up and a down, as photographs have."""
-        return self.dataset in ("voc", "folder")
+        kind = self.augmentation
+        return kind in UPRIGHT if kind else self.dataset in ("voc", "folder")
 
 
 @dataclasses.dataclass

@@ -12,7 +12,7 @@ from core.imaging import mask as masks
 from core.imaging.borders import border_weights
 from core.imaging.image import check_sizes, read_image, read_indexed
 from core.imaging.intensity import find_range
-from core.imaging.letterbox import letterbox, letterbox_mask
+from core.imaging.letterbox import fit, padded
 from core.imaging.tiles import surround, surrounded
 from core.support.errors import UserError, summary, whole
 from core.support.pairs import Missing, kept, missing, plain_name
@@ -41,7 +41,10 @@ class Dataset(keras.utils.PyDataset):
         aug: whether to change images at random, see `augment`.
         channels: channels of the images, 3 or 1.
         intensity: the values that become 0 and 255; None: see `find_intensity`.
-        crop: `(height, width)` of a random crop of the canvas, or None for all of it.
+        crop: `(height, width)` of a random crop, or None for the whole canvas.
+        resize: whether images are fitted into the canvas. Otherwise they keep their resolution and
+            are padded; a longer side is cut to `crop`, or around its middle to the canvas.
+        scaling: random crops show objects smaller or larger by up to this factor.
         repeats: how often an epoch visits each image.
         shuffle: whether to draw a new order every epoch; None: when `aug` is on.
         seed: of everything that is drawn at random.
@@ -52,11 +55,11 @@ class Dataset(keras.utils.PyDataset):
             far as the network sees, outside the canvas as mirror images.
         part: of several processes that share each batch: which one this is, and how many.
         changes: what `augment` does, of `core.imaging.augment`.
+        elastic: whether `aug` deforms half of the samples, after `augment`.
         palettes: where the masks of each palette are noted; data sets may share it.
         multiple: batches are filled up to a multiple of it, so that devices can share them.
     """
 
-    elastic = False  # whether `aug` deforms half of the samples, after `augment`
     division = ""  # a sentence on how training and validation images are told apart
     drawn = False  # whether the seed told them apart
     notes = ""  # sentences on what else was found out about the files
@@ -74,6 +77,8 @@ class Dataset(keras.utils.PyDataset):
         channels: int = 3,
         intensity: tuple[float, float] | None = None,
         crop: tuple[int, int] | None = None,
+        resize: bool = True,
+        scaling: float = 1.0,
         repeats: int = 1,
         shuffle: bool | None = None,
         seed: int = 0,
@@ -83,6 +88,7 @@ class Dataset(keras.utils.PyDataset):
         surroundings: Geometry | None = None,
         part: tuple[int, int] = (0, 1),
         changes: Callable = augment.photograph,
+        elastic: bool = False,
         palettes: dict | None = None,
         multiple: int = 1,
     ):
@@ -94,6 +100,8 @@ class Dataset(keras.utils.PyDataset):
         self.channels = channels
         self.intensity = intensity
         self.crop = crop
+        self.resize = resize
+        self.scaling = scaling
         self.repeats = repeats
         self.shuffle = shuffle
         self.seed = seed
@@ -102,6 +110,7 @@ class Dataset(keras.utils.PyDataset):
         self.surroundings = surroundings
         self.part = part
         self.changes = changes
+        self.elastic = elastic
         self.palettes = {} if palettes is None else palettes
         self.multiple = multiple
         self.image_info = []
@@ -148,23 +157,32 @@ class Dataset(keras.utils.PyDataset):
         rng = np.random.default_rng((self.seed, self.epoch, int(number)))
         if self.aug:
             image, mask = self.augment(image, mask, rng)
-        image, mask = letterbox(image, self.target_size), letterbox_mask(mask, self.target_size)
-        crop = augment.random_crop(mask.shape, rng, self.crop or self.target_size)
+        image, mask = self.on_canvas(image, mask)
+        size = self.crop or self.target_size
+        shown = augment.scaled(size, rng, self.scaling) if self.aug and self.scaling > 1 else size
+        crop = augment.random_crop(mask.shape, rng, shown)
         if self.aug and self.elastic and rng.random() < 0.5:
             if not self.surroundings:
-                return augment.elastic(image, mask, rng, crop)
+                return fit(*padded(*augment.elastic(image, mask, rng, crop), shown), size)
             image, mask = augment.elastic(image, mask, rng)
         if self.surroundings:
             image = surround(image, self.surroundings, crop)
             return image, surrounded(mask, self.surroundings, crop)
-        return image[crop], mask[crop]
+        return fit(*padded(image[crop], mask[crop], shown), size)
+
+    def on_canvas(self, image, mask):
+        """Fits a sample into the canvas; pads it, or cuts it to the canvas, if not to resize."""
+        if self.resize:
+            return fit(image, mask, self.target_size)
+        size = np.maximum(mask.shape, self.crop) if self.crop else self.target_size
+        return padded(image, mask, tuple(map(int, size)))
 
     def augment(self, image, mask, rng):
         """Changes a sample at random with a `np.random.Generator`; this suits photographs.
 
         The image is uint8 `[H, W, C]`, the mask uint8 `[H, W]` with class ids and 255.
         """
-        return self.changes(image, mask, rng, self.target_size)
+        return self.changes(image, mask, rng, self.target_size if self.resize else None)
 
     def read_image(self, index: int) -> np.ndarray:
         """Reads an image, uint8 `[H, W, C]`."""
@@ -245,8 +263,8 @@ class Dataset(keras.utils.PyDataset):
             raise UserError("The data set has no images: its image_info is empty.")
 
         def counted(index):
-            _, mask = self.load(index)
-            on_canvas = letterbox_mask(mask, self.target_size)
+            image, mask = self.load(index)
+            _, on_canvas = self.on_canvas(image, mask)
             return masks.histogram(mask), masks.histogram(on_canvas)
 
         pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas

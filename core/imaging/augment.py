@@ -50,19 +50,28 @@ def reference(image: Array, mask: Array, rng: Generator, size: tuple | None = No
     return image, mask
 
 
-def microscopy(image: Array, mask: Array, rng: Generator) -> Pair:
+def turned(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:
+    """For colour images without an up and down: any orientation, and colours."""
+    image, mask = orient(*shrink(image, mask, size) if size else (image, mask), rng)
+    for change in (translate, sharpness):
+        if rng.random() < 0.5:
+            image, mask = change(image, mask, rng)
+    return colours(image, mask, rng)
+
+
+def microscopy(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:
     """For slices without an up and down: any orientation, each other change half the time.
 
     `Dataset` adds `elastic` afterwards, as it knows which crop of the result it needs.
     """
-    image, mask = orient(image, mask, rng)
+    image, mask = orient(*shrink(image, mask, size) if size else (image, mask), rng)
     for change in (trim, translate, intensity):
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
     return image, mask
 
 
-def paper(image: Array, mask: Array, rng: Generator) -> Pair:
+def paper(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:
     """The U-Net paper's: rotations, elastic deformations, grey values; crops are its shifts."""
     image, mask = deform(*orient(image, mask, rng), rng)
     return intensity(image, mask, rng) if rng.random() < 0.5 else (image, mask)
@@ -104,6 +113,12 @@ def random_crop(shape: tuple[int, ...], rng: Generator, size: tuple[int, int]) -
         start = int(rng.integers(0, max(side - wanted, 0) + 1))
         crop.append(slice(start, min(start + wanted, side)))
     return tuple(crop)
+
+
+def scaled(size: tuple[int, int], rng: Generator, limit: float) -> tuple[int, int]:
+    """Draws how much to show at `size`: its sides times one factor, from 1 / limit to limit."""
+    factor = limit ** rng.uniform(-1, 1)
+    return tuple(max(1, round(side * factor)) for side in size)
 
 
 def translate(image: Array, mask: Array, rng: Generator, share: float = 0.1) -> Pair:
@@ -172,6 +187,15 @@ def _through_hsv(image, shift=0, saturation=1.0, value=1.0, brighter=0.0):
         rows += np.tile(np.array([shift % 256, 0, 0], np.uint8), hsv.shape[1])  # and wraps around
     change = np.array([[1, 0, 0, 0], [0, saturation, 0, 0], [0, 0, value, brighter]])
     return cv2.cvtColor(cv2.transform(hsv, change), cv2.COLOR_HSV2RGB_FULL)
+
+
+# By name: the changes, whether elastic deformation follows, and the largest scaling.
+AUGMENTATIONS = {
+    "photograph": (photograph, False, 1.0),
+    "upright": (photograph, False, 1.4),
+    "turned": (turned, False, 1.4),
+    "microscopy": (microscopy, True, 1.4),
+}
 
 
 def _factor(rng, limit):

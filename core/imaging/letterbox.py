@@ -28,6 +28,18 @@ def letterbox_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return _padded(_scaled(mask, size, _nearest), size, IGNORE)
 
 
+def fit(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple:
+    """Fits an image and its mask into a canvas, see `letterbox` and `letterbox_mask`."""
+    return letterbox(image, size), letterbox_mask(mask, size)
+
+
+def padded(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple:
+    """Pads an image and its mask to `(height, width)` without resizing; a longer side is cut."""
+    starts = (max(0, (side - wanted) // 2) for side, wanted in zip(mask.shape, size, strict=True))
+    middle = tuple(slice(start, start + n) for start, n in zip(starts, size, strict=True))
+    return _padded(image[middle], size, PADDING), _padded(mask[middle], size, IGNORE)
+
+
 def shrink(
     image: np.ndarray, mask: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -49,9 +61,10 @@ def _scaled(pixels, size, resize):
 
 
 def _padded(pixels, size, value):
-    top, left, height, width = placement(pixels.shape, size)
+    height, width = pixels.shape[:2]
     if (height, width) == tuple(size):
         return pixels
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
     around = top, size[0] - top - height, left, size[1] - left - width
     canvas = cv2.copyMakeBorder(pixels, *around, cv2.BORDER_CONSTANT, value=(value,) * 4)
     return canvas.reshape(*size, *pixels.shape[2:])  # OpenCV drops a single channel

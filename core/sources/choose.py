@@ -63,10 +63,14 @@ def open_dataset(
     if training:
         names += ["aug", "crop", "repeats", "border_weight", "ignored_as_background"]
         shared["shuffle"] = True
-        if config.architecture == "reference":
+        if config.augmentation:
+            kind = augment.AUGMENTATIONS[config.augmentation]
+            shared |= zip(("changes", "elastic", "scaling"), kind, strict=True)
+        elif config.architecture == "reference" and config.upright:
             shared["changes"] = augment.reference
     options = {name: getattr(config, name) for name in names}
-    options |= {"target_size": config.size, "strict": strict, "reading": reading, **shared}
+    options |= {"target_size": config.size, "resize": not config.tile}
+    options |= {"strict": strict, "reading": reading, **shared}
     built_in = {"voc": _open_voc, "sample": _open_voc, "isbi": _open_isbi}.get(config.dataset)
     opener = built_in or import_module(f"core.sources.{config.dataset}").open_part
     dataset = opener(config, split, **options)
