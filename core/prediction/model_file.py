@@ -122,6 +122,7 @@ def from_json(text: str) -> tuple[Config, Found]:
     values = json.loads(text)
     # Files of version 0.1 had what was found beside what was asked, and class weights as `weights`.
     found = values.get("found") or {**values, "class_weights": values.get("weights", ())}
+    values |= {} if values.get("found") else {"masks": None}  # it said then how they are read
     config, found = (
         cls(**{f.name: _tuples(part[f.name]) for f in dataclasses.fields(cls) if f.name in part})
         for cls, part in ((Config, values), (Found, found))
