@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 
 from core.config import VOC_HOME, Found
 from core.support import backend, errors, processes
@@ -43,25 +44,20 @@ def say(*sentences):
 
 def main():
     """Trains."""
-    args = get_args()
+    args, started = get_args(), time.monotonic()
     config = training_config(args)
     folder = check_folder(args.output or f"runs/{config.dataset}")
     group = processes.parse_group(args)
     if args.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
-    if args.summary:
-        backend.start()
-        backend.import_tensorflow()
-        from core.support.devices import explained
-        from core.training.fit import build
-        from nets.summary import summary
-
-        with explained(config):
-            print(summary(build(config, pretrained=False), config.size))
+    if args.summary and config.dataset != "folder":
+        summarize(config)
         return
-    from core.training.checkpoint import epochs_behind, finished, print_best
+    from core.training.checkpoint import as_begun, epochs_behind, finished, print_best
 
-    history = [] if args.overwrite or args.check_data else epochs_behind(config, folder)
+    new = args.overwrite or args.check_data or args.summary
+    config = config if new else as_begun(config, args, folder)
+    history = [] if new else epochs_behind(config, folder)
     if finished(history, config) and (folder / "samples.png").exists():
         flag = "--epochs" if len(history) >= config.epochs else "--patience"
         done = f"{folder}: the run is finished, after {len(history)} epochs."
@@ -75,14 +71,28 @@ def main():
     backend.start(group)
     backend.import_tensorflow()
     with processes.joined():
-        run(args, config, folder, history)
+        run(args, config, folder, history, started)
 
 
-def run(args, config, folder, history):
+def summarize(config):
+    """Describes the network."""
+    backend.start()
+    backend.import_tensorflow()
+    from core.support.devices import explained
+    from core.training.fit import build
+    from nets.summary import summary
+
+    with explained(config):
+        print(summary(build(config, pretrained=False), config.crop or config.size))
+
+
+def run(args, config, folder, history, started):
     """Checks the data and trains on it, or resumes after the epochs in `history`."""
+    from core.imaging.draw import voc_palette
     from core.prediction.model_file import read_settings
-    from core.sources.check import check_data
+    from core.sources.check import check_data, draw_check
     from core.sources.choose import open_both
+    from core.sources.fingerprint import planned
     from core.training.checkpoint import describe_found, describe_resuming, print_best
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
@@ -95,11 +105,18 @@ def run(args, config, folder, history):
         raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
+    elif dataset.stated:
+        say(dataset.stated)
+    if not history:
+        config, dataset, validation = planned(config, args, dataset, validation, started)
+    if args.summary:
+        summarize(config)
+        return
+    if args.check_data:
+        draw_check(folder / "check.png", dataset, voc_palette())
         return
     found = find_out(config, dataset, dataset.check(), kept.policy if history else None)
     validation.check()
-    if dataset.stated:
-        say(dataset.stated)
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     images, others = len(dataset.names), len(validation.names)
     say(f"{images} images to train on, {others} to validate with, {names}.")

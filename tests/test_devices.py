@@ -41,9 +41,9 @@ def test_the_fastest_precision(monkeypatch):
     assert devices.choose_policy("float16") == "mixed_float16"
     assert devices.choose_policy("float32") == "float32"
     for gpu, policy in (((9, 0), "mixed_bfloat16"), ((7, 5), "mixed_float16"), ((6, 1), "float32")):
-        monkeypatch.setattr(devices, "_gpu_generation", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(devices, "gpu_generation", lambda gpu=gpu: gpu)
         assert devices.choose_policy("auto") == policy
-    monkeypatch.setattr(devices, "_gpu_generation", lambda: None)
+    monkeypatch.setattr(devices, "gpu_generation", lambda: None)
     for has, policy in ((True, "mixed_bfloat16"), (False, "float32")):
         monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda has=has: has)
         assert devices.choose_policy("auto") == policy
@@ -119,7 +119,7 @@ def test_fused_batch_normalization_learns_what_keras_does(monkeypatch, rng):
 def test_on_a_gpu_batch_normalization_is_left_to_keras(monkeypatch):
     """There XLA would compute the variance as the difference of two large numbers."""
     model = build(Config(filters=2, normalization="batch"))
-    monkeypatch.setattr(devices, "_gpu_generation", lambda: (8, 0))
+    monkeypatch.setattr(devices, "gpu_generation", lambda: (8, 0))
     devices.fuse(model)
     assert not any("call" in vars(layer) for layer in model.layers)
 

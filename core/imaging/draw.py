@@ -45,6 +45,38 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence, alpha=0.5) -
     return shown
 
 
+def outlined(image: np.ndarray, mask: np.ndarray, palette: Sequence, longest=320) -> np.ndarray:
+    """Draws a one-pixel outline round each region of a mask, in its class's colour.
+
+    Arguments are as for `overlay`. The result, uint8 `[H, W, 3]`, is enlarged by a whole number, so
+    that its longer side has about `longest` pixels. The commonest class has no outline of its own.
+    """
+    times = max(1, round(longest / max(mask.shape)))
+    shown = np.ascontiguousarray(np.broadcast_to(image, (*mask.shape, 3)))
+    shown, mask = (array.repeat(times, 0).repeat(times, 1) for array in (shown, mask))
+    inside = mask != np.bincount(mask.ravel()).argmax()
+    edge = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    colours = colorize(mask, palette)
+    shown[edge & inside] = colours[edge & inside]
+    return shown
+
+
+def grid(cells: Sequence[tuple], columns: int = 4) -> np.ndarray:
+    """Puts images, uint8 `[H, W, 3]` of about one size, with their captions, side by side."""
+    gap, line, font = 6, 20, ImageFont.load_default(13)
+    height, width = np.max([image.shape[:2] for image, _ in cells], 0)
+    columns = min(columns, len(cells))
+    size = columns * (width + gap) + gap, -(-len(cells) // columns) * (height + line + gap) + gap
+    sheet = Image.new("RGB", tuple(map(int, size)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (image, caption) in enumerate(cells):
+        row, column = divmod(number, columns)
+        left, top = int(gap + column * (width + gap)), int(gap + row * (height + line + gap))
+        sheet.paste(Image.fromarray(image), (left, top))
+        draw.text((left, top + int(height) + 2), caption, _INK, font)
+    return np.asarray(sheet)
+
+
 def blocks(mask: np.ndarray) -> list[slice]:
     """Returns slices that divide a mask's rows into blocks of about a million pixels."""
     step = max(1, 2**20 // mask.shape[1])

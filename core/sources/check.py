@@ -1,13 +1,16 @@
 """`--check-data`: the problems of a data set, found before hours are spent on training."""
 
 import dataclasses
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from core.config import IGNORE
 from core.dataset import Dataset
+from core.imaging.draw import grid, outlined, write_image
 from core.imaging.image import SizesDiffer
 from core.imaging.intensity import find_outside, in_words
 from core.imaging.mask import WrongValues, check_objects, check_palettes, explain, histogram
@@ -112,3 +115,18 @@ def _table(found, names):
         f"no pixel of: {', '.join(absent) or '-'}",
     ]
     return "\n".join(lines)
+
+
+def draw_check(path: Path, dataset: Dataset, palette: np.ndarray, count: int = 12) -> None:
+    """Draws images as the network will see them, with the outlines of their masks, as a PNG."""
+    samples = len(dataset.image_info) * dataset.repeats
+    numbers = np.unique(np.linspace(0, samples - 1, min(count, samples)).round().astype(int))
+    rows = []
+    for number in numbers.tolist():
+        image, mask = dataset.sample(number)
+        rows.append(
+            (outlined(image, mask, palette), dataset.name(number % len(dataset.image_info)))
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_image(path, grid(rows))
+    print(f"{path}: images as the network will see them.", file=sys.stderr)

@@ -26,7 +26,7 @@ def choose_policy(precision: str) -> str:
     only that, else float32.
     """
     if precision == "auto":
-        gpu = _gpu_generation()
+        gpu = gpu_generation()
         if gpu:
             precision = "bfloat16" if gpu >= (8, 0) else "float16" if gpu >= (7, 0) else "float32"
         else:  # JAX computes by XLA, which does not gain from bfloat16 on a CPU
@@ -44,8 +44,8 @@ def cpu_has_bfloat16(cpuinfo: str | Path = "/proc/cpuinfo") -> bool:
     return bool(re.search(r"^flags.*\b(avx512|amx)_bf16\b", text, re.MULTILINE))
 
 
-def _gpu_generation():
-    """The CUDA compute capability of the first GPU, `(major, minor)`, or None."""
+def gpu_generation() -> tuple | None:
+    """Returns the CUDA compute capability of the first GPU, `(major, minor)`, or None."""
     if BACKEND == "tensorflow":
         for gpu in tf.config.list_physical_devices("GPU"):
             return tf.config.experimental.get_device_details(gpu).get("compute_capability")
@@ -108,7 +108,7 @@ def fuse(model: keras.Model) -> None:
     but for rounding. Keras' way stays on GPUs, where XLA joins operations anyway, and where several
     devices share batch statistics.
     """
-    if BACKEND != "tensorflow" or replicas() > 1 or _gpu_generation():
+    if BACKEND != "tensorflow" or replicas() > 1 or gpu_generation():
         return
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center:

@@ -128,6 +128,11 @@ def add_settings(
                 text += _default(name, text)
             options |= {"dest": name, "default": None, "help": text, **_PARSING.get(name, {})}
             group.add_argument(flag, **options)
+            if name == "crop":
+                whole = "train on whole images, fitted into the canvas"
+                group.add_argument(
+                    "--no-crop", dest=name, action="store_const", const=(), help=whole
+                )
 
 
 def _default(name, text):
@@ -179,6 +184,7 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
     """Returns the settings with every given flag in its place; a UserError if these clash."""
     given = {k: v for k, v in vars(args).items() if k in _FIELDS and v is not None}
     given |= {"intensity": given_intensity(args)} if args.intensity else {}
+    given |= {"crop": tuple(given["crop"]) or None} if "crop" in given else {}
     if "data" in given:  # the lists of other data do not fit
         given = {"train_list": None, "val_list": None, **given}
     config = dataclasses.replace(config, **given)
@@ -216,9 +222,10 @@ def training_config(args: argparse.Namespace) -> Config:
         check_network(
             config.architecture, encoder, pretrained, config.normalization, config.upsampling
         )
-        what = f"--size {config.size[0]} {config.size[1]}: "
-        if config.architecture != "paper":  # which is given images that fit it
-            check_size(*config.size, encoder=encoder)
+        for flag in ("size", "crop") if config.architecture != "paper" else ():
+            size = getattr(config, flag)  # the paper's network is given images that fit it
+            what = f"--{flag} {size[0]} {size[1]}: " if size else ""
+            check_size(*size or (None, None), encoder=encoder)
     except ValueError as error:
         raise UserError(f"{what}{error}") from error
     if not pretrained and (config.freeze_encoder or args.encoder_lr_factor is not None):

@@ -18,7 +18,7 @@ from core.support.errors import UserError
 from core.training.split import SPLIT_FILE
 
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
-_FREE = ("workers", "epochs", "patience")  # settings that may change when a run resumes
+_FREE = ("workers", "epochs", "patience", "planned")  # settings that may change when a run resumes
 
 
 def save_checkpoint(model, path: Path, config: Config, found: Found, history: list[dict]) -> None:
@@ -41,6 +41,16 @@ def load_checkpoint(model, path: Path, epochs: int) -> None:
     model.load_weights(path)
     for variable, value in zip(_generators(model), state["generators"], strict=True):
         variable.assign(value)
+
+
+def as_begun(config: Config, args, folder: Path) -> Config:
+    """Takes what the flags leave open from the plan of the run in a folder, if there is one."""
+    path = folder / "last.keras"
+    if not path.exists():
+        return config
+    before = read_settings(path)[0]
+    names = [name for name in before.planned if getattr(args, name) is None]
+    return dataclasses.replace(config, **{name: getattr(before, name) for name in names})
 
 
 def epochs_behind(config: Config, folder: Path) -> list[dict]:

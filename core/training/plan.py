@@ -1,0 +1,244 @@
+"""The plan for own data: from what it is like and what a step takes to the settings.
+
+Each rule is a few lines of `settings_for` with its reason. A flag that is given takes the place of
+its part.
+"""
+
+import dataclasses
+import math
+import shlex
+import time
+
+from core.config import PRESETS, Config
+from core.prediction.model_file import SHIPPED
+from core.support import devices
+from core.training.cost import Cost, measure, seen
+
+MINUTES = 20  # for own data, without --minutes
+PLANNED = (
+    "channels", "size", "crop", "augmentation", "encoder", "encoder_weights", "filters", "loss",
+    "batch_size", "lr", "encoder_lr_factor", "repeats", "epochs",
+)  # fmt: skip
+THIN = 16  # pixels; vessels, membranes and cracks are thinner, most objects of photographs are not
+CROP = 256  # pixels; far more than the network sees around a pixel
+VISITS = 30  # of each image, that a training should have before it gets more pixels
+SMALLEST, LARGEST = 128**2, 1024**2  # pixels of a canvas
+MOST_EPOCHS = 60  # more would only validate and write more often
+VALIDATION = 0.4  # what a pixel takes in validation, as a share of what it takes in training
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """What own data is like.
+
+    Attributes:
+        images, others: how many there are to train on, and to validate with.
+        size: the median height and width in pixels.
+        largest: the largest height and the largest width.
+        grey: whether no image has colours.
+        shares: the share of each class in the known pixels.
+        thickness: the typical thickness of each class in pixels, 0 where it does not occur.
+        top_bottom: how far the classes of the upper and the lower halves of images differ, in
+            standard errors, of the class that differs most.
+    """
+
+    images: int
+    others: int
+    size: tuple[int, int]
+    largest: tuple[int, int]
+    grey: bool
+    shares: tuple[float, ...]
+    thickness: tuple[float, ...]
+    top_bottom: float = 0.0
+
+    @property
+    def objects(self) -> list[int]:
+        """The ids of the classes that occur, without the commonest."""
+        commonest = max(range(len(self.shares)), key=self.shares.__getitem__)
+        return [i for i, share in enumerate(self.shares) if share and i != commonest]
+
+    @property
+    def thinnest(self) -> float:
+        """The thickness of the thinnest objects in pixels."""
+        return min((self.thickness[i] for i in self.objects), default=math.inf)
+
+    @property
+    def thin(self) -> bool:
+        """Whether thin structures are all there is, such as vessels or membranes."""
+        return bool(self.objects) and all(self.thickness[i] < THIN for i in self.objects)
+
+    @property
+    def upright(self) -> bool:
+        """Whether images have an up and a down: photographs, unless many images say otherwise."""
+        if self.grey or self.thin:
+            return self.images >= 20 and self.top_bottom > 10
+        return self.images < 100 or self.top_bottom > 3
+
+
+def settings_for(facts: Fingerprint, config: Config, shipped: str, gpu: bool) -> dict:
+    """Chooses all that does not depend on the time.
+
+    Args:
+        facts: the data.
+        config: the settings so far.
+        shipped: the model that comes with the project, for its encoder.
+        gpu: whether a GPU computes.
+
+    Returns:
+        Values for `Config`; "size" is that of the images themselves.
+    """
+    chosen = {"channels": 1 if facts.grey else 3, "batch_size": 8}
+    # Colours gain from what was learnt on photographs. Grey images and thin structures do not: the
+    # plain network sees them at full resolution, in less time.
+    plain = facts.grey or facts.thin or config.from_scratch
+    chosen["filters"] = 32 if gpu and plain else 16
+    chosen["lr"] = 2e-3 if plain else 1e-3
+    if not plain:
+        chosen |= {"encoder": "efficientnet_lite0", "encoder_weights": shipped}
+        chosen["encoder_lr_factor"] = 0.5
+    # Few images are soon known by heart, so they are changed in every way that leaves them likely.
+    free = "microscopy" if facts.grey else "turned"
+    chosen["augmentation"] = "upright" if facts.upright else free
+    # The mean over pixels hardly notices a rare class; dice weighs all classes alike.
+    rare = any(facts.shares[i] < 0.1 for i in facts.objects)
+    chosen["loss"] = "crossentropy+dice" if rare else "crossentropy"
+    # Thin structures must not be shrunk.
+    chosen["size"] = canvas(facts.size, LARGEST)
+    chosen["crop"] = _crop(facts) if facts.thin else None
+    return chosen
+
+
+def canvas(size: tuple[int, int], pixels: float, step: int = 32) -> tuple[int, int]:
+    """Returns the canvas of about so many pixels with the aspect ratio of images of `size`.
+
+    It is never larger than they are, but for padding. Its sides are multiples of `step`.
+    """
+    scale = math.sqrt(pixels / math.prod(size))
+    if scale >= 1:
+        return tuple(math.ceil(side / step) * step for side in size)
+    return tuple(max(step, round(side * scale / step) * step) for side in size)
+
+
+def _crop(facts):
+    """The crop for images at their own resolution; None if they are hardly larger themselves."""
+    if math.prod(facts.largest) <= 1.5 * CROP**2:
+        return None
+    return tuple(min(CROP, math.ceil(side / 32) * 32) for side in facts.size)
+
+
+def shrinking(facts: Fingerprint, size: tuple[int, int]) -> float:
+    """Returns how many times smaller images become on a canvas, at least 1."""
+    return max(1.0, *(side / wanted for side, wanted in zip(facts.size, size, strict=True)))
+
+
+def affordable(facts: Fingerprint, cost: Cost, seconds: float) -> dict:
+    """Chooses the resolution that the time allows: "size" and "crop".
+
+    Each image should be visited `VISITS` times. If the thinnest objects would be lost on the canvas
+    for that, crops show them at their own resolution.
+    """
+    a_pixel = cost.sample / cost.pixels
+    visits = VISITS * (facts.images + VALIDATION * facts.others)
+    pixels = min(LARGEST, max(SMALLEST, seconds / (a_pixel * visits)))
+    size = canvas(facts.size, pixels)
+    if facts.thinnest / shrinking(facts, size) < 2 and _crop(facts):
+        return {"size": canvas(facts.largest, LARGEST), "crop": _crop(facts)}
+    return {"size": size, "crop": None}
+
+
+def epochs_in(facts: Fingerprint, config: Config, cost: Cost, seconds: float, repeat: bool) -> dict:
+    """Chooses the "epochs" that fit into the time, and with `repeat` the "repeats" of an epoch."""
+    a_pixel = cost.sample / cost.pixels
+    visit = a_pixel * seen(config)
+    rest = VALIDATION * a_pixel * facts.others * math.prod(config.size) + cost.writing
+    repeats = config.repeats
+    if repeat:
+        repeats = max(1, math.ceil((seconds / MOST_EPOCHS - rest) / (visit * facts.images)))
+    epochs = seconds / (visit * facts.images * repeats + rest)
+    return {"epochs": max(1, round(epochs)), "repeats": repeats}
+
+
+def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: float) -> Config:
+    """Makes the plan of a training on own data; `planned` in the settings names its parts.
+
+    Args:
+        config: the settings so far.
+        given: the names of those that are not to be changed.
+        facts: the data.
+        opened: returns the data sets to train on and to validate with, for settings.
+        seconds: how long the training may take from now on.
+
+    Raises:
+        UserError: if a step of the training fails.
+    """
+    end = time.monotonic() + seconds
+    free = {*PLANNED} - given
+    if config.architecture != "same" or given & {"encoder", "init_weights", "upsampling"}:
+        free -= {"encoder", "encoder_weights", "encoder_lr_factor"}
+    if config.init_weights:
+        free -= {"filters", "channels", "lr"}
+
+    def with_values(values):
+        return dataclasses.replace(config, **{k: v for k, v in values.items() if k in free})
+
+    gpu = devices.gpu_generation() is not None
+    config = with_values(settings_for(facts, config, str(SHIPPED), gpu))
+    by_time = not config.crop and {"size", "crop"} <= free
+    if by_time:
+        config = with_values({"size": canvas(facts.size, CROP**2)})
+    if "epochs" in free:
+        cost = measure(config, opened)
+        if by_time:
+            config = with_values(affordable(facts, cost, end - time.monotonic() - cost.start))
+            if abs(math.log(seen(config) / cost.pixels)) > math.log(1.5):
+                cost = measure(config, opened)
+        left = end - time.monotonic() - cost.start
+        config = with_values(epochs_in(facts, config, cost, left, "repeats" in free))
+    return dataclasses.replace(config, planned=tuple(sorted(free)))
+
+
+def describe(config: Config, facts: Fingerprint) -> str:
+    """Says what the data is like, what the plan is, and which command does the same."""
+    kind = "grey" if config.channels == 1 else "colour"
+    height, width = facts.size
+    thin = "" if math.isinf(facts.thinnest) else f", objects of {facts.thinnest:.1f} pixels or more"
+    shrunk = shrinking(facts, config.size)
+    where = "{}x{} pixels".format(*(config.crop or config.size))
+    if config.crop:
+        where = f"crops of {where} at their own resolution"
+    elif shrunk > 1.05:
+        where = f"shrunk {shrunk:.1f} times, to {where}"
+    else:
+        where = f"whole, as {where}"
+    encoder = "from scratch"
+    if config.encoder != "none":
+        encoder = f"with {config.encoder} from {config.encoder_weights}"
+    parts = [
+        f"{kind} images of {height}x{width}{thin}: {where}",
+        f"a U-Net of {config.filters} filters {encoder}",
+        f"{config.loss}, augmentation {config.augmentation}",
+        f"{config.epochs} epochs of {config.repeats * facts.images} samples",
+    ]
+    return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
+
+
+def command(config: Config) -> str:
+    """Returns the command that trains with these settings, with all flags of the plan."""
+    words = ["python", "train.py", "--dataset", config.dataset]
+    for field in dataclasses.fields(Config):
+        name, value = field.name, getattr(config, field.name)
+        flag = f"--{name.replace('_', '-')}"
+        default = getattr(PRESETS[config.dataset], name)
+        if not field.metadata["group"] or name in ("dataset", "minutes"):
+            continue
+        if name not in config.planned and value == default:
+            continue
+        if name == "crop" and not value:
+            words.append("--no-crop")
+        elif field.type is bool:
+            words.append(flag if value else flag.replace("--", "--no-"))
+        elif name in ("classes", "class_names"):
+            words += [flag, ",".join(value)]
+        elif value is not None:
+            words += [flag, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return shlex.join(words)
