@@ -8,6 +8,7 @@ from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser, add_settings, training_config, whole_number
+from core.training import transfer
 
 
 def get_args():
@@ -18,12 +19,8 @@ def get_args():
     )
     home = f"voc where {VOC_HOME} exists, else sample"
     add_settings(parser, "data", "network", "training", default=home)
-    parser.add_argument(
-        "--num-classes",
-        type=whole_number(2, 255),
-        metavar="N",
-        help="how many classes own data has, background included; or name them by --class-names",
-    )
+    text = "how many classes own data has, background included; or name them by --class-names"
+    parser.add_argument("--num-classes", type=whole_number(2, 255), metavar="N", help=text)
     parser.add_argument("--output", metavar="DIR", help="its folder (default: runs/<dataset>)")
     for flag, text in (
         ("--overwrite", "start again, replacing the run in that folder"),
@@ -46,6 +43,7 @@ def main():
     args = get_args()
     config = training_config(args)
     folder = check_folder(args.output or f"runs/{config.dataset}")
+    config = transfer.with_network(config, args, folder)
     group = processes.parse_group(args)
     if args.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
@@ -96,6 +94,8 @@ def run(args, config, folder, history):
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
+    if config.init_weights and not history:
+        config = transfer.begin(config, args, dataset, validation)
     found = find_out(config, dataset, dataset.check(), kept.policy if history else None)
     validation.check()
     if dataset.stated:
