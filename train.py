@@ -9,6 +9,7 @@ from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser, add_settings, training_config, whole_number
+from core.training import transfer
 
 
 def get_args():
@@ -19,12 +20,8 @@ def get_args():
     )
     home = f"voc where {VOC_HOME} exists, else sample"
     add_settings(parser, "data", "network", "training", default=home)
-    parser.add_argument(
-        "--num-classes",
-        type=whole_number(2, 255),
-        metavar="N",
-        help="how many classes own data has, background included; or name them by --class-names",
-    )
+    text = "how many classes own data has, background included; or name them by --class-names"
+    parser.add_argument("--num-classes", type=whole_number(2, 255), metavar="N", help=text)
     parser.add_argument("--output", metavar="DIR", help="its folder (default: runs/<dataset>)")
     for flag, text in (
         ("--overwrite", "start again, replacing the run in that folder"),
@@ -47,6 +44,7 @@ def main():
     args, started = get_args(), time.monotonic()
     config = training_config(args)
     folder = check_folder(args.output or f"runs/{config.dataset}")
+    config = transfer.with_network(config, args, folder)
     group = processes.parse_group(args)
     if args.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
@@ -115,6 +113,8 @@ def run(args, config, folder, history, started):
     if args.check_data:
         draw_check(folder / "check.png", dataset, voc_palette())
         return
+    if config.init_weights and not history:
+        config = transfer.begin(config, args, dataset, validation)
     found = find_out(config, dataset, dataset.check(), kept.policy if history else None)
     validation.check()
     names = f"{config.num_classes} classes: {', '.join(config.names)}"

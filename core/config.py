@@ -124,15 +124,21 @@ class Config:
     encoder_weights: str = _network(
         "none",
         "what the encoder starts from: none, imagenet, or a FILE of Keras weights of that network "
-        "without its top",
+        "without its top, or a .keras file of this project with that encoder",
     )
     init_weights: str | None = _network(
-        None, "start from a trained model, a .keras file or a run's folder"
+        None,
+        "start from a trained model, a .keras file or a run's folder: its network, its canvas and "
+        "its weights, but for new classes; the learning rate is a quarter of the usual",
     )
     from_scratch: bool = _network(
         False, "own data: do not start from the encoder of the model that comes with the project"
     )
-    freeze_encoder: int = _network(0, "keep pretrained weights fixed for the first N epochs")
+    freeze_encoder: int = _network(
+        0,
+        "keep pretrained weights fixed for the first N epochs: the encoder's, or with "
+        "--init-weights all but the last layer's, there by default 3 where classes are new",
+    )
     encoder_lr_factor: float = _network(
         0.1, "learning rate of pretrained weights, as a share of the others'"
     )

@@ -25,7 +25,7 @@ def encode(
     The images are `[B, H, W, C]`, values 0..255, red, green and blue, or grey. `weights` is
     "imagenet" for those that Keras downloads (efficientnet_lite0: the file that
     `tools/convert_lite0.py` has written), a `.weights.h5`, `.h5` or `.keras` file of the network
-    without its top, or None for random ones.
+    without its top, a `.keras` file of a U-Net with this encoder, or None for random ones.
 
     Returns:
         The skip connections, finest first, None where a resolution has none; and the bottom.
@@ -43,10 +43,6 @@ def encode(
     if encoder.scale is not None:
         x = layers.Rescaling(encoder.scale, encoder.offset, name="rescale")(x)
     network = _build(name, weights, x)
-    if weights and encoder.blue_first:
-        # Reversing the channels of the first kernel once saves reversing those of every image.
-        first = next(layer for layer in network.layers if isinstance(layer, layers.Conv2D))
-        first.kernel.assign(keras.ops.flip(first.kernel, axis=2))
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.9  # as in the U-Net: up to 0.999 are for millions of images
@@ -75,7 +71,16 @@ def _build(name, weights, x):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Keras warns that the image size is not ImageNet's
-            return build(weights=str(file) if file else weights, input_tensor=x, **options)
+            unet = _load_unet(file) if file and file.suffix == ".keras" else None
+            source = None if unet else str(file) if file else weights
+            network = build(weights=source, input_tensor=x, **options)
+        if unet:
+            _copy(unet, network, ENCODERS[name].levels.split()[-1])
+        elif weights and ENCODERS[name].blue_first:
+            # Reversing the channels of the first kernel once saves reversing those of every image.
+            first = next(layer for layer in network.layers if isinstance(layer, layers.Conv2D))
+            first.kernel.assign(keras.ops.flip(first.kernel, axis=2))
+        return network
     except Exception as error:  # Keras raises a bare Exception where it cannot download
         reason = str(error).split("\n")[0]
         if file:
@@ -86,3 +91,19 @@ def _build(name, weights, x):
             f"The ImageNet weights of {name} cannot be had ({reason}). Put "
             f"{url or 'a whole file'} into {keras_home() / 'models'}."
         ) from error
+
+
+def _load_unet(file):
+    """The U-Net in a .keras file, None if it holds another model."""
+    model = keras.saving.load_model(file, compile=False)
+    return model if "bottom_dropout" in {layer.name for layer in model.layers} else None
+
+
+def _copy(unet, network, bottom):
+    """Copies the weights of a U-Net's encoder into a network, as far as its layer `bottom`."""
+    there = {layer.name: layer for layer in unet.layers}
+    for layer in keras.Model(network.inputs, network.get_layer(bottom).output).layers:
+        if layer.weights and layer.name not in there:
+            raise ValueError(f"it has no layer {layer.name}")
+        if layer.weights:
+            layer.set_weights(there[layer.name].get_weights())

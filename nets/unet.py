@@ -46,7 +46,8 @@ def UNet(
             connections are cropped, and the output is 92 pixels smaller on each side. "reference"
             for padded ones with Glorot's initial kernels in place of He's, as the original has it.
         encoder: a classification network of `nets.sizes.ENCODERS`, which scales the images itself,
-            or None for the U-Net's own encoder.
+            or None for the U-Net's own encoder. Where it has no features at full resolution, two
+            3x3 convolutions of the image are the skip connection there.
         encoder_weights: "imagenet", a file, or None for random weights, see `encoders.encode`.
         normalization: "none" as in the paper, or "batch" or "group" (8 groups) between each
             convolution and its ReLU. A classification network keeps its own.
@@ -97,7 +98,10 @@ def UNet(
         if unpadded:
             skip = layers.Cropping2D(cropped, name=f"{up}_crop")(skip)
             cropped = 2 * (cropped + 4)  # 2 more in the encoder, 2 more in the decoder, doubled
-        if skip is not None:  # some networks have no features at full resolution
+        if level == 0 and skip is None:  # thin objects would be lost at half the resolution
+            skip = layers.Rescaling(1 / 255, name=f"{up}_skip_rescale")(inputs)
+            skip = blocks.two_convs(skip, width, f"{up}_skip")
+        if skip is not None:
             x = layers.Concatenate(name=f"{up}_concat")([skip, x])
         x = blocks.two_convs(x, width, up)
 

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 from keras import applications
+from scipy import ndimage
 
+from core.prediction.model_file import SHIPPED
 from core.training.optimizer import encoder_layers, set_frozen
 from nets import encoders
 from nets.efficientnet_lite import EfficientNetLite0
@@ -62,12 +64,11 @@ def test_skips_at_every_stride(rng, name):
         for layer in model.layers
         if isinstance(layer, keras.layers.Concatenate)
     }
-    levels = range(len(STRIDES_WIDTHS[name]) - 1)
-    names = [level + 1 + (ENCODERS[name].halvings == 5) for level in levels]
-    assert sorted(skips) == names
-    tensors = [skips[level] for level in names] + [bottom(model).output]
+    assert sorted(skips) == list(range(1, ENCODERS[name].halvings + 1))
+    widths = {1: 2, **STRIDES_WIDTHS[name]}  # at full resolution as wide as the first level
+    tensors = [skips[level] for level in sorted(skips)] + [bottom(model).output]
     found = run(keras.Model(model.input, tensors), image(rng))
-    wanted = [(1, 64 // s, 96 // s, width) for s, width in STRIDES_WIDTHS[name].items()]
+    wanted = [(1, 64 // s, 96 // s, width) for s, width in widths.items()]
     assert [tensor.shape for tensor in found] == wanted
     logits = run(model, image(rng))
     assert logits.shape == (1, 64, 96, 3) and logits.dtype == np.float32
@@ -75,6 +76,39 @@ def test_skips_at_every_stride(rng, name):
         assert model.get_layer(f"up{level + 1}_conv2").filters == 2 * 2**level
     decoder = [layer for layer in model.layers if layer.name.startswith(("up", "logits"))]
     assert all(layer.kernel_regularizer for layer in decoder if hasattr(layer, "kernel"))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_skip_at_full_resolution_by_scipy(rng, channels):
+    """Two 3x3 convolutions with ReLU on the image divided by 255."""
+    model = UNet((None, None, channels), 3, 2, encoder="mobilenet_v2")
+    pixels = image(rng, (32, 32))[..., :channels]
+    x = pixels[0].astype(float) / 255
+    for number in (1, 2):
+        kernel, bias = model.get_layer(f"up1_skip_conv{number}").get_weights()
+        bias[:] = rng.normal(size=2)
+        model.get_layer(f"up1_skip_conv{number}").set_weights([kernel, bias])
+        sums = [
+            sum(ndimage.correlate(x[..., i], kernel[..., i, o], mode="constant") for i in range(n))
+            for o, n in ((0, x.shape[-1]), (1, x.shape[-1]))
+        ]
+        x = np.maximum(np.stack(sums, -1) + bias, 0)
+    skip, _ = model.get_layer("up1_concat").input
+    found = run(keras.Model(model.input, skip), pixels)[0]
+    np.testing.assert_allclose(found, x, atol=1e-5)
+
+
+def test_a_thin_line_reaches_the_logits(rng):
+    """Where the encoder says nothing, single pixels are still told apart."""
+    model = unet("mobilenet_v2")
+    before = model.get_weights()
+    for layer in encoder_layers(model):
+        layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    pixels = np.zeros((1, 32, 32, 3), np.uint8)
+    pixels[:, :, 13] = 255
+    logits = run(model, pixels)[0]
+    model.set_weights(before)
+    assert np.abs(logits[16, 13] - logits[16, 0]).max() > 1e-3
 
 
 def judge(name, tmp_path, rng):
@@ -111,6 +145,44 @@ def test_weights_from_a_file_and_the_network_s_own_preprocessing(rng, tmp_path, 
     found = run(bottom(model), pixels)
     np.testing.assert_allclose(found, wanted, atol=1e-4 * np.abs(wanted).max())
     assert wanted.std() > 1e-3 * np.abs(wanted).max()
+
+
+@every_encoder
+def test_weights_from_a_u_net_with_this_encoder(rng, tmp_path, name):
+    """All of the encoder comes from the file, with its statistics, and nothing else."""
+    keras.utils.set_random_seed(7)
+    other = UNet((None, None, 3), 5, 1, encoder=name, normalization="batch")
+    for layer in other.layers:
+        layer.set_weights([rng.uniform(0.5, 1, w.shape) for w in layer.get_weights()])
+    set_frozen(other, True)  # as in a file of a frozen stage
+    other.save(tmp_path / "run.keras")
+    model = UNet((64, 96, 3), 3, 2, encoder=name, encoder_weights=tmp_path / "run.keras")
+    for layer, source in zip(encoder_layers(model), encoder_layers(other), strict=True):
+        assert layer.trainable and (layer.name == source.name or not layer.weights)
+        for found, wanted in zip(layer.get_weights(), source.get_weights(), strict=True):
+            np.testing.assert_array_equal(found, wanted, err_msg=layer.name)
+
+
+def test_the_encoder_of_the_model_that_ships(rng):
+    model = UNet((64, 96, 3), 3, 2, encoder="efficientnet_lite0", encoder_weights=SHIPPED)
+    shipped = keras.saving.load_model(SHIPPED)
+    pixels = image(rng)
+    np.testing.assert_allclose(
+        run(bottom(model), pixels), run(bottom(shipped), pixels), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_a_u_net_with_another_encoder(tmp_path):
+    unet("vgg16").save(tmp_path / "vgg16.keras")
+    UNet((64, 96, 3), 3, 2).save(tmp_path / "plain.keras")
+    for file, encoder, missing in (
+        (SHIPPED, "mobilenet_v2", "Conv1"),
+        (SHIPPED, "efficientnet_v2_b0", r"\S+"),
+        (tmp_path / "vgg16.keras", "resnet50", "conv1_conv"),
+        (tmp_path / "plain.keras", "vgg16", "block1_conv1"),
+    ):
+        with pytest.raises(ValueError, match=rf"{file}: holds no weights of {encoder}.*{missing}"):
+            UNet((64, 96, 3), 3, 2, encoder=encoder, encoder_weights=file)
 
 
 @every_encoder
@@ -242,7 +314,8 @@ def test_the_radius_is_how_far_the_network_sees(name):
         if hasattr(layer, "kernel"):
             kernel = layer.kernel
             inputs = np.prod(kernel.shape[:3] if kernel.shape[3] > 1 else kernel.shape[:2])
-            weights = [np.full(kernel.shape, gain / inputs)]
+            # The skip at full resolution, which is not 0 there, sees less.
+            weights = [np.full(kernel.shape, 0 if "skip" in layer.name else gain / inputs)]
             layer.set_weights(weights + [np.zeros_like(w) for w in layer.get_weights()[1:]])
     needs = geometry(model)
     assert needs.grid == 2 ** ENCODERS[name].halvings

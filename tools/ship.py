@@ -33,7 +33,10 @@ def ship(source: Path, target: str | Path, precision: str = "float16") -> None:
         )
     _, config, found = load_model(source)  # or complain
     home = PRESETS[config.dataset].data
-    config = dataclasses.replace(config, data=home, train_list=None, val_list=None)
+    nowhere = dict.fromkeys(("train_list", "val_list", "init_weights"))
+    config = dataclasses.replace(config, data=home, **nowhere)
+    if config.encoder_weights != "none":
+        config.encoder_weights = Path(config.encoder_weights).name
     with zipfile.ZipFile(source) as old:
         members = {name: old.read(name) for name in ("metadata.json", MODEL, WEIGHTS)}
     members[MODEL] = json.dumps(without_unused(json.loads(members[MODEL])))

@@ -18,13 +18,14 @@ _NEWER = {"renorm_momentum"}  # newer than the oldest Keras, with another defaul
 SHIPPED = Path(__file__).parents[2] / "weights" / "voc-animals.keras"
 
 
-def find_weights(path=None, shipped=True):
+def find_weights(path=None, shipped=True, flag="--weights"):
     """Returns the .keras file that is meant, or raises a UserError.
 
     Args:
         path: a .keras file, a run's folder, or None for the newest run anywhere below `runs/`.
         shipped: whether the model for photographs that ships with the project is meant where there
             is no run.
+        flag: the flag that names the path, for messages.
     """
     if path is None:
         runs = glob.glob("runs/**/best.keras", recursive=True)
@@ -38,7 +39,7 @@ def find_weights(path=None, shipped=True):
     if not file.is_file():
         raise UserError(
             f"{file}: there is no such file. Run train.py first, or name a .keras file or a run's "
-            "folder with --weights."
+            f"folder with {flag}."
         )
     return file
 

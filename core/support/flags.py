@@ -200,7 +200,8 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
             known = ", ".join(config.class_names[1:])
             raise UserError(f"--classes: '{name}' is not one of {known}.")
     # Whole paths, because a model is used from other folders than the one it was trained in.
-    paths = {name: getattr(config, name) for name in ("data", "train_list", "val_list")}
+    files = ("data", "train_list", "val_list", "init_weights")
+    paths = {name: getattr(config, name) for name in files}
     if config.encoder_weights not in ("none", "imagenet"):
         paths["encoder_weights"] = config.encoder_weights
     return dataclasses.replace(
@@ -228,7 +229,8 @@ def training_config(args: argparse.Namespace) -> Config:
             check_size(*size or (None, None), encoder=encoder)
     except ValueError as error:
         raise UserError(f"{what}{error}") from error
-    if not pretrained and (config.freeze_encoder or args.encoder_lr_factor is not None):
+    learnt = pretrained or config.init_weights
+    if not learnt and (config.freeze_encoder or args.encoder_lr_factor is not None):
         raise UserError(
             "--freeze-encoder and --encoder-lr-factor are for an encoder that has learnt "
             "something: add --encoder-weights."

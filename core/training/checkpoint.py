@@ -38,6 +38,14 @@ def load_checkpoint(model, path: Path, epochs: int) -> None:
         raise UserError(
             f"{path}: another training has written it meanwhile. Call the same command again."
         )
+    with zipfile.ZipFile(path) as archive:
+        layers = archive.read("config.json").decode()
+    if not all(f'"{layer.name}"' in layers for layer in model.layers if layer.weights):
+        raise UserError(
+            f"{path}: holds the network of an earlier version, without a skip connection at full "
+            f"resolution, which cannot be resumed. Start from it in another folder: --init-weights "
+            f"{path.parent} --output FOLDER; or add --overwrite."
+        )
     model.load_weights(path)
     for variable, value in zip(_generators(model), state["generators"], strict=True):
         variable.assign(value)

@@ -11,10 +11,11 @@ from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
 from core.support.errors import UserError
 from core.support.files import alone_in
+from core.training import transfer
 from core.training.checkpoint import finished, load_checkpoint, resumable
 from core.training.figures import DataLoss, MeanIoU
 from core.training.losses import SegmentationLoss
-from core.training.optimizer import make_optimizer, set_frozen
+from core.training.optimizer import make_optimizer, set_frozen, stages
 from core.training.run_folder import RunFolder
 from core.training.split import SPLIT_FILE, write_split
 from nets.reach import geometry, unpadded
@@ -92,7 +93,7 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         The figures of all epochs, a dictionary each.
 
     Raises:
-        UserError: if the encoder's weights or an image are missing, the loss is not finite, memory
+        UserError: if weights to start from or an image are missing, the loss is not finite, memory
             runs out, or another process dies.
         KeyboardInterrupt: with a sentence on resuming.
         ValueError: if a data set was made for other settings, another network or other devices.
@@ -111,6 +112,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         counts = len(dataset.image_info), len(validation.image_info), len(history)
         processes.agree(config, found, *counts)
         model = build(config, found.policy, pretrained=not history)  # else last.keras has them
+        if config.init_weights and not history:
+            transfer.load(model, config)
         devices.synchronize(model)
         _check_made_for(dataset, model, config)
         _check_made_for(validation, model)
@@ -168,26 +171,15 @@ def epochs_of(dataset) -> keras.callbacks.Callback:
     )
 
 
-def stages(config) -> list:
-    """Divides a training into the epochs with a frozen encoder and the others.
-
-    Each stage has its own optimizer and its own learning rate schedule. So the encoder begins to
-    learn slowly, with a fresh Adam. A stage is: the epochs behind it when it begins and when it
-    ends, and whether the encoder is frozen.
-    """
-    thaw = min(config.freeze_encoder, config.epochs)
-    parts = (0, thaw, True), (thaw, config.epochs, False)
-    return [part for part in parts if part[0] < part[1]]
-
-
 def prepare(model, config, steps, frozen=False, class_weights=()) -> None:
     """Makes a network ready for a stage of so many optimizer steps.
 
-    A frozen encoder keeps its weights and batch statistics. Without class weights, all are 1.
+    Frozen layers keep their weights and batch statistics: the encoder, or with --init-weights all
+    but the last layer. Without class weights, all are 1.
     """
     devices.fuse(model)
     if config.freeze_encoder:
-        set_frozen(model, frozen)
+        set_frozen(model, frozen, all_but_last=bool(config.init_weights))
     loss = SegmentationLoss(config.loss, class_weights)
     metrics = [MeanIoU(config.num_classes), DataLoss(config.loss)]
     model.compile(make_optimizer(config, model, steps), loss=loss, metrics=metrics)

@@ -26,10 +26,25 @@ def encoder_layers(model: keras.Model) -> list[keras.layers.Layer]:
     return model.layers[: names.index("bottom_dropout")]
 
 
-def set_frozen(model: keras.Model, frozen: bool) -> None:
-    """Freezes a U-Net's encoder with its batch statistics, or not; compile the model afterwards."""
-    for layer in encoder_layers(model):
+def set_frozen(model: keras.Model, frozen: bool, all_but_last: bool = False) -> None:
+    """Freezes layers with their batch statistics, or not; compile the model afterwards.
+
+    The layers are those of a U-Net's encoder, or all but its last layer.
+    """
+    for layer in model.layers[:-1] if all_but_last else encoder_layers(model):
         layer.trainable = not frozen
+
+
+def stages(config: Config) -> list[tuple[int, int, bool]]:
+    """Divides a training into the epochs with frozen layers, see `set_frozen`, and the others.
+
+    Each stage has its own optimizer and its own learning rate schedule. So what was frozen begins
+    to learn slowly, with a fresh Adam. A stage is: the epochs behind it when it begins and when it
+    ends, and whether layers are frozen.
+    """
+    thaw = min(config.freeze_encoder, config.epochs)
+    parts = (0, thaw, True), (thaw, config.epochs, False)
+    return [part for part in parts if part[0] < part[1]]
 
 
 def _slowed(kind, factor, model):
