@@ -81,7 +81,7 @@ def main():
     from core.sources.choose import open_scored
     from core.training.split import read_split
 
-    model, *_ = load_model(weights)
+    model, *_ = load_model(weights, tile)
     known = read_split(weights.parent)
     reading = found.masks if config.dataset == trained.dataset else None
     dataset, split = open_scored(config, args.split, known, trained, reading=reading)

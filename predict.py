@@ -71,11 +71,11 @@ def main():
 
     from core.prediction.predict import predict_files
 
-    model, config, found = load_model(weights)
+    tile = config.tile if args.tile is None else args.tile
+    model, config, found = load_model(weights, tile)
     failures = {}
     options = {name: getattr(args, name) for name in ("tta", "alpha", "probabilities")}
-    options["tile"] = config.tile if args.tile is None else args.tile
-    options["intensity"] = found.intensity, given_intensity(args)
+    options |= {"tile": tile, "intensity": (found.intensity, given_intensity(args))}
     options["batch_size"] = min(8, len(sources))
     lines = predict_files(model, config, found.palette, sources, output, failures, **options)
     for line in tqdm(lines, total=len(sources), disable=None, unit="image"):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # tiles and predictions need `Geometry` before they need Kera
 _BY_PIXEL = (
     "InputLayer", "Rescaling", "Normalization", "BatchNormalization", "GroupNormalization",
     "Dropout", "ReLU", "Activation", "Softmax", "Concatenate", "Add", "Multiply", "Cropping2D",
-    "ZeroPadding2D", "GlobalAveragePooling2D", "Reshape",
+    "ZeroPadding2D", "GlobalAveragePooling2D", "Reshape", "Log",
 )  # fmt: skip
 _KERNEL = ("Conv2D", "DepthwiseConv2D", "MaxPooling2D")  # and here on neighbours under a kernel
 _DOUBLING = ("UpSampling2D", "Conv2DTranspose")
@@ -52,10 +52,12 @@ def geometry(model: keras.Model) -> Geometry:
     here: tiles then give slightly other scores than one pass.
 
     Raises:
-        TypeError: for a layer of an unknown kind.
+        TypeError: for a layer of an unknown kind, or in two places.
     """
     stride = {}  # of each tensor's pixels, in pixels of the input
-    for layer in model.layers:
+    for layer in model.operations:
+        if len(layer._inbound_nodes) > 1:
+            raise TypeError(f"{layer.name}: the reach of a layer in two places is unknown")
         coming = max((stride[id(tensor)] for tensor in _inputs(layer)), default=1)
         if _kind(layer) in _DOUBLING:
             coming //= _factor(layer)
@@ -63,7 +65,7 @@ def geometry(model: keras.Model) -> Geometry:
             coming *= layer.strides[0]
         stride[id(layer.output)] = coming
     needed = collections.defaultdict(lambda: (0, 0))  # of each tensor, before and after
-    for layer in reversed(model.layers):
+    for layer in reversed(model.operations):
         reads = _reads(layer, *needed[id(layer.output)])
         for tensor in _inputs(layer):
             needed[id(tensor)] = tuple(map(max, needed[id(tensor)], reads))
@@ -90,6 +92,8 @@ def _inputs(layer):
 
 def _factor(layer):
     if _kind(layer) == "UpSampling2D":
+        if layer.interpolation != "nearest":
+            raise TypeError(f"{layer.name}: the reach of {layer.interpolation} is unknown")
         return layer.size[0]
     if layer.kernel_size != layer.strides:
         raise TypeError(f"{layer.name}: the reach of a {_kind(layer)} with overlaps is unknown")

@@ -59,6 +59,14 @@ def test_miou_counts_beyond_32_bits(before):
     assert float(metric.result()) == pytest.approx(wanted, rel=1e-6)
 
 
+def test_miou_of_masks_with_a_channel_of_one():
+    """As by hand: class 0 has 1 of 2 pixels, class 1 has 2 of 3."""
+    metric = MeanIoU.from_config(MeanIoU(2, name="iou").get_config())
+    truth = np.array([[[0, 0, 1, 1]]], np.uint8)[..., None]
+    metric.update_state(truth, logits_of(np.array([[[0, 1, 1, 1]]]), 2))
+    assert metric.name == "iou" and float(metric.result()) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
 def test_the_loss_on_the_data_by_hand():
     """Crossentropy of all known pixels, three of a batch and one of the next."""
     metric = DataLoss("crossentropy")

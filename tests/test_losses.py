@@ -9,6 +9,7 @@ from keras import ops
 from core.config import LOSSES, loss_terms
 from core.support.flags import parse_loss
 from core.training import losses
+from core.training.figures import DataLoss, MeanIoU
 from core.training.losses import SegmentationLoss
 
 # An image of four pixels: classes 0, 1, 0 and an unknown one; class 2 does not occur.
@@ -229,6 +230,48 @@ def test_a_model_keeps_its_loss(batch, tmp_path):
     wanted = value("focal+iou", truth, logits, weights)
     answer = model.evaluate(logits, truth, sample_weight=weights, verbose=0)
     assert answer == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("text", LOSSES)
+def test_masks_with_a_channel_of_one(text, batch):
+    truth, logits, weights = batch
+    for given in (None, weights):
+        more = None if given is None else given[..., None]
+        assert value(text, truth[..., None], logits, more) == value(text, truth, logits, given)
+
+
+@pytest.mark.parametrize("classes", [5, 2])
+def test_one_hot_masks_are_refused(classes, batch):
+    truth, logits, _ = batch
+    one_hot = np.eye(classes, dtype=np.float32)[np.minimum(truth, classes - 1)]
+    message = "must be class ids, .* not one-hot.*argmax"
+    with pytest.raises(ValueError, match=message):
+        SegmentationLoss("dice")(one_hot, logits)
+    with pytest.raises(ValueError, match=message):
+        MeanIoU(5).update_state(one_hot, logits)
+    with pytest.raises(ValueError, match=message):
+        DataLoss("dice").update_state(one_hot, logits)
+
+
+@pytest.mark.parametrize("channel", [(), (1,)])
+def test_a_compiled_model_goes_on_after_loading(channel, batch, tmp_path):
+    """As in a notebook: compile, fit, save, load; with the metric, too."""
+    truth, logits, _ = batch
+    truth = truth.reshape(*truth.shape, *channel)
+    model = keras.Sequential([keras.Input((None, None, 5)), keras.layers.Conv2D(5, 1)])
+    model.compile("adam", SegmentationLoss("crossentropy+dice"), metrics=[MeanIoU(5)])
+    model.fit(logits, truth, verbose=0)
+    before = model.evaluate(logits, truth, verbose=0, return_dict=True)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    assert again.evaluate(logits, truth, verbose=0, return_dict=True) == pytest.approx(before)
+    answer = model.predict_on_batch(logits)
+    judge = keras.metrics.MeanIoU(5, ignore_class=255, sparse_y_pred=False)
+    judge.update_state(truth.reshape(answer.shape[:3]), answer)
+    assert before["miou"] == pytest.approx(float(judge.result()), rel=1e-5)
+    wanted = value("crossentropy+dice", truth, answer)
+    assert before["loss"] == pytest.approx(wanted, rel=1e-5)
+    again.fit(logits, truth, verbose=0)
 
 
 @pytest.mark.slow

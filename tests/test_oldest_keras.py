@@ -14,6 +14,7 @@ from core.config import Config, Found
 from core.prediction.model_file import SHIPPED, load_model, save_model
 from nets.sizes import ENCODERS
 from nets.unet import UNet
+from tools.adopt import adopt
 
 ROOT = Path(__file__).parent.parent
 OLDEST = re.search(r"^keras>=([\d.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
@@ -83,6 +84,12 @@ def test_all_kinds_of_networks_have_the_same_masks(oldest, rng):
         ask(f"{name}.keras", probabilities, channels, 220 if "paper" in name else 64)
     for path, channels in ((SHIPPED, 3), (SHIPPED.with_name("isbi.keras"), 1)):
         ask(str(path), load_model(path)[0], channels)
+    inputs = keras.Input((None, None, 3))  # whose probabilities become logits
+    keras.Model(
+        inputs, keras.layers.Conv2D(3, 3, padding="same", activation="softmax")(inputs)
+    ).save("mine.keras")
+    adopt(Path("mine.keras"), "adopted.keras", ("a", "b", "c"), (64, 64))
+    ask("adopted.keras", load_model("adopted.keras")[0], 3)
     np.savez("images.npz", **images)
     oldest("-c", ANSWER, "images.npz", *images)
     with np.load("answers.npz") as answers:

@@ -98,6 +98,14 @@ def test_layers_that_are_not_known_are_refused():
     wide = keras.layers.Conv2DTranspose(1, 3, strides=2)(inputs)
     with pytest.raises(TypeError, match="Conv2DTranspose"):
         geometry(keras.Model(inputs, wide))
+    smooth = keras.layers.UpSampling2D(2, interpolation="bilinear")(inputs)
+    with pytest.raises(TypeError, match="reach of bilinear"):
+        geometry(keras.Model(inputs, smooth))
+    pool = keras.layers.MaxPooling2D(2)
+    with pytest.raises(TypeError, match="in two places"):
+        geometry(keras.Model(inputs, pool(pool(inputs))))
+    with pytest.raises(TypeError, match="Sin"):
+        geometry(keras.Model(inputs, keras.ops.sin(inputs)))
 
 
 @pytest.mark.parametrize("start, stop, length", [(-5, 12, 6), (-9, 9, 2), (-3, 4, 1), (0, 4, 4)])

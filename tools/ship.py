@@ -24,13 +24,7 @@ def ship(source: Path, target: str | Path, precision: str = "float16") -> None:
     """
     from core.prediction.model_file import CONFIG_NAME, load_model, to_json, without_unused
 
-    target = Path(target)
-    if target.suffix != ".keras" or target.is_dir():
-        raise errors.UserError(f"{target}: is no name for a model. Name a file, NAME.keras.")
-    if target.exists() and target.samefile(source):
-        raise errors.UserError(
-            f"{target}: is the model itself, which training may need. Name another file."
-        )
+    target = check_target(target, source)
     _, config, found = load_model(source)  # or complain
     home = PRESETS[config.dataset].data
     nowhere = dict.fromkeys(("train_list", "val_list", "init_weights"))
@@ -45,6 +39,18 @@ def ship(source: Path, target: str | Path, precision: str = "float16") -> None:
     with replacing(target) as partial, zipfile.ZipFile(partial, "w") as new:
         for name, content in members.items():
             new.writestr(name, content)
+
+
+def check_target(target: str | Path, source: Path) -> Path:
+    """Returns the name of a model's file to write, another than the source; or a UserError."""
+    target = Path(target)
+    if target.suffix != ".keras" or target.is_dir():
+        raise errors.UserError(f"{target}: is no name for a model. Name a file, NAME.keras.")
+    if target.exists() and target.samefile(source):
+        raise errors.UserError(
+            f"{target}: is the model itself, which training may need. Name another file."
+        )
+    return target
 
 
 def converted(content: bytes, precision: str, source: Path) -> bytes:

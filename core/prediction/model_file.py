@@ -12,6 +12,7 @@ from pathlib import Path
 from core.config import BYTES, Config, Found
 from core.support.errors import UserError
 from core.support.files import replacing
+from nets.reach import geometry
 
 CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
 _NEWER = {"renorm_momentum"}  # newer than the oldest Keras, with another default than None or False
@@ -166,8 +167,8 @@ def read_settings(path):
         ) from error
 
 
-def load_model(path):
-    """Loads a model for inference and its settings, or raises a UserError.
+def load_model(path, tile=False):
+    """Loads a model for inference, with `tile` on tiles, and its settings, or raises a UserError.
 
     Returns:
         A `keras.Model` from images `[B, H, W, C]`, values 0..255, to class probabilities
@@ -192,8 +193,21 @@ def load_model(path):
             f"{path}: the model has {channels} channels and {classes} classes, its settings "
             f"{config.channels} and {config.num_classes}. Use a file that train.py wrote."
         )
+    if tile:
+        check_tiles(path, model)
     fuse(model)
     return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config, found
+
+
+def check_tiles(path, model):
+    """Raises a UserError if a model, which may be adopted, cannot work on tiles."""
+    height, width = model.input_shape[1:3]
+    try:
+        if (height, width) != (None, None):
+            raise TypeError(f"it takes images of {height}x{width} only")
+        geometry(model)
+    except TypeError as error:
+        raise UserError(f"{path}: cannot work on tiles ({error}). Add --no-tile.") from error
 
 
 def _written_by(path):

@@ -4,13 +4,16 @@ import keras
 from keras import ops
 
 from core.config import IGNORE
-from core.training.losses import SegmentationLoss
+from core.training.losses import SegmentationLoss, class_ids
 
 _WORD = 2**20  # where counts carry; int32 then has room for a batch, and for words of 1000 devices
 
 
+@keras.saving.register_keras_serializable("unet")
 class MeanIoU(keras.metrics.Metric):
-    """The mean IoU of logits `[B, H, W, K]` against ids `[B, H, W]`; pixels of 255 are left out.
+    """The mean IoU of logits `[B, H, W, K]` against masks; pixels of 255 are left out.
+
+    The masks are class ids, integers `[B, H, W]` or `[B, H, W, 1]`; others are a ValueError.
 
     Classes that occur in neither are left out of the mean, as by `keras.metrics.MeanIoU`. That one
     counts in a single integer, which on JAX has 32 bits and overflows after 2^31 pixels. Here a
@@ -26,13 +29,17 @@ class MeanIoU(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Counts the pixels of a batch by true and predicted class, whatever they weigh."""
-        ids, cells = ops.cast(y_true, "int32"), self.num_classes**2
+        ids, cells = class_ids(y_true, y_pred), self.num_classes**2
         cell = ids * self.num_classes + ops.cast(ops.argmax(y_pred, -1), "int32")
         cell = ops.reshape(ops.where(ids < self.num_classes, cell, cells), (-1,))  # 255: the last
         counts = ops.segment_sum(ops.ones_like(cell), cell, cells + 1)[:cells]
         counts = ops.cast(ops.reshape(counts, self.low.shape), self.low.dtype)
         self.high.assign(self.high + self.low // _WORD)
         self.low.assign(self.low % _WORD + counts)
+
+    def get_config(self) -> dict:
+        """Returns the constructor's arguments."""
+        return {"num_classes": self.num_classes, "name": self.name}
 
     def result(self):
         """Returns the mean, a float32 scalar; 0 if nothing was counted."""

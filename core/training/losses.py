@@ -53,13 +53,15 @@ class SegmentationLoss(keras.losses.Loss):
         """Returns the loss of a batch on all devices, a float32 scalar.
 
         Args:
-            y_true: integers `[B, H, W]`, ids of the K classes and 255.
+            y_true: integers `[B, H, W]` or `[B, H, W, 1]`, ids of the K classes and 255. One-hot
+                masks are a ValueError.
             y_pred: logits `[B, H, W, K]`, of any float type.
-            sample_weight: pixel weights for crossentropy and focal, floats `[B, H, W]`, or None. Up
-                to 1 they multiply the class weight. The part above 1 is added to it, as the border
-                weights in the U-Net paper. The mean still divides by the number of known pixels.
+            sample_weight: pixel weights for crossentropy and focal, floats like `y_true`, or None.
+                Up to 1 they multiply the class weight. The part above 1 is added to it, as the
+                border weights in the U-Net paper. The mean still divides by the number of known
+                pixels.
         """
-        ids = ops.cast(y_true, "int32")
+        ids = class_ids(y_true, y_pred)
         known = ops.expand_dims(ops.not_equal(ids, IGNORE), -1)
         # A product with 0 would not do: an infinite logit would make it NaN.
         logits = ops.where(known, ops.cast(y_pred, "float32"), 0.0)
@@ -83,12 +85,24 @@ class SegmentationLoss(keras.losses.Loss):
             pixel_weights = ops.sum(truth * class_weights, axis=-1)
         if sample_weight is None:
             return pixel_weights
-        given = ops.cast(sample_weight, "float32")
+        given = ops.reshape(ops.cast(sample_weight, "float32"), ops.shape(truth)[:-1])
         return pixel_weights * ops.minimum(given, 1.0) + ops.maximum(given - 1.0, 0.0)
 
     def get_config(self) -> dict:
         """Returns the constructor's arguments."""
         return {"text": self.text, "class_weights": self.class_weights}
+
+
+def class_ids(masks, logits):
+    """Returns masks `[B, H, W]` or `[B, H, W, 1]` as int32 `[B, H, W]`; refuses one-hot masks."""
+    if len(masks.shape) == len(logits.shape):
+        if masks.shape[-1] != 1:
+            raise ValueError(
+                "Masks must be class ids, [B, H, W] or [B, H, W, 1], not one-hot. These are "
+                f"{masks.shape}: take ops.argmax(masks, -1)."
+            )
+        masks = ops.squeeze(masks, -1)
+    return ops.cast(masks, "int32")
 
 
 # From the log-probabilities of the true classes, 0 for unknown pixels, to the pixels' losses.
