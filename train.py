@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-from core.config import VOC_HOME, Found
+from core.config import VOC_HOME
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
@@ -18,12 +18,10 @@ def get_args():
     )
     home = f"voc where {VOC_HOME} exists, else sample"
     add_settings(parser, "data", "network", "training", default=home)
-    parser.add_argument(
-        "--num-classes",
-        type=whole_number(2, 255),
-        metavar="N",
-        help="how many classes own data has, background included; or name them by --class-names",
+    text = (
+        "how many classes own data has (default: those of the class table, or found in the masks)"
     )
+    parser.add_argument("--num-classes", type=whole_number(2, 255), metavar="N", help=text)
     parser.add_argument("--output", metavar="DIR", help="its folder (default: runs/<dataset>)")
     for flag, text in (
         ("--overwrite", "start again, replacing the run in that folder"),
@@ -82,21 +80,23 @@ def run(args, config, folder, history):
     """Checks the data and trains on it, or resumes after the epochs in `history`."""
     from core.prediction.model_file import read_settings
     from core.sources.check import check_data
-    from core.sources.choose import open_both
-    from core.training.checkpoint import describe_found, describe_resuming, print_best
+    from core.sources.choose import open_both, with_classes
+    from core.training.checkpoint import completed, describe_found, describe_resuming, print_best
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
     from core.training.split import read_split
 
-    before, kept = read_settings(folder / "last.keras") if history else (config, Found())
+    before, kept = read_settings(folder / "last.keras") if history else (config, None)
+    config = completed(config, before)
     split = history and read_split(folder)
-    dataset, validation = open_both(config, not args.check_data, split, kept.intensity)
+    dataset, validation = open_both(config, not args.check_data, split, kept)
+    config = with_classes(config, dataset)
     if history and dataset.drawn:
         raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")
     if args.check_data:
         check_data({"train": dataset, "val": validation}, config.names)
         return
-    found = find_out(config, dataset, dataset.check(), kept.policy if history else None)
+    found = find_out(config, dataset, dataset.check(), kept)
     validation.check()
     if dataset.stated:
         say(dataset.stated)
