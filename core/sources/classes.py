@@ -85,7 +85,7 @@ class ClassTable(NamedTuple):
 def find_table(folder: Path, given: str | None) -> ClassTable | None:
     """Reads the class table that is given, else the first one of `TABLES` in a folder, if any."""
     if given is None:
-        there = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
+        there = {path.name.lower(): path for path in sorted(folder.glob("*")) if path.is_file()}
         given = next((there[name] for name in TABLES if name in there), None)
     return given and read_table(Path(given))
 
@@ -101,13 +101,15 @@ def read_table(path: Path) -> ClassTable:
         wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         lines = data.decode("utf-16" if wide else "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: this class table cannot be read ({error}).") from error
-    text = [line for line in lines if line.strip()]
-    plain = [line for line in text if not line.startswith("#")]
-    if plain and all(map(_CVAT.fullmatch, plain)):
+        raise UserError(
+            f"{path}: this class table cannot be read ({error}). It must be a text in UTF-8."
+        ) from error
+    lines = {number: line for number, line in enumerate(lines, 1) if line.strip()}
+    first = next(iter(lines.values()), "")
+    if any(map(_CVAT.fullmatch, lines.values())):
         rows = _cvat(lines, path)
-    elif any(mark in line for line in text[:1] for mark in ",;\t") or path.suffix == ".csv":
-        rows = _csv(lines, path)
+    elif any(mark in first for mark in ",;\t") or path.suffix == ".csv":
+        rows = _csv(lines, first, path)
     else:
         rows = _lines(lines, path)
     return _checked(rows, path)
@@ -164,26 +166,23 @@ def _row(cells, where):
 def _cvat(lines, path):
     """The rows of CVAT's labelmap.txt, each `label:color_rgb:parts:actions`."""
     rows = []
-    for number, line in enumerate(lines, 1):
-        found = _CVAT.fullmatch(line)
-        if found and not line.startswith("#"):
-            colour = found["colour"].split(",") if found["colour"] else []
-            if len(colour) not in (0, 3):
-                raise UserError(f"{path}, line {number}: {found['colour']!r} is no r,g,b.")
+    for number, line in lines.items():
+        if not line.startswith("#"):
+            found = _CVAT.fullmatch(line)
+            colour = found["colour"].split(",") if found and found["colour"] else []
+            if not found or len(colour) not in (0, 3):
+                raise UserError(f"{path}, line {number}: {line!r} must be like road:128,64,128::")
             cells = {"name": found["name"], **dict(zip("rgb", colour, strict=False))}
             rows.append((number, _row(cells, f"{path}, line {number}")))
     return rows
 
 
-def _csv(lines, path):
+def _csv(lines, first, path):
     """The rows of CSV, with commas, semicolons or tabs between the columns."""
-    first = next((line for line in lines if line.strip()), "")
-    reader = csv.reader(lines, delimiter=max(",;\t", key=first.count), skipinitialspace=True)
-    columns, rows = None, []
-    for cells in reader:
-        where = f"{path}, line {reader.line_num}"
-        if not any(map(str.strip, cells)):
-            continue
+    mark, columns, rows = max(",;\t", key=first.count), None, []
+    for number, line in lines.items():
+        where = f"{path}, line {number}"
+        cells = next(csv.reader([line], delimiter=mark, skipinitialspace=True))
         if columns is None:
             columns = [_HEADINGS.get(cell.strip().lower(), cell) for cell in cells]
             if "name" in columns:
@@ -197,7 +196,7 @@ def _csv(lines, path):
                 )
         if len(cells) != len(columns):
             raise UserError(f"{where}: has {len(cells)} columns, and not {len(columns)}.")
-        rows.append((reader.line_num, _row(dict(zip(columns, cells, strict=True)), where)))
+        rows.append((number, _row(dict(zip(columns, cells, strict=True)), where)))
     return rows
 
 
@@ -210,19 +209,16 @@ def _check_columns(columns, where):
 
 def _lines(lines, path):
     """The rows of a text with a name a line; ids count if all lines have one."""
-    named = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     for pattern in (r"(?P<value>\d+)[\s:=]+(?P<name>.+)", r"(?P<name>.+?)[\s:=]+(?P<value>\d+)"):
-        found = [re.fullmatch(pattern, line) for _, line in named]
+        found = [re.fullmatch(pattern, line.strip()) for line in lines.values()]
         if all(found) and len({match["name"] for match in found}) == len(found):  # not "class 1"
+            cells = [match.groupdict() for match in found]
             break
     else:
-        found = [{"name": line} for _, line in named]
+        cells = [{"name": line} for line in lines.values()]
     return [
-        (
-            number,
-            _row(match if isinstance(match, dict) else match.groupdict(), f"{path}, line {number}"),
-        )
-        for (number, _), match in zip(named, found, strict=True)
+        (number, _row(row, f"{path}, line {number}"))
+        for number, row in zip(lines, cells, strict=True)
     ]
 
 

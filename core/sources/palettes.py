@@ -67,9 +67,7 @@ def _by_names(masks, num_classes, where, reading):
             raise
         own, known = reading, False  # all of a few masks may be background
     if clash and not known:
-        raise UserError(
-            f"{where}: {clash}. It is not known which class a colour means. {ADVICE}"
-        )
+        raise UserError(f"{where}: {clash}. It is not known which class a colour means. {ADVICE}")
     if reading not in (None, own):
         raise UserError(
             f"{where}: the masks look like {own}, but those of the training were read as "
