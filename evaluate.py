@@ -83,7 +83,8 @@ def main():
 
     model, *_ = load_model(weights, tile)
     known = read_split(weights.parent)
-    reading = found.masks if config.dataset == trained.dataset else None
+    alike = config.dataset == trained.dataset and not args.class_table
+    reading = found.masks if alike else None
     dataset, split = open_scored(config, args.split, known, trained, reading=reading)
     if dataset.stated:
         print(dataset.stated, file=sys.stderr)

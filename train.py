@@ -4,7 +4,7 @@ import importlib.util
 import sys
 import time
 
-from core.config import VOC_HOME, Found
+from core.config import VOC_HOME
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
@@ -20,7 +20,9 @@ def get_args():
     )
     home = f"voc where {VOC_HOME} exists, else sample"
     add_settings(parser, "data", "network", "training", default=home)
-    text = "how many classes own data has, background included; or name them by --class-names"
+    text = (
+        "how many classes own data has (default: those of the class table, or found in the masks)"
+    )
     parser.add_argument("--num-classes", type=whole_number(2, 255), metavar="N", help=text)
     parser.add_argument("--output", metavar="DIR", help="its folder (default: runs/<dataset>)")
     for flag, text in (
@@ -89,16 +91,17 @@ def run(args, config, folder, history, started):
     from core.imaging.draw import voc_palette
     from core.prediction.model_file import read_settings
     from core.sources.check import check_data, draw_check
-    from core.sources.choose import open_both
+    from core.sources.choose import open_both, with_classes
     from core.sources.fingerprint import planned
     from core.training.checkpoint import describe_found, describe_resuming, print_best
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
     from core.training.split import read_split
 
-    before, kept = read_settings(folder / "last.keras") if history else (config, Found())
+    before, kept = read_settings(folder / "last.keras") if history else (config, None)
     split = history and read_split(folder)
-    dataset, validation = open_both(config, not args.check_data, split, kept.intensity)
+    dataset, validation = open_both(config, not args.check_data, split, kept)
+    asked, config = config, with_classes(config, dataset)
     if history and dataset.drawn:
         raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")
     if args.check_data:
@@ -106,16 +109,16 @@ def run(args, config, folder, history, started):
     elif dataset.stated:
         say(dataset.stated)
     if not history:
-        config, dataset, validation = planned(config, args, dataset, validation, started)
+        config, dataset, validation = planned(asked, args, dataset, validation, started)
     if args.summary:
         summarize(config)
         return
     if args.check_data:
-        draw_check(folder / "check.png", dataset, voc_palette())
+        draw_check(folder / "check.png", dataset, dataset.palette or voc_palette())
         return
     if config.init_weights and not history:
         config = transfer.begin(config, args, dataset, validation)
-    found = find_out(config, dataset, dataset.check(), kept.policy if history else None)
+    found = find_out(config, dataset, dataset.check(), kept)
     validation.check()
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     images, others = len(dataset.names), len(validation.names)

@@ -13,6 +13,8 @@ VOC_CLASSES = (
 ISBI_CLASSES = ("membrane", "cell")
 SAMPLE_CLASSES = ("background", "plain", "speckled", "striped", "checked")
 
+BACKGROUND = ("background", "_background_", "bg")  # a class of such a name is the background
+IGNORED = ("void", "unlabeled", "unlabelled", "ignore", "ignored", "__ignore__")  # becomes 255
 IGNORE = 255  # the mask value that means "do not look here", from the reader to the report
 BYTES = (0, 255)  # the range of values of an 8-bit image
 RUN_FILES = ("last.keras", "best.keras", "history.csv", "curves.png", "samples.png")
@@ -71,7 +73,9 @@ class Config:
         "learn only these classes of voc: they are numbered in this order after the background, "
         "every other id becomes 255",
     )
-    class_names: tuple = _training(VOC_CLASSES, "the classes of own data, background first")
+    class_names: tuple = _training(
+        VOC_CLASSES, "the classes of own data, in the order of their ids"
+    )
     class_table: str | None = _data(
         None,
         "name and colour or value of each class of own data: a CSV file of name,r,g,b or "
@@ -203,7 +207,7 @@ class Config:
 class Found:
     """What came of it: what data and machine said. It is kept with the model."""
 
-    masks: str = "ids"  # what the values of masks mean: ids, black-and-white or colours
+    masks: str | tuple = "ids"  # what their values mean: see `core.imaging.mask.meanings`
     palette: tuple = ()  # red, green and blue of each class
     class_weights: tuple = ()  # each class's weight in the loss; empty: all are 1
     intensity: tuple | None = None  # what becomes 0 and 255; version 0.1 did not keep it

@@ -60,12 +60,12 @@ class Dataset(keras.utils.PyDataset):
         multiple: batches are filled up to a multiple of it, so that devices can share them.
     """
 
-    division = ""  # a sentence on how training and validation images are told apart
     drawn = False  # whether the seed told them apart
-    notes = ""  # sentences on what else was found out about the files
+    division = notes = ""  # sentences on the split, and on what else was found out about the files
     listed_in = None  # the list that names the images
     reading = "ids"  # what the values of masks mean, see imaging/mask.py
     by_colour = False  # whether the colours of palettes are these values, not their indices
+    class_names, palette = (), ()  # of own data: what was found; else the settings' and VOC's
 
     def __init__(
         self,

@@ -40,6 +40,15 @@ def test_overlay_leaves_the_background():
     assert overlay(image[..., :1], mask, [(0, 0, 0), (200, 0, 0)]).shape == (1, 2, 3)
 
 
+def test_overlay_lightens_dark_colours():
+    """Also black of a class that is not the background."""
+    palette = [(0, 0, 0), (64, 0, 16), (0, 128, 0)]
+    mask = np.array([[0, 1, 2]], np.uint8)
+    laid = overlay(np.zeros((1, 3, 3), np.uint8), mask, palette, alpha=1, background=False)
+    np.testing.assert_array_equal(laid[0], [(128, 128, 128), (128, 64, 80), (0, 128, 0)])
+    np.testing.assert_array_equal(colorize(mask, palette)[0], palette)
+
+
 def test_class_shares():
     mask = np.array([[1, 1, 1, 0]], np.uint8)
     found = class_shares(mask, ("background", "cat", "dog"))

@@ -170,7 +170,6 @@ def test_own_data_trains_at_once(call, tmp_path, kind):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "own images need --num-classes N"),
         (("--num-classes", 3, "--classes", "a"), "--classes chooses among classes of VOC data"),
         (("--num-classes", 3), "masks: the masks hold nothing but 0 and 255, and there are 3"),
     ],

@@ -11,8 +11,8 @@ from core.imaging.mask import (
     grey,
     rgb_numbers,
     to_ids,
-    understand,
 )
+from core.sources.values import understand
 from core.support.errors import UserError
 
 

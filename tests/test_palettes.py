@@ -173,4 +173,4 @@ def test_palettes_are_those_of_the_file(tmp_path):
 def test_unreadable_masks_are_left_to_the_check(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     infos = [{"mask_path": tmp_path / "a.png"}, {"mask_path": tmp_path / "none.png"}]
-    assert find_out(infos, 2, tmp_path) == ("ids", False)
+    assert find_out(infos, ("a", "b"), tmp_path)[:2] == ("ids", False)

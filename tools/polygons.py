@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from core.config import IGNORE
+from core.config import BACKGROUND, IGNORE, IGNORED
 from core.imaging.draw import palette_image, voc_palette, write_image
 from core.support import errors
 from core.support.errors import UserError
@@ -21,8 +21,6 @@ from core.support.files import write_csv
 from core.support.flags import Parser, parse_names
 from tools.archive import check_name, staging
 
-BACKGROUND = ("background", "_background_")  # LabelMe's own name is the second
-IGNORED = ("__ignore__", "ignore", "void")
 _FINE = 5  # polygons are filled on a grid so many times finer; odd, so that pixels have a centre
 
 

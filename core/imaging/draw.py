@@ -31,17 +31,23 @@ def colorize(mask: np.ndarray, palette: Sequence) -> np.ndarray:
     return table.take(mask, axis=0)
 
 
-def overlay(image: np.ndarray, mask: np.ndarray, palette: Sequence, alpha=0.5) -> np.ndarray:
-    """Lays the classes' colours over an image, uint8 `[H, W, 3]`; class 0 stays as it is.
+def overlay(
+    image: np.ndarray, mask: np.ndarray, palette: Sequence, alpha=0.5, background=True
+) -> np.ndarray:
+    """Lays the classes' colours over an image, uint8 `[H, W, 3]`; a background stays as it is.
 
     The image is uint8 `[H, W, 3]` or `[H, W, 1]`, the mask uint8 `[H, W]`, the palette `[K, 3]`;
-    `alpha` is the colours' opacity, 0 to 1.
+    `alpha` is the colours' opacity, 0 to 1; `background` says whether class 0 is one. Dark colours
+    get as much white as brings their brightest channel to 128: they would look like shadows.
     """
+    palette = np.array(palette, np.uint8)
+    palette += 128 - palette.max(1, keepdims=True).clip(max=128)
     shown = np.empty((*mask.shape, 3), np.uint8)
     for rows in blocks(mask):  # so that temporary arrays do not grow with the image
         colours = np.ascontiguousarray(np.broadcast_to(image[rows], shown[rows].shape))
         cv2.addWeighted(colorize(mask[rows], palette), alpha, colours, 1 - alpha, 0, shown[rows])
-        cv2.copyTo(colours, np.uint8(mask[rows] == 0), shown[rows])
+        if background:
+            cv2.copyTo(colours, np.uint8(mask[rows] == 0), shown[rows])
     return shown
 
 

@@ -1,7 +1,8 @@
-"""The meaning of mask values: class ids, black and white, or VOC's colours."""
+"""The meaning of mask values: class ids, black and white, or colours and greys by a table."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,12 @@ from core.config import IGNORE
 from core.imaging.draw import blocks, voc_palette
 from core.imaging.image import read_indexed
 from core.support.errors import UserError
+
+OTHERS = "others"  # in a reading, stands for all values that it does not have
+MANY = (
+    "So many values come from a JPEG file, from resizing with interpolation or from anti-aliased "
+    "edges. Save ids as PNG and resize with nearest neighbour."
+)
 
 
 class WrongValues(UserError):
@@ -24,7 +31,7 @@ class WrongValues(UserError):
 
     def __init__(self, path, mask: np.ndarray, num_classes: int):
         self.counts = count_values(mask)
-        self.cause = lossy(path) or _numbered_objects(mask, self.counts, num_classes)
+        self.cause = lossy(path) or numbered_objects(mask, self.counts, num_classes)
         super().__init__(f"{path}: {explain(self.counts, num_classes, self.cause)}")
 
 
@@ -56,50 +63,6 @@ def count_values(values: np.ndarray) -> Counter:
         return Counter(dict(zip(map("#{:06x}".format, found), counts.tolist(), strict=True)))
     counts = histogram(np.ascontiguousarray(plain)).tolist()
     return Counter({value: count for value, count in enumerate(counts) if count})
-
-
-def understand(found: dict, num_classes: int, where) -> str:
-    """Decides how masks are to be read, from the values of each, see `count_values`, by its path.
-
-    Returns:
-        "ids": class ids, 255 is ignored (values outside the classes are refused later, mask by
-        mask); "black-and-white": 255 is class 1; "colours": those of VOC's classes.
-
-    Raises:
-        UserError: if the values do not tell; it names `where`, the masks' folder.
-    """
-    coloured = [path for path, counts in found.items() if any(isinstance(v, str) for v in counts)]
-    if coloured:
-        palette = voc_palette()[[*range(num_classes), IGNORE]]
-        known = {f"#{colour:06x}" for colour in rgb_numbers(palette)}
-        known |= {red for red, green, blue in palette.tolist() if red == green == blue}
-        for path, counts in found.items():
-            wrong = Counter({value: n for value, n in counts.items() if value not in known})
-            if wrong:
-                raise UserError(
-                    f"{path}: has {_named(wrong)}, not VOC's colours for {num_classes} classes, "
-                    f"and {coloured[0]} has colours. "
-                    + (lossy(path) or "Save class ids in all masks, as grey or palette PNGs.")
-                )
-        return "colours"
-    black = [path for path, counts in found.items() if set(counts) in ({0, IGNORE}, {IGNORE})]
-    ids = [path for path, counts in found.items() if 1 in counts]
-    if num_classes == 2 and black and ids and not any(IGNORE in found[path] for path in ids):
-        raise UserError(
-            f"{black[0]}: holds 0 and 255, but {ids[0]} holds 0 and 1. Are the masks black and "
-            "white, or class ids with 255 ignored? Make all masks alike."
-        )
-    values = set().union(*found.values())
-    if values - {0, IGNORE}:
-        return "ids"
-    if values == {0, IGNORE} and num_classes == 2:
-        return "black-and-white"
-    held = " and ".join(map(str, sorted(values)))
-    advice = "Objects need the ids of their classes, 1 and up."
-    if len(values) == 2:
-        held += f", and there are {num_classes} classes"
-        advice += " If they are black and white, add --num-classes 2."
-    raise UserError(f"{where}: the masks hold nothing but {held}. {advice}")
 
 
 def find_clash(masks: Iterable) -> str | None:
@@ -156,7 +119,7 @@ def lossy(path) -> str:
     return "A JPEG file does not keep ids: near edges it has values in between. Save masks as PNG."
 
 
-def _numbered_objects(mask, counts, num_classes):
+def numbered_objects(mask: np.ndarray, counts: Counter, num_classes: int) -> str:
     """Returns advice if the ids of a mask number its objects, else nothing."""
     from scipy.ndimage import find_objects  # takes long to import, and serves messages only
 
@@ -179,7 +142,7 @@ def explain(counts: Counter, num_classes: int, cause: str = "") -> str:
     wrong = Counter({v: n for v, n in counts.items() if v >= num_classes and v != IGNORE})
     advice = cause or _suggest(set(wrong), sorted(counts), num_classes)
     allowed = f"a class (0..{num_classes - 1}) nor {IGNORE} (ignored)"
-    return f"pixel value {_named(wrong)} is neither {allowed}. {advice}"
+    return f"pixel value {named(wrong)} is neither {allowed}. {advice}"
 
 
 def _suggest(wrong, levels, num_classes):
@@ -191,10 +154,7 @@ def _suggest(wrong, levels, num_classes):
             f"{num_classes - 1}, 0 being the background. Count from 0, or name one class more."
         )
     if len(levels) > max(40, num_classes):  # so many are no class ids
-        return (
-            "So many values come from a JPEG file, from resizing with interpolation or from "
-            "anti-aliased edges. Save ids as PNG and resize with nearest neighbour."
-        )
+        return MANY
     if 2 < len(levels) <= num_classes and levels[0] == 0 and len(steps) == 1:
         return f"The ids seem to be spread over the greys: divide by {steps.pop()}."
     middle = max(wrong)
@@ -219,38 +179,78 @@ def check_objects(pixels: np.ndarray, num_classes: int, where) -> None:
     )
 
 
-def to_ids(values: np.ndarray, reading: str, path) -> np.ndarray:
+def to_ids(values: np.ndarray, reading: str | tuple, path) -> np.ndarray:
     """Turns a mask, uint8 `[H, W]` or `[H, W, 3]`, into class ids, uint8 `[H, W]`.
 
     Raises:
-        UserError: if it cannot be read as `reading` says, the answer of `understand`.
+        UserError: if it cannot be read as `reading` says, see `meanings`.
     """
-    if reading == "colours":
-        colours = rgb_numbers(voc_palette())
-        order = np.argsort(colours)
-        seen = rgb_numbers(values) if values.ndim == 3 else values * np.int32(0x010101)
-        ids = order[np.searchsorted(colours, seen, sorter=order).clip(max=255)]
-        if (colours[ids] != seen).any():
-            advice = lossy(path) or "Save class ids instead."
-            raise UserError(f"{path}: has other colours than VOC's. {advice}")
-        return ids.astype(np.uint8)
-    plain = grey(values)
-    if plain is None:
-        raise UserError(
-            f"{path}: a mask must hold one class id a pixel, but this file has colours. Save it as "
-            "an 8-bit grey or palette PNG of ids."
-        )
     if reading == "ids":
+        plain = grey(values)
+        if plain is None:
+            raise UserError(
+                f"{path}: a mask must hold one class id a pixel, but this file has colours. Save "
+                "it as an 8-bit grey or palette PNG of ids."
+            )
         return plain
-    if not np.isin(plain, (0, 255)).all():
+    colours, ids, others = _lookup(reading)
+    seen = np.arange(256) * 0x010101 if values.ndim == 2 else rgb_numbers(values)
+    places = np.searchsorted(colours, seen).clip(max=len(colours) - 1)
+    found = np.where(colours[places] == seen, ids[places], others)
+    found = found[values] if values.ndim == 2 else found
+    if found.max() > IGNORE:
+        pixels, _ = unknown({path: count_values(values)}, meanings(reading))
+        usual = {"black-and-white": "values than 0 and 255", "colours": "colours than VOC's"}
         raise UserError(
-            f"{path}: holds other values than 0 and 255, but the other masks are black and white. "
-            + (lossy(path) or "Make them alike.")
+            f"{path}: has other {usual.get(reading, 'values than those of the classes')}: "
+            f"{named(pixels)}. {lossy(path) or 'Make it like the other masks.'}"
         )
-    return (plain == 255).astype(np.uint8)
+    return found.astype(np.uint8)
 
 
-def _named(wrong):
-    """The commonest of some values."""
+@lru_cache
+def meanings(reading: str | tuple) -> dict[str, int]:
+    """Returns the class id of each colour `#rrggbb` that masks may hold, greys among them.
+
+    `reading` is "black-and-white", "colours" (those of VOC), or a tuple of pairs of a colour and
+    its id. One of these may be `OTHERS`.
+    """
+    if reading == "black-and-white":
+        return {key(0): 0, key(255): 1}
+    if reading == "colours":
+        return {f"#{colour:06x}": i for i, colour in enumerate(rgb_numbers(voc_palette()))}
+    return dict(reading)
+
+
+@lru_cache
+def _lookup(reading):
+    """Sorted colours 0xRRGGBB, the id of each, and that of others, 256 if they have no meaning."""
+    known = dict(meanings(reading))
+    others = known.pop(OTHERS, 256)
+    colours, ids = zip(*sorted((int(k[1:], 16), i) for k, i in known.items()), strict=True)
+    return np.array(colours), np.array(ids), others
+
+
+def key(value: int | str) -> str:
+    """Returns a value of `count_values` as a colour, `#rrggbb`."""
+    return value if isinstance(value, str) else f"#{value:02x}{value:02x}{value:02x}"
+
+
+def unknown(found: dict, known: dict) -> tuple[Counter, dict]:
+    """Finds the values, see `count_values`, of masks by path, that are not in `meanings`.
+
+    Returns the pixels of each such value, and the paths of the masks that have it.
+    """
+    pixels, paths = Counter(), defaultdict(list)
+    for path, counts in found.items():
+        for value, count in counts.items():
+            if key(value) not in known:
+                pixels[value] += count
+                paths[value].append(path)
+    return pixels, paths
+
+
+def named(wrong):
+    """Names the commonest of some values."""
     shown = ", ".join(str(value) for value, _ in wrong.most_common(4))
     return f"{shown} and {len(wrong) - 4} others" if len(wrong) > 4 else shown

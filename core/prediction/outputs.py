@@ -17,6 +17,7 @@ import numpy as np
 from PIL import TiffImagePlugin
 from tqdm import tqdm
 
+from core.config import BACKGROUND
 from core.imaging.draw import class_shares, encode_image, overlay, palette_image
 from core.prediction.inputs import Source
 from core.prediction.table import Table, as_text
@@ -55,11 +56,12 @@ def draw(answered, names, palette, alpha, probabilities) -> Drawn:
     kind, number = ("PNG", "") if page.count == 1 else ("TIFF", f":{page.number}")
     mask = answer.class_map()
     shares = class_shares(mask, names)
+    laid = overlay(image, mask, palette, alpha, names[0].lower() in BACKGROUND)
     found = ", ".join(f"{name} {share:.1%}" for name, _, share in shares)
     return Drawn(
         page,
         encode_image(palette_image(mask, palette), kind),
-        encode_image(overlay(image, mask, palette, alpha), kind, photograph=True),
+        encode_image(laid, kind, photograph=True),
         answer.probabilities().astype(np.float16, copy=False) if probabilities else None,
         shares,
         one_line(f"{page.source.path}{number}: {found}"),

@@ -4,10 +4,11 @@ A new data set NAME is an entry in `core.config.PRESETS` and a file `core/source
 subclass of `Dataset` and a function `open_part`, see `open_dataset`. folder.py is an example.
 """
 
+import dataclasses
 from importlib import import_module
 from pathlib import Path
 
-from core.config import ISBI_STACKS, PRESETS, Config
+from core.config import ISBI_STACKS, PRESETS, Config, Found
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
@@ -46,7 +47,7 @@ def open_dataset(
         split: "train", "val", or None for all images.
         training: whether to shuffle, repeat, augment and crop as the settings say.
         strict: whether a missing file is an error at once.
-        reading: the meaning of mask values in own data; None: found out from the masks.
+        reading: how masks of own data are read, see `Found.masks`; None: found out from them.
         known: the split of a run, see `core.training.split`, that holds instead of the data's own.
         **shared: more arguments of `Dataset`.
 
@@ -127,19 +128,28 @@ def _says_itself(config, trained):
     return other or config.dataset in ("voc", "sample") and not any(before)  # their own lists
 
 
-def open_both(config: Config, strict=True, known=None, intensity=None) -> tuple[Dataset, Dataset]:
+def with_classes(config: Config, dataset: Dataset) -> Config:
+    """Returns the settings with the classes that were found in the data, if they were."""
+    return dataclasses.replace(config, class_names=dataset.class_names or config.class_names)
+
+
+def open_both(
+    config: Config, strict=True, known=None, kept: Found | None = None
+) -> tuple[Dataset, Dataset]:
     """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way.
 
-    The split `known` and the `intensity` are those of a run which is resumed; else they are found.
+    The split `known` and what was found, `kept`, are those of a run which is resumed.
     """
     shared = {"strict": strict, "known": known, "part": processes.process()}
     shared |= {"multiple": len(devices.all_devices()), "palettes": {}}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)
-    shared["intensity"] = config.intensity or intensity
-    dataset = open_dataset(config, "train", training=True, **shared)
+    shared["intensity"] = config.intensity or (kept and kept.intensity)
+    reading = kept and kept.masks
+    dataset = open_dataset(config, "train", training=True, reading=reading, **shared)
     shared["intensity"] = dataset.find_intensity()
+    config = with_classes(config, dataset)
     return dataset, open_dataset(config, "val", reading=dataset.reading, **shared)
 
 

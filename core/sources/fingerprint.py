@@ -1,6 +1,6 @@
 """What own data is like, measured in its images and masks."""
 
-import functools
+import dataclasses
 import sys
 import time
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 from core.config import IGNORE, Config
 from core.dataset import Dataset
-from core.sources.choose import open_both
+from core.sources.choose import open_both, with_classes
 from core.support.errors import whole
 from core.support.threads import attempts
 from core.training.plan import MINUTES, PLANNED, Fingerprint, describe, make_plan
@@ -75,7 +75,7 @@ def planned(config: Config, args, dataset: Dataset, validation: Dataset, started
     """Makes the plan for own data, or only chooses the epochs for `--minutes`, and says it.
 
     Args:
-        config: the settings so far.
+        config: the settings that the flags gave.
         args: the flags; those that were given stay.
         dataset: the data set to train on.
         validation: the data set to validate with.
@@ -87,12 +87,16 @@ def planned(config: Config, args, dataset: Dataset, validation: Dataset, started
     given = {name for name in PLANNED if getattr(args, name) is not None}
     if config.dataset != "folder":
         given = {*PLANNED} - {"epochs"} if config.minutes else {*PLANNED}
+    named = with_classes(config, dataset)
     if given >= {*PLANNED}:
-        return config, dataset, validation
-    opened = functools.partial(open_both, intensity=dataset.find_intensity())
+        return named, dataset, validation
+
+    def opened(settings):
+        known = {"class_names": config.class_names, "intensity": dataset.find_intensity()}
+        return open_both(dataclasses.replace(settings, **known))
+
     facts = fingerprint(dataset, len(validation.image_info))
-    minutes = config.minutes or MINUTES
-    left = 60 * minutes - (time.monotonic() - started)
-    config = make_plan(config, given, facts, opened, left)
-    print(describe(config, facts), file=sys.stderr)
-    return config, *opened(config)
+    left = 60 * (config.minutes or MINUTES) - (time.monotonic() - started)
+    plan = make_plan(named, given, facts, opened, left)
+    print(describe(plan, facts), file=sys.stderr)
+    return plan, *opened(plan)

@@ -13,17 +13,19 @@ import numpy as np
 from core.config import Config
 from core.dataset import Dataset
 from core.imaging.image import count_pages
+from core.sources.classes import find_table, name_of
 from core.sources.palettes import find_out
 from core.support.errors import UserError, few
 from core.support.files import subfolder
+from core.support.flags import default_names
 from core.support.pairs import pair, plain_name, read_list
 
 
 class FolderDataset(Dataset):
     """Images in `images/` and masks in `masks/`, of the same names but for the suffix.
 
-    The files may be of any kind that predict.py takes, TIFF stacks among them. Masks may hold class
-    ids, 0 and 255 for two classes, or VOC's colours, see `core.imaging.mask`.
+    The files may be of any kind that predict.py takes, TIFF stacks among them. What the values of
+    masks mean is said by a class table or found out, see `core.sources.palettes`.
 
     The first of these that exists tells training and validation images apart: the given lists, with
     a file's name in each line, with or without suffix; the lists `train.txt` and `val.txt`; a
@@ -35,7 +37,10 @@ class FolderDataset(Dataset):
         split: "train", "val" or None for all images.
         lists: the lists of the training and of the validation images, files or None.
         val_fraction: share of the images that is drawn for validation.
-        reading: the only answer of `mask.understand` that is accepted; None: any.
+        class_names: the classes; empty: `num_classes` of them without names, or if that is 0 those
+            of the class table or the masks.
+        class_table: a file, see `core.sources.classes`; None: the one in the folder, if any.
+        reading: how the masks of the training are read, which holds here, too; None: found out.
         strict: whether a missing mask is an error at once.
         num_classes, **kwargs: as for `Dataset`.
 
@@ -54,12 +59,15 @@ class FolderDataset(Dataset):
         *,
         lists: tuple[str | Path | None, str | Path | None] = (None, None),
         val_fraction: float = 0.2,
-        reading: str | None = None,
+        class_names: tuple = (),
+        class_table: str | Path | None = None,
+        reading: str | tuple | None = None,
         strict: bool = True,
         **kwargs,
     ):
         super().__init__(num_classes=num_classes, **kwargs)
         self.where = Path(folder)
+        table = None if reading else find_table(self.where, class_table)
         if not any(lists):
             paths = self.where / "train.txt", self.where / "val.txt"
             lists = [path if path.is_file() else None for path in paths]
@@ -84,8 +92,8 @@ class FolderDataset(Dataset):
             self._draw(split, val_fraction)
         if strict:
             self.check_files()
-        self.reading = self._find_out(every, reading)
-        self.notes = f"{left_out} Masks are read as {self.reading}.".strip()
+        names = class_names or default_names(num_classes)
+        self.notes = f"{left_out} {self._find_out(every, names, reading, table)}".strip()
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.
@@ -109,11 +117,14 @@ class FolderDataset(Dataset):
         self.division = f"{part}, drawn with seed {self.seed}."
         self.drawn = True
 
-    def _find_out(self, infos, reading):
-        """Finds out from all masks how to read them; refuses a contradiction to `reading`."""
+    def _find_out(self, infos, names, reading, table):
+        """Finds out from all masks how to read them, and says it."""
         folder = subfolder(self.where, "masks")
-        own, self.by_colour = find_out(infos, self.num_classes, folder, reading, self.workers)
-        return own
+        found = find_out(infos, names, folder, reading, table, self.workers)
+        self.reading, self.by_colour, self.class_names, self.palette, notes = found
+        self.num_classes = len(found.names)
+        by = f" by {table.path}" if table else ""
+        return f"Masks are read as {name_of(found.reading)}{by}. {notes}".strip()
 
 
 def _place(name, seed):
@@ -177,4 +188,5 @@ def _listed(infos, path):
 def open_part(config: Config, split: str | None, **options) -> FolderDataset:
     """Opens a part of own data, see `core.sources.choose.open_dataset`."""
     options |= {"lists": (config.train_list, config.val_list), "val_fraction": config.val_fraction}
+    options |= {"class_names": config.names, "class_table": config.class_table}
     return FolderDataset(config.data, split, **options)

@@ -1,18 +1,18 @@
-"""How the masks of own data are to be read, found out from all of them."""
+"""What the values of own masks mean, found out from all of them or said by a class table."""
 
-from collections import Counter, defaultdict
 from pathlib import Path
-
-import numpy as np
 
 from core.config import IGNORE
 from core.imaging.image import read_indexed
-from core.imaging.mask import by_palette, count_values, find_clash, understand
-from core.support.errors import UserError
+from core.imaging.mask import OTHERS, count_values, find_clash, key, lossy, named, unknown
+from core.sources.classes import name_of
+from core.sources.values import ADVICE, Meaning, by_values, counted, has_colours, understand
+from core.support.errors import UserError, few
+from core.support.flags import default_names
 from core.support.threads import attempts
 
 
-def find_out(infos: list, num_classes: int, where: Path, reading=None, workers=1) -> tuple:
+def find_out(infos, names, where, reading=None, table=None, workers=1) -> Meaning:
     """Reads all masks and decides what their values mean.
 
     A palette's indices count, unless palettes contradict each other or other masks have colours.
@@ -20,41 +20,54 @@ def find_out(infos: list, num_classes: int, where: Path, reading=None, workers=1
 
     Args:
         infos: entries of `Dataset.image_info`.
-        num_classes: number of classes, background included.
+        names: the classes; empty: those of the table, or found in the masks.
         where: the masks' folder, for messages.
-        reading: the only answer that is accepted; None: any.
+        reading: the only reading that is accepted; None: any.
+        table: a `ClassTable`, or None.
         workers: threads that read.
 
-    Returns:
-        The answer of `understand`, and whether the colours of palettes count.
-
     Raises:
-        UserError: if it cannot be decided, or is not `reading`.
+        UserError: if it cannot be decided, is not `reading`, or contradicts the table.
     """
-
-    def count(info):
-        values, palette = read_indexed(info["mask_path"], info.get("page", 0))
-        return info["mask_path"], count_values(values), palette
-
-    found = attempts(count, infos, "Reading masks", workers)
+    names = _agreed(table, names) if table else names
+    files = [(info["mask_path"], info.get("page", 0)) for info in infos]
+    results = list(attempts(lambda file: count_file(*file), files, "Reading masks", workers))
     # Of those that cannot be read, the message comes when the pair is read.
-    masks = [mask for mask in found if not isinstance(mask, UserError)]
+    kept = [i for i, result in enumerate(results) if not isinstance(result, UserError)]
+    masks = [(files[i][0], *results[i]) for i in kept]
     if not masks:
-        return "ids", False
+        if not names:
+            raise results[0]
+        return Meaning(reading or "ids", False, names)
+    if isinstance(reading, tuple):
+        return _by_reading(masks, reading, names, where)
+    if table and not table.plain:
+        return _by_table(masks, table, names)
+    if names:
+        return Meaning(*_by_names(masks, len(names), where, reading), names)
+    return by_values(masks, [files[i] for i in kept], where)
+
+
+def count_file(path, page: int) -> tuple:
+    """Returns the values of a mask, see `count_values`, and its palette, see `read_indexed`."""
+    values, palette = read_indexed(path, page)
+    return count_values(values), palette
+
+
+def _by_names(masks, num_classes, where, reading):
+    """How masks of so many classes are read, and whether by the colours of palettes."""
     clash = find_clash(masks)
-    coloured = any(isinstance(value, str) for _, counts, _ in masks for value in counts)
-    by_colour = bool(clash or coloured or reading == "colours")
+    by_colour = bool(clash or has_colours(masks) or reading == "colours")
     try:
-        own, known = _understand(masks, num_classes, where, by_colour)
+        found = counted(masks, by_colour)
+        own = understand(found, num_classes, where)
+        known = own != "ids" or set().union(*found.values()) <= {*range(num_classes), IGNORE}
     except UserError:
         if not (clash or reading):
             raise
         own, known = reading, False  # all of a few masks may be background
     if clash and not known:
-        raise UserError(
-            f"{where}: {clash}. It is not known which class a colour means. Save class ids in all "
-            "masks, as grey PNGs."
-        )
+        raise UserError(f"{where}: {clash}. It is not known which class a colour means. {ADVICE}")
     if reading not in (None, own):
         raise UserError(
             f"{where}: the masks look like {own}, but those of the training were read as "
@@ -63,12 +76,64 @@ def find_out(infos: list, num_classes: int, where: Path, reading=None, workers=1
     return own, by_colour
 
 
-def _understand(masks, num_classes, where, by_colour):
-    """The answer of `understand`, and whether it gives every value a meaning."""
-    found = defaultdict(Counter)
-    for path, counts, palette in masks:
-        if by_colour and palette is not None:
-            counts = count_values(by_palette(np.array([sorted(counts)]), palette, path))
-        found[path].update(counts)
-    own = understand(found, num_classes, where)
-    return own, own != "ids" or set().union(*found.values()) <= {*range(num_classes), IGNORE}
+def _agreed(table, names):
+    """The names of the classes, in the order of their ids; a table has the same ones."""
+    if not names or len(names) == len(table.names) and names == default_names(len(names)):
+        return table.names
+    if set(names) != set(table.names):
+        raise UserError(
+            f"{table.path}: has the {len(table.names)} classes {few(table.names)}, and not the "
+            f"{len(names)} classes {few(names)}. Leave out --class-names and --num-classes, or "
+            "name another file with --class-table."
+        )
+    return names
+
+
+def _by_table(masks, table, names):
+    """The meaning by a table's values or colours, or by the numbers of its rows."""
+    coloured, clash = has_colours(masks), bool(find_clash(masks))
+    if coloured and not table.has("colour"):
+        raise UserError(
+            f"{coloured}: has colours, but {table.path} has none. Give it the columns name,r,g,b."
+        )
+    kind, found = "value" if table.has("value") else "number", counted(masks, clash)
+    if table.has("colour") and (kind == "number" or coloured):
+        # The colours may be for people, and the masks hold the numbers of the rows.
+        shown = counted(masks, True)
+        seen = {key(value) for counts in shown.values() for value in counts} - {key(0)}
+        strange = unknown(found, dict(table.pairs("number", names)))[0]
+        if coloured or strange or seen & {*dict(table.pairs("colour", names))}:
+            kind, found = "colour", shown
+    reading = table.pairs(kind, names)
+    ids = {key(i): i for i in range(len(names))} | {key(IGNORE): IGNORE}
+    palette, by_colour = table.colours(names), clash or kind == "colour"
+    if dict(reading) == ids:  # wrong values are named mask by mask
+        return Meaning("ids", by_colour, names, palette)
+    told = _left_over(found, reading, f"{table.path}: has no row for")
+    return Meaning(reading, by_colour, names, palette, told)
+
+
+def _by_reading(masks, reading, names, where):
+    """The meaning of masks that are read as those of the training."""
+    coloured = name_of(reading) == "colours"
+    for by_colour in (coloured, True):  # greys may be in palettes
+        found = counted(masks, by_colour)
+        if not unknown(found, dict(reading))[0]:
+            break
+    told = _left_over(found, reading, f"{where}: the classes of the training do not have")
+    return Meaning(reading, by_colour, names, notes=told)
+
+
+def _left_over(found, reading, source):
+    """Says which values mean nothing and are ignored; a UserError if the reading says otherwise."""
+    pixels, paths = unknown(found, dict(reading))
+    if not pixels:
+        return ""
+    files = sorted({Path(path).name for some in paths.values() for path in some})
+    share = pixels.total() / sum(counts.total() for counts in found.values())
+    text = f"{source} {named(pixels)} ({share:.2%} of all pixels, in {few(files)})"
+    advice = next(filter(None, map(lossy, files)), "")
+    if OTHERS in dict(reading) and not advice:
+        return f"{text}, which count as ignored."
+    more = "Add a row for each, or one named void: then they are ignored. Name it by --class-table."
+    raise UserError(f"{text}. {advice or more}")

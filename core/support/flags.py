@@ -69,23 +69,17 @@ def parse_loss(text: str) -> str:
 # What differs from the usual parsing: integers are at least 1, everything else is text.
 _PARSING = {
     "dataset": {"choices": PRESETS},
-    "data": {"metavar": "DIR"},
-    "images": {"metavar": "DIR"},
-    "masks": {"metavar": "DIR"},
-    "class_table": {"metavar": "FILE"},
-    "train_list": {"metavar": "FILE"},
-    "val_list": {"metavar": "FILE"},
+    **dict.fromkeys(("data", "images", "masks"), {"metavar": "DIR"}),
+    **dict.fromkeys(("class_table", "train_list", "val_list"), {"metavar": "FILE"}),
     "val_fraction": {"type": number(lambda x: 0 < x < 1, "between 0 and 1"), "metavar": "F"},
-    "classes": {"type": parse_names, "metavar": "A,B,..."},
-    "class_names": {"type": parse_names, "metavar": "A,B,..."},
+    **dict.fromkeys(("classes", "class_names"), {"type": parse_names, "metavar": "A,B,..."}),
     "intensity": {
         "type": number(math.isfinite, "that is finite"),
         "nargs": 2,
         "metavar": ("LOW", "HIGH"),
     },
-    "size": {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")},
+    **dict.fromkeys(("size", "crop"), {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")}),
     "channels": {"type": int},
-    "crop": {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")},
     "minutes": {"type": number(lambda x: 0 < x < 1e6, "above 0"), "metavar": "N"},
     "init_weights": {"metavar": "PATH"},
     "encoder_weights": {"metavar": "W"},
@@ -152,12 +146,8 @@ def _default(name, text):
 
 def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") -> None:
     """Adds the flags that say how a model looks at images; `without_run` is for --weights' help."""
-    parser.add_argument(
-        "--weights",
-        metavar="PATH",
-        help="a .keras file or a run's folder (default: the newest best.keras below runs/"
-        f"{without_run})",
-    )
+    text = "a .keras file or a run's folder (default: the newest best.keras below runs/"
+    parser.add_argument("--weights", metavar="PATH", help=f"{text}{without_run})")
     parser.add_argument(
         "--tile",
         action=argparse.BooleanOptionalAction,
@@ -186,7 +176,7 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
     given |= {"intensity": given_intensity(args)} if args.intensity else {}
     given |= {"crop": tuple(given["crop"]) or None} if "crop" in given else {}
     if "data" in given:  # the lists of other data do not fit
-        given = {"train_list": None, "val_list": None, **given}
+        given = {"train_list": None, "val_list": None, "class_table": None, **given}
     config = dataclasses.replace(config, **given)
     if config.dataset == "sample" and (args.data or args.train_list or args.val_list):
         raise UserError(
@@ -200,8 +190,8 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
             known = ", ".join(config.class_names[1:])
             raise UserError(f"--classes: '{name}' is not one of {known}.")
     # Whole paths, because a model is used from other folders than the one it was trained in.
-    files = ("data", "train_list", "val_list", "init_weights")
-    paths = {name: getattr(config, name) for name in files}
+    named = "data", "train_list", "val_list", "class_table", "init_weights"
+    paths = {name: getattr(config, name) for name in named}
     if config.encoder_weights not in ("none", "imagenet"):
         paths["encoder_weights"] = config.encoder_weights
     return dataclasses.replace(
@@ -256,7 +246,7 @@ def _choose_dataset(args):
 def _check_classes(args, dataset):
     """Makes sure that the classes go with the data set; names them where only their number is."""
     if args.num_classes and not args.class_names:
-        args.class_names = ("background", *(f"class{i}" for i in range(1, args.num_classes)))
+        args.class_names = default_names(args.num_classes)
     if args.class_names:
         if dataset not in ("voc", "folder"):
             raise UserError(f"--class-names and --num-classes are for own data, not for {dataset}.")
@@ -265,8 +255,12 @@ def _check_classes(args, dataset):
             raise UserError(f"--class-names has {count} names, --num-classes {args.num_classes}.")
         if count > IGNORE:
             raise UserError(f"A mask has room for {IGNORE} classes, {IGNORE} itself means ignored.")
-    if dataset == "folder" and not (args.data and args.class_names):
-        raise UserError(
-            f"{args.data or '--dataset folder'}: own images need --num-classes N, background "
-            "included, or --class-names background,A,B,..., and --data with images/ and masks/."
-        )
+    if dataset == "folder" and not args.data:
+        raise UserError("--dataset folder: own images need --data with images/ and masks/.")
+    if args.class_table and dataset != "folder":
+        raise UserError(f"--class-table is for own data, not for {dataset}.")
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Returns the names of so many classes that have none; of none, nothing."""
+    return ("background", *(f"class{number}" for number in range(1, count)))[:count]

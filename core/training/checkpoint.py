@@ -15,6 +15,7 @@ from core.config import BYTES, Config, Found
 from core.imaging.intensity import in_words
 from core.prediction.model_file import read_settings, save_model
 from core.support.errors import UserError
+from core.support.flags import default_names
 from core.training.split import SPLIT_FILE
 
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
@@ -58,7 +59,8 @@ def as_begun(config: Config, args, folder: Path) -> Config:
         return config
     before = read_settings(path)[0]
     names = [name for name in before.planned if getattr(args, name) is None]
-    return dataclasses.replace(config, **{name: getattr(before, name) for name in names})
+    config = dataclasses.replace(config, **{name: getattr(before, name) for name in names})
+    return completed(config, before)
 
 
 def epochs_behind(config: Config, folder: Path) -> list[dict]:
@@ -74,10 +76,11 @@ def epochs_behind(config: Config, folder: Path) -> list[dict]:
             )
         return []
     trained, history = read_settings(path)[0], _read_state(path)["history"]
-    before, now = map(dataclasses.asdict, (trained, config))
+    before, now = map(dataclasses.asdict, (trained, completed(config, trained)))
     free = set(_FREE)
     if (folder / SPLIT_FILE).exists() and not finished(history, config):  # the data may have moved
-        free |= {"data", *(name for name in ("train_list", "val_list") if not now[name])}
+        files = "train_list", "val_list", "class_table"
+        free |= {"data", *(name for name in files if not now[name])}
     different = [
         f"{name} {value} (there {before[name]})"
         for name, value in now.items()
@@ -89,6 +92,12 @@ def epochs_behind(config: Config, folder: Path) -> list[dict]:
             "to resume it, add --overwrite to replace it, or name another folder with --output."
         )
     return history
+
+
+def completed(config: Config, before: Config) -> Config:
+    """Returns the settings of a run that is resumed: what flags leave open is as it was before."""
+    left_open = config.class_names in ((), default_names(len(before.class_names)))
+    return dataclasses.replace(config, class_names=before.class_names) if left_open else config
 
 
 def best_of(history: list[dict]) -> dict:

@@ -51,17 +51,18 @@ def build(config, policy=None, pretrained=True) -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def find_out(config, dataset, pixels, policy=None) -> Found:
+def find_out(config, dataset, pixels, kept=None) -> Found:
     """Returns what the training data, with its pixels of each class `[K]`, and the machine say.
 
-    Without a Keras dtype policy, it is the one that suits the machine.
+    `kept` is what a run that is resumed has found: its dtype policy and its palette stay.
     """
+    voc = voc_palette()[: config.num_classes].tolist()
     return Found(
         masks=dataset.reading,
-        palette=tuple(map(tuple, voc_palette()[: config.num_classes].tolist())),
+        palette=kept.palette if kept else dataset.palette or tuple(map(tuple, voc)),
         class_weights=balanced_weights(pixels) if config.class_weights == "balanced" else (),
         intensity=config.intensity or dataset.find_intensity(),
-        policy=policy or devices.choose_policy(config.precision),
+        policy=kept.policy if kept else devices.choose_policy(config.precision),
     )
 
 

@@ -1,0 +1,259 @@
+"""Class tables: the name of each class of own data, and its colour or value in the masks."""
+
+import codecs
+import csv
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from core.config import BACKGROUND, IGNORE, IGNORED, Found
+from core.imaging.draw import voc_palette
+from core.imaging.mask import OTHERS, key, meanings
+from core.support.errors import UserError
+from core.support.files import write_csv
+
+TABLES = ("class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt")  # the first one counts
+_COLUMNS = {
+    "name": ("name", "class", "class_name", "classname", "label"),
+    "value": ("value", "id", "class_id", "index", "pixel", "grey", "gray"),
+    "r": ("r", "red"),
+    "g": ("g", "green"),
+    "b": ("b", "blue"),
+    "ignore": ("ignore", "ignored"),
+}
+_HEADINGS = {heading: name for name, headings in _COLUMNS.items() for heading in headings}
+_HEADERLESS = {1: ("name",), 2: ("name", "value"), 4: ("name", "r", "g", "b")}
+_CVAT = re.compile(r"(?P<name>[^:]+):(?P<colour>[^:]*):[^:]*:[^:]*")
+
+
+class Row(NamedTuple):
+    """A class as a table has it."""
+
+    name: str
+    value: int | None
+    colour: tuple | None  # red, green and blue
+    ignored: bool
+
+
+class ClassTable(NamedTuple):
+    """A class table; rows of one name are one class."""
+
+    path: Path
+    names: tuple  # the classes in the order of their ids, without those that are ignored
+    palette: tuple  # the colour of each, None where the table has none
+    rows: tuple  # in the table's order
+
+    def pairs(self, kind: str, names: tuple) -> tuple:
+        """Returns how masks are read by this table, as the class id of each colour.
+
+        Args:
+            kind: what the masks hold of a row: its "colour", "value", or "number" in the table.
+            names: the classes in the order of their ids.
+        """
+        values = {
+            "colour": lambda _, row: "#{:02x}{:02x}{:02x}".format(*row.colour),
+            "value": lambda _, row: key(row.value),
+            "number": lambda number, _: key(number),
+        }[kind]
+        pairs = {
+            values(number, row): IGNORE if row.ignored else names.index(row.name)
+            for number, row in enumerate(self.rows)
+        }
+        if kind != "colour":
+            pairs.setdefault(key(IGNORE), IGNORE)
+        if any(row.ignored for row in self.rows):
+            pairs[OTHERS] = IGNORE
+        return tuple(pairs.items())
+
+    def has(self, what: str) -> bool:
+        """Says whether the table has the "value" or the "colour" of its classes."""
+        return getattr(self.rows[0], what) is not None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the table has nothing but names, in the order of their ids."""
+        bare = not (self.has("value") or self.has("colour"))
+        return bare and self.names == tuple(row.name for row in self.rows)
+
+    def colours(self, names: tuple) -> tuple:
+        """Returns red, green and blue of each class; where the table has none, those of VOC."""
+        own = dict(zip(self.names, self.palette, strict=True))
+        voc = voc_palette().tolist()
+        return tuple(own[name] or tuple(voc[number]) for number, name in enumerate(names))
+
+
+def find_table(folder: Path, given: str | None) -> ClassTable | None:
+    """Reads the class table that is given, else the first one of `TABLES` in a folder, if any."""
+    if given is None:
+        there = {path.name.lower(): path for path in sorted(folder.glob("*")) if path.is_file()}
+        given = next((there[name] for name in TABLES if name in there), None)
+    return given and read_table(Path(given))
+
+
+def read_table(path: Path) -> ClassTable:
+    """Reads a class table, or raises a UserError that names the line that is wrong.
+
+    It is CVAT's labelmap.txt; or CSV with the columns name,r,g,b or name,value, in another order if
+    a header says so; or a text with a name a line, and before or behind it perhaps its id.
+    """
+    try:
+        data = path.read_bytes()
+        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        lines = data.decode("utf-16" if wide else "utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: this class table cannot be read ({error}). It must be a text in UTF-8."
+        ) from error
+    lines = {number: line for number, line in enumerate(lines, 1) if line.strip()}
+    first = next(iter(lines.values()), "")
+    if any(map(_CVAT.fullmatch, lines.values())):
+        rows = _cvat(lines, path)
+    elif any(mark in first for mark in ",;\t") or path.suffix == ".csv":
+        rows = _csv(lines, first, path)
+    else:
+        rows = _lines(lines, path)
+    return _checked(rows, path)
+
+
+def _checked(rows, path):
+    """The table of rows, tuples of their line and a `Row`; or a UserError."""
+    for what in ("value", "colour"):
+        seen = {}
+        for line, row in rows:
+            here = getattr(row, what)
+            if (here is None) != (getattr(rows[0][1], what) is None):
+                raise UserError(f"{path}, line {line}: some classes have a {what}, others none.")
+            if here is not None and seen.setdefault(here, row.name) != row.name:
+                if what == "value" or rows[0][1].value is None:
+                    shown = ",".join(map(str, here)) if what == "colour" else here
+                    raise UserError(
+                        f"{path}, line {line}: {row.name} has the {what} {shown}, as "
+                        f"{seen[here]} has. Each class needs its own."
+                    )
+    rows = [row for _, row in rows]
+    known = [row for row in rows if not row.ignored]
+    known.sort(key=lambda row: (row.name.lower() not in BACKGROUND, row.value or 0))
+    colours = {row.name: row.colour for row in known[::-1]}
+    names = tuple(dict.fromkeys(row.name for row in known))
+    if not 2 <= len(names) <= IGNORE:
+        raise UserError(
+            f"{path}: has {len(names)} classes besides ignored ones. It needs 2 to {IGNORE}, the "
+            "background among them."
+        )
+    return ClassTable(path, names, tuple(colours[name] for name in names), tuple(rows))
+
+
+def _row(cells, where):
+    """The row of a dictionary of texts."""
+    name, marked = cells.get("name", "").strip(), cells.get("ignore", "").strip().lower()
+    if not name:
+        raise UserError(f"{where}: there is no name.")
+    numbers = {}
+    for column in ("value", "r", "g", "b"):
+        text = cells.get(column, "").strip()
+        if column in cells and not (text.isdecimal() and int(text) <= 255):
+            raise UserError(f"{where}: {column} is {text!r}. It must be a whole number, 0 to 255.")
+        numbers[column] = int(text) if column in cells else None
+    colour = numbers["r"], numbers["g"], numbers["b"]
+    return Row(
+        name,
+        numbers["value"],
+        None if None in colour else colour,
+        name.lower() in IGNORED or marked in ("1", "yes", "true", "x"),
+    )
+
+
+def _cvat(lines, path):
+    """The rows of CVAT's labelmap.txt, each `label:color_rgb:parts:actions`."""
+    rows = []
+    for number, line in lines.items():
+        if not line.startswith("#"):
+            found = _CVAT.fullmatch(line)
+            colour = found["colour"].split(",") if found and found["colour"] else []
+            if not found or len(colour) not in (0, 3):
+                raise UserError(f"{path}, line {number}: {line!r} must be like road:128,64,128::")
+            cells = {"name": found["name"], **dict(zip("rgb", colour, strict=False))}
+            rows.append((number, _row(cells, f"{path}, line {number}")))
+    return rows
+
+
+def _csv(lines, first, path):
+    """The rows of CSV, with commas, semicolons or tabs between the columns."""
+    mark, columns, rows = max(",;\t", key=first.count), None, []
+    for number, line in lines.items():
+        where = f"{path}, line {number}"
+        cells = next(csv.reader([line], delimiter=mark, skipinitialspace=True))
+        if columns is None:
+            columns = [_HEADINGS.get(cell.strip().lower(), cell) for cell in cells]
+            if "name" in columns:
+                _check_columns(columns, where)
+                continue
+            columns = _HEADERLESS.get(len(cells))
+            if columns is None:
+                raise UserError(
+                    f"{where}: has {len(cells)} columns and no header. Begin with a line such as "
+                    "name,r,g,b or name,value."
+                )
+        if len(cells) != len(columns):
+            raise UserError(f"{where}: has {len(cells)} columns, and not {len(columns)}.")
+        rows.append((number, _row(dict(zip(columns, cells, strict=True)), where)))
+    return rows
+
+
+def _check_columns(columns, where):
+    if 0 < len({"r", "g", "b"} & {*columns}) < 3 or len(set(columns)) < len(columns):
+        raise UserError(
+            f"{where}: the columns are {', '.join(columns)}. A colour needs r, g and b, each once."
+        )
+
+
+def _lines(lines, path):
+    """The rows of a text with a name a line; ids count if all lines have one."""
+    for pattern in (r"(?P<value>\d+)[\s:=]+(?P<name>.+)", r"(?P<name>.+?)[\s:=]+(?P<value>\d+)"):
+        found = [re.fullmatch(pattern, line.strip()) for line in lines.values()]
+        if all(found) and len({match["name"] for match in found}) == len(found):  # not "class 1"
+            cells = [match.groupdict() for match in found]
+            break
+    else:
+        cells = [{"name": line} for line in lines.values()]
+    return [
+        (number, _row(row, f"{path}, line {number}"))
+        for number, row in zip(lines, cells, strict=True)
+    ]
+
+
+def name_of(reading: str | tuple) -> str:
+    """Returns what masks hold, in a word: ids, black-and-white, values or colours."""
+    if isinstance(reading, str):
+        return reading
+    keys = [colour for colour, _ in reading if colour != OTHERS]
+    return "values" if all(colour == f"#{3 * colour[1:3]}" for colour in keys) else "colours"
+
+
+def class_rows(names: tuple, reading: str | tuple, palette: tuple) -> list:
+    """Returns the rows of a class table, the header first, by which masks are read as `reading`.
+
+    Of masks with ids or values, it has these and the colours of the palette; else the colours.
+    """
+    if reading == "ids":
+        pairs = {key(number): number for number in range(len(names))}
+    else:
+        pairs = dict(meanings(reading))
+    by_colour, void = name_of(reading) == "colours", OTHERS in pairs or key(IGNORE) not in pairs
+    palette = palette or voc_palette().tolist()
+    rows = [("name", "r", "g", "b") if by_colour else ("name", "value", "r", "g", "b")]
+    for colour, number in pairs.items():
+        ignored = number == IGNORE
+        if colour == OTHERS or number >= len(names) and not (ignored and void):
+            continue
+        rgb = tuple(bytes.fromhex(colour[1:]))
+        shown = rgb if ignored else palette[number]
+        rows.append(
+            ("void" if ignored else names[number], *(rgb if by_colour else (rgb[0], *shown)))
+        )
+    return rows
+
+
+def write_classes(folder: Path, names: tuple, found: Found) -> None:
+    """Writes a run's classes into its folder as classes.csv, in the format of `read_table`."""
+    write_csv(folder / "classes.csv", class_rows(names, found.masks, found.palette))

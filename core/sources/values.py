@@ -1,0 +1,183 @@
+"""What the values of own masks mean, as far as they say it themselves."""
+
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from core.config import IGNORE, VOC_CLASSES
+from core.imaging.image import read_indexed
+from core.imaging.mask import (
+    MANY,
+    by_palette,
+    count_values,
+    find_clash,
+    key,
+    lossy,
+    meanings,
+    named,
+    numbered_objects,
+    unknown,
+)
+from core.sources.classes import class_rows
+from core.support.errors import UserError
+from core.support.flags import default_names
+
+ADVICE = (
+    "Save class ids in all masks, as grey PNGs, or say which class each colour is in a classes.csv "
+    "of name,r,g,b in the data's folder."
+)
+_MOST = 64  # values in a mask, or colours in all of them; more are noise
+_SHOWN = 6  # classes that a message shows
+
+
+class Meaning(NamedTuple):
+    """What the values of masks mean."""
+
+    reading: str | tuple  # "ids", or what `core.imaging.mask.meanings` takes
+    by_colour: bool  # whether the colours of palettes are the values, not their indices
+    names: tuple  # the classes in the order of their ids
+    palette: tuple = ()  # red, green and blue of each class; empty: VOC's
+    notes: str = ""  # what else is to be said
+
+
+def counted(masks: list, by_colour: bool) -> dict:
+    """Returns the values of each mask by its path, those of palettes by index or by colour."""
+    found = defaultdict(Counter)
+    for path, counts, palette in masks:
+        if by_colour and palette is not None:
+            indices, counts = counts, Counter()
+            colours = by_palette(np.array([[*indices]]), palette, path)[0].tolist()
+            for (red, green, blue), pixels in zip(colours, indices.values(), strict=True):
+                grey = red == green == blue
+                counts[red if grey else f"#{red:02x}{green:02x}{blue:02x}"] += pixels
+        found[path].update(counts)
+    return found
+
+
+def has_colours(masks: list) -> Path | None:
+    """Returns the path of a mask that has colours without a palette, if there is one."""
+    held = (path for path, counts, _ in masks if any(isinstance(v, str) for v in counts))
+    return next(held, None)
+
+
+def understand(found: dict, num_classes: int, where) -> str:
+    """Decides how masks are to be read, from the values of each, see `count_values`, by its path.
+
+    Returns:
+        "ids": class ids, 255 is ignored (values outside the classes are refused later, mask by
+        mask); "black-and-white": 255 is class 1; "colours": those of VOC's classes.
+
+    Raises:
+        UserError: if the values do not tell; it names `where`, the masks' folder.
+    """
+    coloured = [path for path, counts in found.items() if any(isinstance(v, str) for v in counts)]
+    if coloured:
+        known = {k: i for k, i in meanings("colours").items() if i < num_classes or i == IGNORE}
+        for path, counts in found.items():
+            wrong, _ = unknown({path: counts}, known)
+            if wrong:
+                raise UserError(
+                    f"{path}: has {named(wrong)}, not VOC's colours for {num_classes} classes, "
+                    f"and {coloured[0]} has colours. {lossy(path) or ADVICE}"
+                )
+        return "colours"
+    black = [path for path, counts in found.items() if set(counts) in ({0, IGNORE}, {IGNORE})]
+    ids = [path for path, counts in found.items() if 1 in counts]
+    if num_classes == 2 and black and ids and not any(IGNORE in found[path] for path in ids):
+        raise UserError(
+            f"{black[0]}: holds 0 and 255, but {ids[0]} holds 0 and 1. Are the masks black and "
+            "white, or class ids with 255 ignored? Make all masks alike."
+        )
+    values = set().union(*found.values())
+    if values - {0, IGNORE}:
+        return "ids"
+    if values == {0, IGNORE} and num_classes == 2:
+        return "black-and-white"
+    held = " and ".join(map(str, sorted(values)))
+    advice = "Objects need the ids of their classes, 1 and up."
+    if len(values) == 2:
+        held += f", and there are {num_classes} classes"
+        advice += " If they are black and white, add --num-classes 2."
+    raise UserError(f"{where}: the masks hold nothing but {held}. {advice}")
+
+
+def by_values(masks: list, files: list, where: Path) -> Meaning:
+    """Finds the classes: each value that masks hold is one.
+
+    Args:
+        masks: path, values and palette of each mask, see `core.imaging.mask.find_clash`.
+        files: the path and page of each.
+        where: the masks' folder, for messages.
+
+    Raises:
+        UserError: if the values are too many to be classes, or only one.
+    """
+    clash = find_clash(masks)
+    by_colour = bool(clash or has_colours(masks))
+    found = counted(masks, by_colour)
+    values = set().union(*found.values())
+    ids = sorted(value for value in values if value != IGNORE)
+    palette = ()
+    if any(isinstance(value, str) for value in values):
+        reading = _by_colours({key(value) for value in values})
+        names = tuple("background" if k == key(0) else k for k, i in reading if i != IGNORE)
+        palette = tuple(tuple(bytes.fromhex(k[1:])) for k, i in reading if i != IGNORE)
+        _refuse_noise(found, files, len(values))
+    elif values <= {0, IGNORE} or ids[0] == 0 and ids[-1] < 1.5 * len(ids):
+        _refuse_noise(found, files, 0)
+        count = max(2, 1 + (ids or [0])[-1])
+        names, reading = default_names(count), understand(found, count, where)
+    else:  # values such as 1, 2, 3, where 255 is ignored, or 0, 128, 255
+        levels = ids if ids[0] == 1 and ids[-1] <= 1.5 * len(ids) else sorted(values)
+        reading = tuple((key(value), number) for number, value in enumerate(levels))
+        reading += ((key(IGNORE), IGNORE),) if IGNORE not in levels else ()
+        names = tuple(f"class{value}" if value else "background" for value in levels)
+        _refuse_noise(found, files, len(values))
+    if not 2 <= len(names):
+        held = named(Counter(dict.fromkeys(values, 1)))
+        raise UserError(f"{where}: the masks hold nothing but {held}. They need two classes.")
+    header, *rows = class_rows(names, reading, palette)
+    lines = [",".join(map(str, row if header[1] == "r" else row[:2])) for row in rows]
+    told = (
+        f"The classes are named after what the masks hold: {'; '.join(lines[:_SHOWN])}"
+        f"{f' and {len(lines) - _SHOWN} more' if len(lines) > _SHOWN else ''}. To rename them, put "
+        f"such lines of {','.join(header if header[1] == 'r' else header[:2])} into a classes.csv "
+        "in the data's folder; the run's folder gets one to start from."
+    )
+    return Meaning(reading, by_colour, names, palette, told)
+
+
+def _by_colours(colours):
+    """Numbers colours: those of VOC in its order, others by red, green and blue, black first."""
+    voc, ignored = meanings("colours"), set()
+    if all(voc.get(colour) in (*range(len(VOC_CLASSES)), IGNORE) for colour in colours):
+        ignored = {colour for colour in colours if voc[colour] == IGNORE}
+    else:
+        voc = {}
+    order = sorted(colours - ignored, key=lambda colour: (voc.get(colour), colour))
+    pairs = [(colour, number) for number, colour in enumerate(order)]
+    return (*pairs, *((colour, IGNORE) for colour in ignored))
+
+
+def _refuse_noise(found, files, total):
+    """Refuses values that are no classes: those of JPEG files, soft edges or numbered objects.
+
+    `total` is how many classes other values than ids would be.
+    """
+    path, *others = sorted(found, key=lambda path: -len(found[path]))
+    jpeg = next(filter(None, map(lossy, found)), "")
+    cause = jpeg if total > 2 else ""
+    if max(total, len(found[path])) > _MOST:
+        cause = jpeg or MANY
+    elif not (total or cause) and len(found[path]) > 4:
+        of_path = dict(files)
+        masks = (read_indexed(name, of_path[name])[0] for name in (path, *others[:4]))
+        # A mask may well have one region of each class, but not one after the other.
+        cause = min(numbered_objects(mask, count_values(mask), 0) for mask in masks)
+    if cause:
+        raise UserError(
+            f"{path}: has {len(found[path])} values: {named(found[path])}. {cause} If they are "
+            "classes after all, say so by --num-classes or --class-table."
+        )
