@@ -3,7 +3,8 @@
 import importlib.util
 import sys
 
-from core.config import VOC_HOME, Found
+from core.config import Found
+from core.sources.layouts import DEFAULT, choose
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
@@ -16,8 +17,7 @@ def get_args():
         description="Trains a U-Net and writes the model, its curves and samples into a folder. "
         "Defaults are those of the data set's preset."
     )
-    home = f"voc where {VOC_HOME} exists, else sample"
-    add_settings(parser, "data", "network", "training", default=home)
+    add_settings(parser, "data", "network", "training", default=DEFAULT)
     parser.add_argument(
         "--num-classes",
         type=whole_number(2, 255),
@@ -37,13 +37,15 @@ def get_args():
 
 
 def say(*sentences):
-    """Prints a note."""
-    print(*sentences, file=sys.stderr)
+    """Prints a note, if there is something to say."""
+    if any(sentences):
+        print(*sentences, file=sys.stderr)
 
 
 def main():
     """Trains."""
     args = get_args()
+    args.dataset, note = choose(args)
     config = training_config(args)
     folder = check_folder(args.output or f"runs/{config.dataset}")
     group = processes.parse_group(args)
@@ -68,8 +70,7 @@ def main():
         say(done, f"A larger {flag} resumes it.")
         print_best(history, folder)
         return
-    if config.dataset == "sample" and not args.dataset:
-        say(f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample.")
+    say(note)
     if group:
         say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
     backend.start(group)
@@ -98,8 +99,7 @@ def run(args, config, folder, history):
         return
     found = find_out(config, dataset, dataset.check(), kept.policy if history else None)
     validation.check()
-    if dataset.stated:
-        say(dataset.stated)
+    say(dataset.stated)
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     images, others = len(dataset.names), len(validation.names)
     say(f"{images} images to train on, {others} to validate with, {names}.")

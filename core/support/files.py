@@ -1,5 +1,6 @@
 """Folders, and writing files so that a reader never sees half of one."""
 
+import codecs
 import contextlib
 import csv
 import os
@@ -115,3 +116,23 @@ def subfolder(folder: Path | str, name: str) -> Path:
         return folder / name
     alike = (p for p in sorted(folder.iterdir()) if p.name.lower() == name.lower() and p.is_dir())
     return next(alike, folder / name)
+
+
+def read_list(path: Path) -> list[str]:
+    """Returns the lines of a text file, without blank ones; raises a UserError if none is left.
+
+    Lists of Windows may be in UTF-16, and have backslashes between folders.
+    """
+    try:
+        data = path.read_bytes()
+        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        lines = data.decode("utf-16" if wide else "utf-8-sig").replace("\\", "/").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: this list cannot be read ({error}). Name the folder with --data, or the "
+            "lists with --train-list and --val-list."
+        ) from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: this list is empty. It needs one image a line.")
+    return lines

@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRESETS, RECIPES, VOC_HOME, Config, loss_terms
+from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRESETS, RECIPES, Config, loss_terms
 from core.support.errors import UserError
-from core.support.files import subfolder
 from nets.sizes import check_network, check_size
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -177,16 +176,19 @@ def given_intensity(args: argparse.Namespace) -> tuple | None:
 
 def with_flags(config: Config, args: argparse.Namespace) -> Config:
     """Returns the settings with every given flag in its place; a UserError if these clash."""
+    _settle_folders(args)
     given = {k: v for k, v in vars(args).items() if k in _FIELDS and v is not None}
     given |= {"intensity": given_intensity(args)} if args.intensity else {}
-    if "data" in given:  # the lists of other data do not fit
-        given = {"train_list": None, "val_list": None, **given}
+    if "data" in given:  # the lists and folders of other data do not fit
+        given = dict.fromkeys(("train_list", "val_list", "images", "masks")) | given
     config = dataclasses.replace(config, **given)
     if config.dataset == "sample" and (args.data or args.train_list or args.val_list):
         raise UserError(
             "The sample has a place of its own: leave out --data and the lists, or take "
             "--dataset voc."
         )
+    if args.images and config.dataset != "folder":
+        raise UserError("--images and --masks are for own data: add --dataset folder.")
     if config.dataset in ("isbi", "folder") and config.classes:
         raise UserError(f"--classes chooses among classes of VOC data, not of {config.dataset}.")
     for name in config.classes:
@@ -204,7 +206,8 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
 
 def training_config(args: argparse.Namespace) -> Config:
     """Makes the settings of a training, or raises a UserError for one that cannot work."""
-    dataset = _choose_dataset(args)
+    _settle_folders(args)
+    dataset = args.dataset
     args.size = args.size and tuple(args.size)
     _check_classes(args, dataset)
     recipe = RECIPES[args.architecture or "same"]
@@ -235,13 +238,17 @@ def training_config(args: argparse.Namespace) -> Config:
     return config
 
 
-def _choose_dataset(args):
-    """Names the data set that is meant: without a word about it, the sample where VOC is not."""
-    if args.dataset:
-        return args.dataset
-    if args.data and subfolder(args.data, "images").is_dir():
-        return "folder"
-    return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
+def _settle_folders(args):
+    """Makes the paths of --images and --masks whole; without --data, their place is the data's."""
+    if args.masks and not args.images:
+        raise UserError("--masks goes with --images. Name both folders.")
+    for name in ("images", "masks"):
+        path = getattr(args, name)
+        if path:
+            below = Path(args.data or "", path)
+            setattr(args, name, str((below if below.is_dir() else Path(path)).resolve()))
+    if args.images and not args.data:
+        args.data = str(Path(args.images).parent)
 
 
 def _check_classes(args, dataset):
