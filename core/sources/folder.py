@@ -28,8 +28,9 @@ class FolderDataset(Dataset):
 
     The first of these that exists tells training and validation images apart: the given lists, with
     a file's name in each line, with or without suffix; folders for both parts; the lists
-    `train.txt` and `val.txt`; a folder for validation; otherwise the seed draws the validation
-    images. If there is only one list, the other part is the rest. A folder for tests is left out.
+    `train.txt` and `val.txt`, unless `images` is given; a folder for validation; otherwise the seed
+    draws the validation images. If there is only one list, the other part is the rest. A folder for
+    tests is left out.
 
     Args:
         folder: the folder.
@@ -66,7 +67,7 @@ class FolderDataset(Dataset):
         self.where = Path(folder)
         parts = find(self.where, images, masks) or _unknown(self.where)
         main, val = parts.get("") or parts["train"], parts.get("val")
-        if not any(lists) and not (val and "train" in parts):
+        if not (images or any(lists) or val and "train" in parts):
             paths = self.where / "train.txt", self.where / "val.txt"
             lists = [path if path.is_file() else None for path in paths]
         listing, other = lists if split == "train" else lists[::-1]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from core.config import ISBI_STACKS, VOC_HOME
+from core.config import ISBI_STACKS, VOC_HOME, Config
 from core.support.errors import UserError, few
 from core.support.pairs import SUFFIXES, images_in, match, prefer_first
 
@@ -65,6 +65,8 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> d
     else:
         parts, below = {}, _folders(folder) if folder.is_dir() else {}
         for row in LAYOUTS:
+            if row == (SPLIT, SPLIT) and not parts.keys() & {"", "train"}:
+                parts = {}  # what the rows before found has no masks
             if parts and row[0] == row[1]:
                 break
             found = _row(folder, below, *row)
@@ -72,8 +74,9 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> d
                 both = [(parts | found)[name].images for name in ("", "train")]
                 raise UserError(f"{folder}: images may be in {few(both)}. {ASK}")
             parts = found | parts
-    if not {"", "train"} & {*parts}:
-        return {}
+    if parts and not parts.keys() & {"", "train"}:
+        others = few([f"{part.images}/" for part in parts.values()])
+        raise UserError(f"{folder}: has {others}, but no known folder of training images. {ASK}")
     if "val" in parts and not parts["val"].masks:
         raise UserError(f"{parts['val'].images}: no folder there is known to have masks. {ASK}")
     return parts
@@ -105,7 +108,8 @@ def _row(folder, below, *patterns):
         images, masks = (_only(folder, below, found) for found in (names, places[1][split]))
         if images == masks:
             found, of_name = told_apart(images_in(images)[0])
-            parts |= {split: Part(images, images)} if 2 * len(of_name) >= len(found) > 0 else {}
+            if 2 * len(of_name) >= len(found) > 0 or split in ("val", "test") and found:
+                parts[split] = Part(images, masks if of_name else None)
         elif masks and patterns[0] == IMAGES:
             parts |= _divided(images, masks)
         elif masks or split in ("val", "test") and images_in(images)[0]:
@@ -192,6 +196,25 @@ def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:
         names = {name for name in found if any(name[:end] in found for end in ends[name])}
     images = {name: paths for name, paths in found.items() if name not in names}
     return images, {name: found[name] for name in names}
+
+
+def apart(config: Config, trained: Config) -> bool:
+    """Returns whether settings name other images of the folder that a model was trained on.
+
+    So a run's split does not hold for its test images, even if these have the same names.
+    """
+    if Path(trained.data) not in (Path(config.data), *Path(config.data).parents):
+        return False
+    used = (
+        {
+            part.images
+            for name, part in find(Path(c.data), c.images, c.masks).items()
+            if name != "test"
+        }
+        for c in (config, trained)
+        if Path(c.data).is_dir()
+    )
+    return set.isdisjoint(*used)
 
 
 def choose(args) -> tuple[str, str]:
