@@ -271,8 +271,6 @@ def test_ids_of_more_than_8_bits(own, tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("masks/{}_mask.png", "in masks/ as NAME_mask.png. Masks without an image, so left out"),
-        ("masks/mask-{}.png", "in masks/ as mask-NAME.png. Masks without an image, so left out"),
         ("images/{}_mask.png", "Images are 0.png, 0_mask.png, 1.png and 5 more; masks are x.png."),
         ("masks/1{}.png", "masks are 10.png, 11.png, 12.png and 2 more."),  # another name
     ],

@@ -61,7 +61,8 @@ def pair(images: Path, masks: Path) -> tuple[list[dict], str]:
     found, others = images_in(images)
     of_name, strange = images_in(masks)
     infos, rule, left_out = match(found, of_name, images, masks, others + strange)
-    said = f"{say(infos, rule, images, masks, images.parent)} " if any(rule) else ""
+    alike = all(plain_name(i["mask_path"].name) == Path(i["name"]).name for i in infos)
+    said = "" if alike else f"{say(infos, rule, images, masks, images.parent)} "
     return infos, f"{said}{left_out}".strip()
 
 
@@ -122,12 +123,12 @@ def _find_rule(tried, of_name, masks):
     A rule is what all images have before and behind it, and what their masks have. Names are cut
     between words, numbers and separators only: 10 and 11 do not share a 1. The rule that finds
     most masks and cuts least wins; without a cut, names are equal. A rule with cuts must find masks
-    of half of the images. If numbers are cut of both, they must be the same: s1_NAME is no image
+    of most images. If numbers are cut of both, they must be the same: s1_NAME is no image
     of s2_NAME.
     """
     sample = [*tried.values()][:: -(-len(tried) // 100)]
     names = {*tried, *(Path(name).name for name in tried)}
-    starts_ends = *_shared(names, len(tried)), *_shared(of_name, len(tried) / 2)
+    starts_ends = *_shared(names, len(tried) - 1), *_shared(of_name, len(tried) / 2)
     found = {}  # what rules find, with the best of the rules that find it
     for rule in itertools.product(*starts_ends):
         before, behind, *added = rule
@@ -139,7 +140,7 @@ def _find_rule(tried, of_name, masks):
             score = own.count(None), len(before + behind), len("".join(added))
             found[own] = min(found.get(own, (score, rule)), (score, rule))
     (lost, cut, more), rule = min(found.values())
-    if not cut + more or 2 * lost > len(sample):
+    if not cut + more or 2 * lost >= len(sample):
         return "", "", "", ""
     rivals = [own for own, (score, _) in found.items() if score[:2] == (lost, cut) and more]
     rivals = prefer_first(rivals)
@@ -157,14 +158,14 @@ def prefer_first(names: list) -> list:
 
 
 def _shared(names, least):
-    """The most frequent beginnings and ends, whole words or numbers, that so many names have."""
+    """The most frequent beginnings and ends, whole words or numbers, that more names have."""
     counts = Counter(), Counter()
     for name in names:
         parts = re.findall(r"\d+|[^\W\d_]+?(?=[A-Z][a-z]|[\W\d_]|$)|[\W_]", name)
         for cut in range(1, len(parts)):
             counts[0]["".join(parts[:cut])] += parts[cut].isalnum()  # the key has no separator
             counts[1]["".join(parts[cut:])] += parts[cut - 1].isalnum()  # at its ends
-    return [["", *(p for p, n in count.most_common(12) if n >= least)] for count in counts]
+    return [["", *(p for p, n in count.most_common(12) if n > least)] for count in counts]
 
 
 def _renamings(names, rule):
