@@ -160,9 +160,16 @@ def test_two_persons_in_one_folder(data):
         ),
         (
             ("images/train/{1,2}.png", "images/{3,4}.png", "masks/train/{1,2}.png"),
-            "has images beside train/",
+            "images: has train/, and training images in no train/",
         ),
-        (("train/{1,2}.png", "train_masks/{1,2}.png", "val/{3,4}.png"), "no folder there is known"),
+        (
+            ("train/{1,2}.png", "train_masks/{1,2}.png", "val/{3,4}.png"),
+            "no folder is known to have masks of these",
+        ),
+        (
+            ("images/train/{1,2}.png", "images/val/{3,4}.png", "masks/val/{3,4}.png"),
+            "train: no folder is known to have masks of these",
+        ),
         (("test/images/{1,2}.png", "test/masks/{1,2}.png"), "no known folder of training images"),
         (("a/{1,2}.png", "a/{1,2}_mask.png", "test/{3,4}.png"), "no known folder of training"),
     ],
@@ -275,6 +282,9 @@ def test_isbi_s_layout_trains_and_tests_are_scored(call, isbi, data):
     flags = err.split("evaluate.py ")[1].split(" scores")[0].split()
     status, out, err = call("evaluate", "--weights", "runs/folder", *flags)
     assert status == 0 and "3 images (folder, all)" in out, err  # though names are the same
+    assert "1 images (folder, val)" in call("evaluate", "--weights", "runs/folder")[1]
+    status, _, err = call("evaluate", "--weights", "runs/folder", "--data", folder / "nowhere")
+    assert status == 2 and "there is no such folder" in err
 
 
 @pytest.mark.skipif(not DATA.exists(), reason="needs the real data")

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 import re
+import shlex
 import unicodedata
 from collections import defaultdict
 from pathlib import Path
@@ -97,7 +98,7 @@ class FolderDataset(Dataset):
         if strict:
             self.check_files()
         self.reading = self._find_out(every, reading)
-        self.notes = " ".join([*told, f"Masks are read as {self.reading}."])
+        self.notes = " ".join([f"Masks are read as {self.reading}.", *told])
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.
@@ -147,8 +148,10 @@ def _unknown(folder):
 
 def _left_out(test):
     """A sentence on a folder for tests."""
-    how = f"evaluate.py --images {test.images} --masks {test.masks} scores a model on it."
-    return f"{test.images} is for tests, so left out: {how if test.masks else 'it has no masks.'}"
+    if not test.masks:
+        return f"{test.images} is for tests, so left out: it has no masks."
+    flags = shlex.join(["--images", str(test.images), "--masks", str(test.masks)])
+    return f"{test.images} is for tests, so left out: evaluate.py {flags} scores a model on it."
 
 
 def _pairs(part, prefix, base):
@@ -188,7 +191,7 @@ def _listed(infos, path):
         numbers = next((of_name[name] for name in tried if name in of_name), None)
         if not numbers:
             raise UserError(
-                f"{path}: this list names {parts[-1]}, which images/ lacks. Take it out."
+                f"{path}: this list names {Path(whole).name}, which images/ lacks. Take it out."
             )
         names = {infos[number]["name"]: None for number in numbers}
         if len(names) > 1:

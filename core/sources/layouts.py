@@ -13,7 +13,7 @@ from core.support.errors import UserError, few
 from core.support.pairs import SUFFIXES, images_in, match, prefer_first
 
 IMAGES = "(?:images?|imgs?)"
-MASKS = "(?:masks?|labels?|annotations?|gt|ground[_-]?truth|1st_manual|segmentations?)"
+MASKS = "(?:masks?|labels?|annotations?|gt|ground[_-]?truth|1st_manual|manual1|segmentations?)"
 SPLIT = "(?P<split>train|val|test)(?:ing|id|idation)?"
 # Regular expressions for the folders of images and of masks below the data's folder, in any case.
 # Rows before others hold. Where `IMAGES` are divided further, see `_divided`.
@@ -67,9 +67,7 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> d
         for row in LAYOUTS:
             if row == (SPLIT, SPLIT) and not parts.keys() & {"", "train"}:
                 parts = {}  # what the rows before found has no masks
-            if parts and row[0] == row[1]:
-                break
-            found = _row(folder, below, *row)
+            found = {} if parts and row[0] == row[1] else _row(folder, below, *row)
             if {"", "train"} <= {*parts, *found}:
                 both = [(parts | found)[name].images for name in ("", "train")]
                 raise UserError(f"{folder}: images may be in {few(both)}. {ASK}")
@@ -77,8 +75,9 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> d
     if parts and not parts.keys() & {"", "train"}:
         others = few([f"{part.images}/" for part in parts.values()])
         raise UserError(f"{folder}: has {others}, but no known folder of training images. {ASK}")
-    if "val" in parts and not parts["val"].masks:
-        raise UserError(f"{parts['val'].images}: no folder there is known to have masks. {ASK}")
+    for name, part in parts.items():
+        if name != "test" and not part.masks:
+            raise UserError(f"{part.images}: no folder is known to have masks of these. {ASK}")
     return parts
 
 
@@ -139,11 +138,12 @@ def _divided(images, masks):
         }
         for folder in (images, masks)
     )
-    if not divided:
+    loose = any(path.suffix.lower() in SUFFIXES for path in images.iterdir())
+    if not divided or loose and divided.keys() == {"val"}:  # a folder like others
         return {"": Part(images, masks)}
-    if any(path.suffix.lower() in SUFFIXES for path in images.iterdir()) or "train" not in divided:
-        beside = few([f"{path.name}/" for path in divided.values()])
-        raise UserError(f"{images}: has images beside {beside}, no train/. {ASK}")
+    if loose or "train" not in divided:
+        names = few([f"{path.name}/" for path in divided.values()])
+        raise UserError(f"{images}: has {names}, and training images in no train/. {ASK}")
     return {
         split: Part(path, of_masks.get(split) if of_masks else masks)
         for split, path in divided.items()
@@ -203,18 +203,14 @@ def apart(config: Config, trained: Config) -> bool:
 
     So a run's split does not hold for its test images, even if these have the same names.
     """
-    if Path(trained.data) not in (Path(config.data), *Path(config.data).parents):
+    folder = Path(config.data)
+    if not folder.is_dir() or Path(trained.data) not in (folder, *folder.parents):
         return False
-    used = (
-        {
-            part.images
-            for name, part in find(Path(c.data), c.images, c.masks).items()
-            if name != "test"
-        }
+    here, there = (
+        {p.images for n, p in find(Path(c.data), c.images, c.masks).items() if n != "test"}
         for c in (config, trained)
-        if Path(c.data).is_dir()
     )
-    return set.isdisjoint(*used)
+    return here.isdisjoint(there)
 
 
 def choose(args) -> tuple[str, str]:
@@ -229,8 +225,8 @@ def choose(args) -> tuple[str, str]:
     if not args.data:
         if lists or Path(VOC_HOME).is_dir():
             return "voc", ""
-        sample = "the data is the built-in sample."
-        return "sample", f"No VOC 2012 in {VOC_HOME} (see README.md): {sample}"
+        text = f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample."
+        return "sample", text
     folder = Path(args.data)
     lists = lists or (folder / "ImageSets").is_dir()
     if not folder.is_dir() or lists and (folder / "JPEGImages").is_dir():

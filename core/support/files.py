@@ -7,6 +7,7 @@ import os
 import secrets
 import tempfile
 import time
+from argparse import Namespace
 from pathlib import Path
 
 from core.support.errors import UserError
@@ -136,3 +137,19 @@ def read_list(path: Path) -> list[str]:
     if not lines:
         raise UserError(f"{path}: this list is empty. It needs one image a line.")
     return lines
+
+
+def settle_folders(args: Namespace) -> None:
+    """Makes the paths of --images and --masks whole; without --data, their place is the data's.
+
+    They are seen from the folder of --data, or else from the current one.
+    """
+    if args.masks and not args.images:
+        raise UserError("--masks goes with --images. Name both folders.")
+    for name in ("images", "masks"):
+        path = getattr(args, name)
+        if path:
+            below = Path(args.data or "", path)
+            setattr(args, name, str((below if below.is_dir() else Path(path)).resolve()))
+    if args.images and not args.data:
+        args.data = str(Path(args.images).parent)

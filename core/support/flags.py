@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRESETS, RECIPES, Config, loss_terms
 from core.support.errors import UserError
+from core.support.files import settle_folders
 from nets.sizes import check_network, check_size
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -176,7 +177,7 @@ def given_intensity(args: argparse.Namespace) -> tuple | None:
 
 def with_flags(config: Config, args: argparse.Namespace) -> Config:
     """Returns the settings with every given flag in its place; a UserError if these clash."""
-    _settle_folders(args)
+    settle_folders(args)
     given = {k: v for k, v in vars(args).items() if k in _FIELDS and v is not None}
     given |= {"intensity": given_intensity(args)} if args.intensity else {}
     if "data" in given:  # the lists and folders of other data do not fit
@@ -206,7 +207,7 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
 
 def training_config(args: argparse.Namespace) -> Config:
     """Makes the settings of a training, or raises a UserError for one that cannot work."""
-    _settle_folders(args)
+    settle_folders(args)
     dataset = args.dataset
     args.size = args.size and tuple(args.size)
     _check_classes(args, dataset)
@@ -236,19 +237,6 @@ def training_config(args: argparse.Namespace) -> Config:
             f"{config.loss} looks at whole classes already."
         )
     return config
-
-
-def _settle_folders(args):
-    """Makes the paths of --images and --masks whole; without --data, their place is the data's."""
-    if args.masks and not args.images:
-        raise UserError("--masks goes with --images. Name both folders.")
-    for name in ("images", "masks"):
-        path = getattr(args, name)
-        if path:
-            below = Path(args.data or "", path)
-            setattr(args, name, str((below if below.is_dir() else Path(path)).resolve()))
-    if args.images and not args.data:
-        args.data = str(Path(args.images).parent)
 
 
 def _check_classes(args, dataset):

@@ -62,7 +62,8 @@ def pair(images: Path, masks: Path) -> tuple[list[dict], str]:
     of_name, strange = images_in(masks)
     infos, rule, left_out = match(found, of_name, images, masks, others + strange)
     alike = all(plain_name(i["mask_path"].name) == Path(i["name"]).name for i in infos)
-    said = "" if alike else f"{say(infos, rule, images, masks, images.parent)} "
+    plain = alike and not any(rule)
+    said = "" if plain else f"{say(infos, rule, images, masks, images.parent)} "
     return infos, f"{said}{left_out}".strip()
 
 
@@ -154,7 +155,7 @@ def _find_rule(tried, of_name, masks):
 
 def prefer_first(names: list) -> list:
     """Returns the names that say that a first person drew the masks (1st_manual), or else all."""
-    return [name for name in names if re.search(r"(?<!\d)1st", str(name))] or names
+    return [name for name in names if re.search(r"(?<!\d)1st|manual1", str(name))] or names
 
 
 def _shared(names, least):
