@@ -4,7 +4,7 @@ import importlib.util
 import sys
 import time
 
-from core.config import VOC_HOME
+from core.sources.layouts import DEFAULT, choose
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
@@ -18,8 +18,7 @@ def get_args():
         description="Trains a U-Net and writes the model, its curves and samples into a folder. "
         "Defaults are those of the data set's preset."
     )
-    home = f"voc where {VOC_HOME} exists, else sample"
-    add_settings(parser, "data", "network", "training", default=home)
+    add_settings(parser, "data", "network", "training", default=DEFAULT)
     text = (
         "how many classes own data has (default: those of the class table, or found in the masks)"
     )
@@ -37,13 +36,15 @@ def get_args():
 
 
 def say(*sentences):
-    """Prints a note."""
-    print(*sentences, file=sys.stderr)
+    """Prints a note, if there is something to say."""
+    if any(sentences):
+        print(*sentences, file=sys.stderr)
 
 
 def main():
     """Trains."""
     args, started = get_args(), time.monotonic()
+    args.dataset, note = choose(args)
     config = training_config(args)
     folder = check_folder(args.output or f"runs/{config.dataset}")
     config = transfer.with_network(config, args, folder)
@@ -64,8 +65,7 @@ def main():
         say(done, f"A larger {flag} resumes it.")
         print_best(history, folder)
         return
-    if config.dataset == "sample" and not args.dataset:
-        say(f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample.")
+    say(note)
     if group:
         say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
     backend.start(group)

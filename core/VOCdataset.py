@@ -8,7 +8,8 @@ import numpy as np
 
 from core.config import IGNORE
 from core.dataset import Dataset
-from core.support.pairs import images_in, only, read_list
+from core.support.files import read_list
+from core.support.pairs import images_in, only
 
 MASK_FOLDERS = {"SegmentationAug": "SegmentationClassAug", "Segmentation": "SegmentationClass"}
 

@@ -1,5 +1,6 @@
 """Which images and masks belong together."""
 
+import time
 import unicodedata
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from core.ISBIdataset import ISBIDataset
 from core.prediction.inputs import collect
 from core.sources.folder import FolderDataset
 from core.support.errors import UserError
-from core.support.pairs import SUFFIXES, images_in, pair
+from core.support.pairs import SUFFIXES, images_in, match, pair
 from core.VOCdataset import VOCDataset
 
 
@@ -79,6 +80,90 @@ def test_what_is_left_out_is_named(folder):
 def test_what_cannot_be_paired(folder, images, masks, message):
     with pytest.raises(UserError, match=message):
         pair(*folder(images, masks))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "said"),
+    [  # the braces stand for what an image and its mask share
+        ("img_{001,002}.tif", "img_{001,002}_mask.png", "masks/ as NAME_mask.png."),
+        ("{0001,0002}.jpg", "{0001,0002}_L.png", "masks/ as NAME_L.png."),
+        ("{21,22}_training.tif", "{21,22}_manual1.gif",
+         "images/ as NAME_training.tif, masks in masks/ as NAME_manual1.gif."),
+        ("{x,y}.jpg", "{x,y}.jpg.png", "masks/ as NAME.jpg.png."),
+        ("train_{001,002}.png", "mask_{001,002}.png",
+         "images/ as train_NAME.png, masks in masks/ as mask_NAME.png."),
+        ("image{12,13}.png", "label{12,13}.png", "as imageNAME.png, masks in masks/ as label"),
+        ("{10,11,12}.png", "{10,11,12}_gt.png", "masks/ as NAME_gt.png."),
+        ("s_{10,11}.png", "m_{10,11}.png", "as s_NAME.png, masks in masks/ as m_NAME.png."),
+        ("slice_{10,11}_0.png", "{10,11}.png", "images/ as slice_NAME_0.png, masks in masks/ as"),
+        ("{a,bra,zebra}.png", "{a,bra,zebra}_m.png", "masks/ as NAME_m.png."),
+        ("{cat,dog}.png", "{cat,dog}Mask.png", "masks/ as NAMEMask.png."),
+        ("ISIC_{0000001,0000013}.jpg", "ISIC_{0000001,0000013}_segmentation.png", "as NAME_seg"),
+        ("{7}.png", "mask{7}.png", "masks/ as maskNAME.png."),
+        ("pic{7}.png", "mask{7}.png", "images/ as picNAME.png, masks in masks/ as maskNAME.png."),
+        ("{rome,oslo}/1.png", "{rome,oslo}/1_gt.png", "masks/ as NAME_gt.png."),
+        ("{berlin/1,oslo/2}.png", "{1,2}_gt.png", "masks/ as NAME_gt.png."),
+        ("{Abyssinian_1,Bengal_1}.jpg", "trimaps/{Abyssinian_1,Bengal_1}.png", "trimaps/NAME.png"),
+        ("2019_{1,2}.png", "2019_{1,2}_m.png", "masks/ as NAME_m.png."),
+        ("{\u00e4,\u00f6}.png", "{\u00e4,\u00f6}_maske.png", "masks/ as NAME_maske.png."),
+    ],
+)  # fmt: skip
+def test_names_with_something_around_them(folder, images, masks, said):
+    """Whatever order files come in: the right mask for each, and a sentence on the names."""
+
+    def spread(pattern):
+        start, end = pattern.split("{")[0], pattern.split("}")[1]
+        return [f"{start}{key}{end}" for key in pattern[len(start) + 1 : -len(end) - 1].split(",")]
+
+    infos, notes = pair(*folder(spread(images), spread(masks)))
+    found = {(info["image_path"].name, info["mask_path"].name) for info in infos}
+    wanted = zip(spread(images), spread(masks), strict=True)
+    assert found == {(Path(image).name, Path(mask).name) for image, mask in wanted}
+    assert said in notes and f"{len(infos)} images in images/" in notes
+
+
+def test_equal_names_come_before_others(folder):
+    infos, notes = pair(*folder(("1.png", "2.png"), ("1.png", "2.png", "1_mask.png", "2_mask.png")))
+    assert matched(infos) == {"1": "1.png", "2": "2.png"}
+    assert notes.startswith("Masks without an image, so left out: masks/1_mask.png")
+
+
+def test_a_missing_mask_of_another_name_is_named(folder):
+    """As is one of the same name; and masks that are no images' are left out."""
+    images = [f"a_{number}.png" for number in range(6)]
+    masks = [f"b_{number}.png" for number in range(1, 9)]
+    infos, notes = pair(*folder(images, [*masks, "legend.png"]))
+    assert [Path(info["mask_path"]).name for info in infos] == [f"b_{n}.png" for n in range(6)]
+    assert not Path(infos[0]["mask_path"]).exists()
+    assert "left out: masks/b_6.png, masks/b_7.png, masks/b_8.png and 1 more." in notes
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message"),
+    [
+        (("10.png", "11.png", "12.png"), ("0.png", "1.png", "2.png"), "Images are 10.png, 11.png"),
+        (("s1_1.png", "s1_2.png"), ("s2_1.png", "s2_2.png"), "masks are s2_1.png, s2_2.png"),
+        (("a.png", "b.png"), ("a_x.png", "a_y.png", "b_x.png", "b_y.png"),
+         "several masks there, such as a_x, a_y"),
+        (("my_img_a.png",), ("mask_img_b.png",), "no name there fits an image"),
+        (("a.png", "b.png"), ("a_1.png", "a_2.png", "b_3.png"), "no name there fits an image"),
+        (("x.jpg", "x.jpg.png"), ("x.jpg.tif",), "x.jpg.tif: is named like .*x.jpg and like .*png"),
+    ],
+)  # fmt: skip
+def test_names_that_do_not_go_together(folder, images, masks, message):
+    with pytest.raises(UserError, match=message):
+        pair(*folder(images, masks))
+
+
+def test_many_names_are_paired_quickly(folder):
+    """The rule is found in some of them."""
+    names = [f"run_2018_Task1_Training_{number:07}" for number in range(3000)]
+    found = {f"{name}_in": [Path(f"{name}_in.png")] for name in names}
+    masks = {f"{name}_segmentation_3": [Path(f"{name}_segmentation_3.png")] for name in names}
+    before = time.monotonic()
+    infos, rule, _ = match(found, masks, Path("images"), Path("masks"), [])
+    assert time.monotonic() - before < 5 and rule == ("", "_in", "", "_segmentation_3")
+    assert all(str(i["mask_path"]) == f"{i['name'][:-3]}_segmentation_3.png" for i in infos)
 
 
 def test_two_ways_to_write_a_letter(folder, tmp_path):

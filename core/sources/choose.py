@@ -12,6 +12,7 @@ from core.config import ISBI_STACKS, PRESETS, Config, Found
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
+from core.sources.layouts import apart
 from core.sources.sample import sample_folder
 from core.support import devices, processes
 from core.support.errors import UserError
@@ -116,7 +117,8 @@ def open_scored(
                 )
             return everything, part
     dataset = open_dataset(config, part, **options)
-    if dataset.drawn and not split and config.data != trained.data:
+    places = [(c.data, c.images) for c in (config, trained)]
+    if dataset.drawn and not split and places[0] != places[1]:
         return open_dataset(config, None, **options), "all"
     return dataset, part
 
@@ -125,6 +127,8 @@ def _says_itself(config, trained):
     """Whether layout or flags tell the parts apart, whatever a run's split says."""
     lists, before = ((c.train_list, c.val_list) for c in (config, trained))
     other = any(lists) and lists != before or config.val_fraction != trained.val_fraction
+    if {config.dataset, trained.dataset} == {"folder"} and apart(config, trained):
+        return True
     return other or config.dataset in ("voc", "sample") and not any(before)  # their own lists
 
 
@@ -166,10 +170,11 @@ def _open_voc(config, split, reading, **options):
             )
         raise UserError(
             f"{folder}: is laid out in no way that is known here. Your own images lie in images/ "
-            "and their masks in masks/, under the same names. Slices of a stack lie in image/ and "
-            f"label/, or in {' and '.join(ISBI_STACKS)}, with --dataset isbi. VOC has JPEGImages/, "
-            "SegmentationClass/ and ImageSets/Segmentation/. Move the files into one of these "
-            "layouts, or name another folder with --data."
+            "and their masks in masks/, under the same names, also below train/ and val/; or in "
+            "other folders that --images DIR --masks DIR names. Slices of a stack lie in image/ "
+            f"and label/, or in {' and '.join(ISBI_STACKS)}, with --dataset isbi. VOC has "
+            "JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/. Move the files into one "
+            "of these layouts, or name another folder with --data."
         )
     options["class_ids"] = [config.class_names.index(name) for name in config.classes] or None
     lists = {"train": config.train_list, "val": config.val_list}

@@ -1,9 +1,10 @@
-"""Own data without code: a folder with images in images/ and their masks in masks/."""
+"""Own data without code: folders with images and their masks."""
 
 import hashlib
 import itertools
 import os
 import re
+import shlex
 import unicodedata
 from collections import defaultdict
 from pathlib import Path
@@ -14,23 +15,25 @@ from core.config import Config
 from core.dataset import Dataset
 from core.imaging.image import count_pages
 from core.sources.classes import find_table, name_of
+from core.sources.layouts import ASK, IMAGES, find, inside
 from core.sources.palettes import find_out
 from core.support.errors import UserError, few
-from core.support.files import subfolder
+from core.support.files import read_list, subfolder
 from core.support.flags import default_names
-from core.support.pairs import pair, plain_name, read_list
+from core.support.pairs import plain_name, say
 
 
 class FolderDataset(Dataset):
-    """Images in `images/` and masks in `masks/`, of the same names but for the suffix.
+    """Images and masks in one of the layouts of `core.sources.layouts`, paired by name.
 
     The files may be of any kind that predict.py takes, TIFF stacks among them. What the values of
     masks mean is said by a class table or found out, see `core.sources.palettes`.
 
     The first of these that exists tells training and validation images apart: the given lists, with
-    a file's name in each line, with or without suffix; the lists `train.txt` and `val.txt`; a
-    folder `val/` with its own `images/` and `masks/`; otherwise the seed draws the validation
-    images. If there is only one list, the other part is the rest.
+    a file's name in each line, with or without suffix; folders for both parts; the lists
+    `train.txt` and `val.txt`, unless `images` is given; a folder for validation; otherwise the seed
+    draws the validation images. If there is only one list, the other part is the rest. A folder for
+    tests is left out.
 
     Args:
         folder: the folder.
@@ -42,6 +45,7 @@ class FolderDataset(Dataset):
         class_table: a file, see `core.sources.classes`; None: the one in the folder, if any.
         reading: how the masks of the training are read, which holds here, too; None: found out.
         strict: whether a missing mask is an error at once.
+        images, masks: their folders, where the layout leaves them open.
         num_classes, **kwargs: as for `Dataset`.
 
     Raises:
@@ -63,37 +67,46 @@ class FolderDataset(Dataset):
         class_table: str | Path | None = None,
         reading: str | tuple | None = None,
         strict: bool = True,
+        images: str | Path | None = None,
+        masks: str | Path | None = None,
         **kwargs,
     ):
         super().__init__(num_classes=num_classes, **kwargs)
         self.where = Path(folder)
         table = None if reading else find_table(self.where, class_table)
-        if not any(lists):
+        parts = find(self.where, images, masks) or _unknown(self.where)
+        main, val = parts.get("") or parts["train"], parts.get("val")
+        if not (images or any(lists) or val and "train" in parts):
             paths = self.where / "train.txt", self.where / "val.txt"
             lists = [path if path.is_file() else None for path in paths]
         listing, other = lists if split == "train" else lists[::-1]
-        val = subfolder(self.where, "val")
-        apart = not any(lists) and subfolder(val, "images").is_dir()
-        if apart and split == "val":
-            self.where = val
-        self.image_info, left_out = _pairs(self.where, "val/" if self.where == val else "")
-        if apart and not split:
-            more, also = _pairs(val, "val/")
-            self.image_info, left_out = self.image_info + more, f"{left_out} {also}"
-        every = self.image_info
+        taken = [("", main), ("val/", val)][: 1 + bool(val)]
+        if any(lists) and "" in parts:
+            taken = taken[:1]
+        elif split and val and not any(lists):
+            taken = [taken[split == "val"]]
+        apart = val and (val.images.parent if val.images.parent != main.images.parent else None)
+        if taken[0][0] and apart:
+            self.where = apart
+        found = [_pairs(part, prefix, Path(folder)) for prefix, part in taken]
+        every = [info for infos, _ in found for info in infos]
+        told = [sentence for _, sentence in found]
+        self.image_info = every
+        if "test" in parts:
+            told.append(_left_out(parts["test"]))
         if split and any(lists):
             self.division = "Lists tell training and validation images apart."
             listed = _listed(every, Path(listing or other))
             rest = (number for number in range(len(every)) if number not in listed)
             self.image_info = [every[number] for number in (listed if listing else rest)]
-        elif split and apart:
-            self.division = f"{val} holds the validation images."
+        elif split and val:
+            self.division = f"{apart or val.images} holds the validation images."
         elif split:
             self._draw(split, val_fraction)
         if strict:
             self.check_files()
         names = class_names or default_names(num_classes)
-        self.notes = f"{left_out} {self._find_out(every, names, reading, table)}".strip()
+        self.notes = " ".join([self._find_out(every, names, reading, table), *told])
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.
@@ -133,18 +146,31 @@ def _place(name, seed):
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _pairs(folder, prefix):
-    """The images of a folder with their masks, and sentences on what is left out."""
-    parts = subfolder(folder, "images"), subfolder(folder, "masks")
-    for part in parts:
-        if not part.is_dir():
-            raise UserError(
-                f"{part}: there is no such folder. Own data needs images in images/ and masks of "
-                "the same names in masks/."
-            )
-    infos, left_out = pair(*parts)
+def _unknown(folder):
+    """Says what lacks in a folder of no known layout."""
+    names = [path.name for path in inside(folder)] if folder.is_dir() else []
+    there = any(re.fullmatch(IMAGES, name, re.IGNORECASE) for name in names)
+    raise UserError(
+        f"{folder / ('masks' if there else 'images')}: there is no such folder. Own data needs "
+        "images in images/ and masks of their names in masks/, or one of the other layouts in "
+        f"README.md. {ASK}"
+    )
+
+
+def _left_out(test):
+    """A sentence on a folder for tests."""
+    if not test.masks:
+        return f"{test.images} is for tests, so left out: it has no masks."
+    flags = shlex.join(["--images", str(test.images), "--masks", str(test.masks)])
+    return f"{test.images} is for tests, so left out: evaluate.py {flags} scores a model on it."
+
+
+def _pairs(part, prefix, base):
+    """The images of a part with their masks, and sentences on these and on what is left out."""
+    infos, rule, left_out = part.pairs()
+    said = say(infos, rule, *part, base)
     pages = (_pages({**info, "name": prefix + info["name"]}) for info in infos)
-    return list(itertools.chain(*pages)), left_out
+    return list(itertools.chain(*pages)), f"{said} {left_out}".strip()
 
 
 def _pages(info):
@@ -170,12 +196,14 @@ def _listed(infos, path):
     found = {}
     for line in read_list(path):
         whole = unicodedata.normalize("NFC", line)
-        below = re.sub(r"^(.*/)?images/", "", whole, flags=re.IGNORECASE)
-        short = Path(whole).name
-        tried = whole, plain_name(whole), below, plain_name(below), short, plain_name(short)
+        parts = Path(whole).parts
+        below = ("/".join(parts[start:]) for start in range(len(parts)))
+        tried = (name for path in below for name in (path, plain_name(path)))
         numbers = next((of_name[name] for name in tried if name in of_name), None)
         if not numbers:
-            raise UserError(f"{path}: this list names {short}, which images/ lacks. Take it out.")
+            raise UserError(
+                f"{path}: this list names {Path(whole).name}, which images/ lacks. Take it out."
+            )
         names = {infos[number]["name"]: None for number in numbers}
         if len(names) > 1:
             raise UserError(
@@ -189,4 +217,5 @@ def open_part(config: Config, split: str | None, **options) -> FolderDataset:
     """Opens a part of own data, see `core.sources.choose.open_dataset`."""
     options |= {"lists": (config.train_list, config.val_list), "val_fraction": config.val_fraction}
     options |= {"class_names": config.names, "class_table": config.class_table}
+    options |= {"images": config.images, "masks": config.masks}
     return FolderDataset(config.data, split, **options)

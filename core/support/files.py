@@ -1,11 +1,13 @@
 """Folders, and writing files so that a reader never sees half of one."""
 
+import codecs
 import contextlib
 import csv
 import os
 import secrets
 import tempfile
 import time
+from argparse import Namespace
 from pathlib import Path
 
 from core.support.errors import UserError
@@ -115,3 +117,39 @@ def subfolder(folder: Path | str, name: str) -> Path:
         return folder / name
     alike = (p for p in sorted(folder.iterdir()) if p.name.lower() == name.lower() and p.is_dir())
     return next(alike, folder / name)
+
+
+def read_list(path: Path) -> list[str]:
+    """Returns the lines of a text file, without blank ones; raises a UserError if none is left.
+
+    Lists of Windows may be in UTF-16, and have backslashes between folders.
+    """
+    try:
+        data = path.read_bytes()
+        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        lines = data.decode("utf-16" if wide else "utf-8-sig").replace("\\", "/").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: this list cannot be read ({error}). Name the folder with --data, or the "
+            "lists with --train-list and --val-list."
+        ) from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise UserError(f"{path}: this list is empty. It needs one image a line.")
+    return lines
+
+
+def settle_folders(args: Namespace) -> None:
+    """Makes the paths of --images and --masks whole; without --data, their place is the data's.
+
+    They are seen from the folder of --data, or else from the current one.
+    """
+    if args.masks and not args.images:
+        raise UserError("--masks goes with --images. Name both folders.")
+    for name in ("images", "masks"):
+        path = getattr(args, name)
+        if path:
+            below = Path(args.data or "", path)
+            setattr(args, name, str((below if below.is_dir() else Path(path)).resolve()))
+    if args.images and not args.data:
+        args.data = str(Path(args.images).parent)

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRESETS, RECIPES, VOC_HOME, Config, loss_terms
+from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRESETS, RECIPES, Config, loss_terms
 from core.support.errors import UserError
-from core.support.files import subfolder
+from core.support.files import settle_folders
 from nets.sizes import check_network, check_size
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
@@ -172,17 +172,21 @@ def given_intensity(args: argparse.Namespace) -> tuple | None:
 
 def with_flags(config: Config, args: argparse.Namespace) -> Config:
     """Returns the settings with every given flag in its place; a UserError if these clash."""
+    settle_folders(args)
     given = {k: v for k, v in vars(args).items() if k in _FIELDS and v is not None}
     given |= {"intensity": given_intensity(args)} if args.intensity else {}
     given |= {"crop": tuple(given["crop"]) or None} if "crop" in given else {}
-    if "data" in given:  # the lists of other data do not fit
-        given = {"train_list": None, "val_list": None, "class_table": None, **given}
+    if "data" in given:  # the lists, folders and classes of other data do not fit
+        others = "train_list", "val_list", "images", "masks", "class_table"
+        given = dict.fromkeys(others) | given
     config = dataclasses.replace(config, **given)
     if config.dataset == "sample" and (args.data or args.train_list or args.val_list):
         raise UserError(
             "The sample has a place of its own: leave out --data and the lists, or take "
             "--dataset voc."
         )
+    if args.images and config.dataset != "folder":
+        raise UserError("--images and --masks are for own data: add --dataset folder.")
     if config.dataset in ("isbi", "folder") and config.classes:
         raise UserError(f"--classes chooses among classes of VOC data, not of {config.dataset}.")
     for name in config.classes:
@@ -201,7 +205,8 @@ def with_flags(config: Config, args: argparse.Namespace) -> Config:
 
 def training_config(args: argparse.Namespace) -> Config:
     """Makes the settings of a training, or raises a UserError for one that cannot work."""
-    dataset = _choose_dataset(args)
+    settle_folders(args)
+    dataset = args.dataset
     args.size = args.size and tuple(args.size)
     _check_classes(args, dataset)
     recipe = RECIPES[args.architecture or "same"]
@@ -232,15 +237,6 @@ def training_config(args: argparse.Namespace) -> Config:
             f"{config.loss} looks at whole classes already."
         )
     return config
-
-
-def _choose_dataset(args):
-    """Names the data set that is meant: without a word about it, the sample where VOC is not."""
-    if args.dataset:
-        return args.dataset
-    if args.data and subfolder(args.data, "images").is_dir():
-        return "folder"
-    return "voc" if args.data or args.train_list or Path(VOC_HOME).is_dir() else "sample"
 
 
 def _check_classes(args, dataset):

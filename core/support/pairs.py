@@ -1,6 +1,6 @@
 """Images and their masks, found by name."""
 
-import codecs
+import itertools
 import os
 import re
 import unicodedata
@@ -56,29 +56,150 @@ def pair(images: Path, masks: Path) -> tuple[list[dict], str]:
         Entries of `Dataset.image_info`, and sentences on the files that are left out.
 
     Raises:
-        UserError: if there are no images, or two files of one name.
+        UserError: as `match` does.
     """
     found, others = images_in(images)
     of_name, strange = images_in(masks)
+    infos, rule, left_out = match(found, of_name, images, masks, others + strange)
+    alike = all(plain_name(i["mask_path"].name) == Path(i["name"]).name for i in infos)
+    plain = alike and not any(rule)
+    said = "" if plain else f"{say(infos, rule, images, masks, images.parent)} "
+    return infos, f"{said}{left_out}".strip()
+
+
+def match(found: dict, of_name: dict, images: Path, masks: Path, others: list) -> tuple:
+    """Finds the mask of each image by its name, see `_find_rule`.
+
+    Args:
+        found: paths of the images by name, see `images_in`.
+        of_name: paths of the masks by name.
+        images: their folder, for messages.
+        masks: the folder of the masks.
+        others: files that are no images.
+
+    Returns:
+        Entries of `Dataset.image_info`, the rule, and sentences on the files that are left out.
+
+    Raises:
+        UserError: if there are no images, two files of one name, or names that do not go together.
+    """
     if not found:
         raise UserError(f"{images}: this folder has no images. Add them.")
     stems = Counter(Path(name).name for name in found)
+    tried = {  # an image's mask may be named like the image with its folder, its suffix, or alone
+        name: [name, name + paths[0].suffix] + [stem] * (stems[stem] == 1)
+        for name, paths in found.items()
+        for stem in [Path(name).name]
+    }
+    rule = _find_rule(tried, of_name, masks)
     suffix = next((paths[0].suffix for paths in of_name.values()), ".png")
-    infos = []
+    infos, used = [], {}
     for name, paths in found.items():
-        stem = Path(name).name
-        mask = of_name.get(name) or (of_name.get(stem) if stems[stem] == 1 else None)
-        mask = only(mask or [masks / f"{name}{suffix}"])
-        infos.append({"image_path": only(paths), "mask_path": mask, "name": name})
-    used = {info["mask_path"] for info in infos}
+        own = _renamed(tried[name], rule, of_name)
+        lacking = next(_renamings(tried[name], rule), name)
+        mask = only(of_name[own] if own else [masks / f"{lacking}{suffix}"])
+        image = only(paths)
+        if own and used.setdefault(mask, image) != image:
+            raise UserError(f"{mask}: is named like {used[mask]} and like {image}. Rename one.")
+        infos.append({"image_path": image, "mask_path": mask, "name": name})
+    if not used and of_name and stems.keys().isdisjoint(of_name):
+        raise UserError(
+            f"{masks}: no name there fits an image. Images are {_examples(found)}; masks are "
+            f"{_examples(of_name)}. A mask needs its image's name, with the same beginning and end "
+            "around it in all masks."
+        )
     unused = [path for paths in of_name.values() for path in paths if path not in used]
-    left_out = ("No images", others + strange), ("Masks without an image", unused)
+    left_out = ("No images", others), ("Masks without an image", unused)
     sentences = [
         f"{what}, so left out: {few([os.path.relpath(path, images.parent) for path in paths])}."
         for what, paths in left_out
         if paths
     ]
-    return infos, " ".join(sentences)
+    return infos, rule, " ".join(sentences)
+
+
+def _find_rule(tried, of_name, masks):
+    """Finds what stands before and behind the key that an image and its mask share.
+
+    A rule is what all images have before and behind it, and what their masks have. Names are cut
+    between words, numbers and separators only: 10 and 11 do not share a 1. The rule that finds
+    most masks and cuts least wins; without a cut, names are equal. A rule with cuts must find masks
+    of most images. If numbers are cut of both, they must be the same: s1_NAME is no image
+    of s2_NAME.
+    """
+    sample = [*tried.values()][:: -(-len(tried) // 100)]
+    names = {*tried, *(Path(name).name for name in tried)}
+    starts_ends = *_shared(names, len(tried) - 1), *_shared(of_name, len(tried) / 2)
+    found = {}  # what rules find, with the best of the rules that find it
+    for rule in itertools.product(*starts_ends):
+        before, behind, *added = rule
+        numbers = [re.findall(r"\d+", " ".join(part)) for part in (rule[:2], added)]
+        key = sample[0][0][len(before) :].removesuffix(behind)
+        lone = len(tried) == 1 and (before or behind) and not re.search(r"\d", key)
+        if not lone and (numbers[0] == numbers[1] or not all(numbers)):
+            own = tuple(_renamed(names, rule, of_name) for names in sample)
+            score = own.count(None), len(before + behind), len("".join(added))
+            found[own] = min(found.get(own, (score, rule)), (score, rule))
+    (lost, cut, more), rule = min(found.values())
+    if not cut + more or 2 * lost >= len(sample):
+        return "", "", "", ""
+    rivals = [own for own, (score, _) in found.items() if score[:2] == (lost, cut) and more]
+    rivals = prefer_first(rivals)
+    if len(rivals) > 1:
+        raise UserError(
+            f"{masks}: an image has several masks there, such as "
+            f"{few([next(filter(None, own)) for own in rivals])}. Leave masks of one kind there."
+        )
+    return found[rivals[0]][1] if rivals else rule
+
+
+def prefer_first(names: list) -> list:
+    """Returns the names that say that a first person drew the masks (1st_manual), or else all."""
+    return [name for name in names if re.search(r"(?<!\d)1st|manual1", str(name))] or names
+
+
+def _shared(names, least):
+    """The most frequent beginnings and ends, whole words or numbers, that more names have."""
+    counts = Counter(), Counter()
+    for name in names:
+        parts = re.findall(r"\d+|[^\W\d_]+?(?=[A-Z][a-z]|[\W\d_]|$)|[\W_]", name)
+        for cut in range(1, len(parts)):
+            counts[0]["".join(parts[:cut])] += parts[cut].isalnum()  # the key has no separator
+            counts[1]["".join(parts[cut:])] += parts[cut - 1].isalnum()  # at its ends
+    return [["", *(p for p, n in count.most_common(12) if n > least)] for count in counts]
+
+
+def _renamings(names, rule):
+    """The names of the mask of an image of these names."""
+    before, behind, start, end = rule
+    for name in names:
+        stop = len(name) - len(behind)
+        if name.startswith(before) and name.endswith(behind) and len(before) < stop:
+            yield f"{start}{name[len(before) : stop]}{end}"
+
+
+def _renamed(names, rule, of_name):
+    """The first of these names that a mask has, or None."""
+    return next((name for name in _renamings(names, rule) if name in of_name), None)
+
+
+def say(infos: list[dict], rule: tuple, images: Path, masks: Path, base: Path) -> str:
+    """Says where images and masks are, seen from a folder, and how their names go together."""
+    before, behind, start, end = rule
+    kinds = ({Path(info[f"{kind}_path"]).suffix for info in infos} for kind in ("image", "mask"))
+    image, mask = (suffixes.pop() if len(suffixes) == 1 else ".*" for suffixes in kinds)
+    if all(Path(info["mask_path"]).stem.endswith(Path(info["image_path"]).name) for info in infos):
+        end = f"{image}{end}"  # NAME.jpg.png
+    named = f" as {before}NAME{behind}{image}" if before or behind else ""
+    where = [f"{os.path.relpath(folder, base)}/".replace("./", "") for folder in (images, masks)]
+    there = f"in {where[1]}" if images != masks else "beside them"
+    start = f"{len(infos)} images{f' in {where[0]}' if where[0] else ''}{named}"
+    return f"{start}, masks {there} as {rule[2]}NAME{end}{mask}."
+
+
+def _examples(names):
+    """Names up to three of the files."""
+    return few([Path(paths[0]).name for paths in names.values()])
 
 
 def kept(infos: list, names: list, split: dict, part: str, strict: bool, where) -> tuple:
@@ -128,52 +249,8 @@ def missing(infos: list[dict], listed_in=None) -> dict[int, Missing]:
     """
     pairs = [(Path(info["mask_path"]), Path(info["image_path"])) for info in infos]
     lost = {i: path for i, pair in enumerate(pairs) for path in pair if not os.path.isfile(path)}
-    others = {path for i, pair in enumerate(pairs) for path in pair if i not in lost}
-    masks = [i for i, path in lost.items() if path == pairs[i][0]]
-    hint = _namesakes(*pairs[masks[0]], others) if masks else ""  # the other ones are named alike
     for index, path in lost.items():
-        kind, more = ("mask", hint) if path == pairs[index][0] else ("image", "")
+        kind = "mask" if path == pairs[index][0] else "image"
         listed = f", but {listed_in} lists '{path.stem}'" if listed_in else ""
-        lost[index] = Missing(f"{path}: there is no such {kind}{listed}. Add the file.{more}")
+        lost[index] = Missing(f"{path}: there is no such {kind}{listed}. Add the file.")
     return lost
-
-
-def _namesakes(path: Path, image: Path, others: set[Path]) -> str:
-    """Returns a sentence on files that may be the missing mask of an image.
-
-    Of a missing `x.png` that is, say, `x_mask.png`, beside it or beside the image. The `others` are
-    files that are something else. Empty if there is no such file.
-    """
-    pattern = re.compile(rf"(.*[\W_])??{re.escape(path.stem)}([\W_].*)", re.DOTALL)
-    for folder in filter(Path.is_dir, (path.parent, image.parent)):
-        names = sorted(p.name for p in folder.iterdir() if p not in others and p != image)
-        found = next(filter(None, map(pattern.fullmatch, names)), None)
-        if found:
-            start, end = found[1] or "", found[2]
-            count = sum(name.startswith(start) and name.endswith(end) for name in names)
-            are = "1 file is" if count == 1 else f"{count} files are"
-            return (
-                f" {are} named like {folder / found[0]}: masks need the names of their images, in "
-                f"{path.parent}."
-            )
-    return ""
-
-
-def read_list(path: Path) -> list[str]:
-    """Returns the lines of a text file, without blank ones; raises a UserError if none is left.
-
-    Lists of Windows may be in UTF-16, and have backslashes between folders.
-    """
-    try:
-        data = path.read_bytes()
-        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        lines = data.decode("utf-16" if wide else "utf-8-sig").replace("\\", "/").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: this list cannot be read ({error}). Name the folder with --data, or the "
-            "lists with --train-list and --val-list."
-        ) from error
-    lines = [line.strip() for line in lines if line.strip()]
-    if not lines:
-        raise UserError(f"{path}: this list is empty. It needs one image a line.")
-    return lines

@@ -1,0 +1,255 @@
+"""The layouts of folders that are known, in one table, and the data set that is chosen by it."""
+
+import os
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from core.config import ISBI_STACKS, VOC_HOME, Config
+from core.support.errors import UserError, few
+from core.support.pairs import SUFFIXES, images_in, match, prefer_first
+
+IMAGES = "(?:images?|imgs?)"
+MASKS = "(?:masks?|labels?|annotations?|gt|ground[_-]?truth|1st_manual|manual1|segmentations?)"
+SPLIT = "(?P<split>train|val|test)(?:ing|id|idation)?"
+# Regular expressions for the folders of images and of masks below the data's folder, in any case.
+# Rows before others hold. Where `IMAGES` are divided further, see `_divided`.
+LAYOUTS = (
+    (IMAGES, MASKS),
+    (f"{SPLIT}/{IMAGES}", f"{SPLIT}/{MASKS}"),
+    (f"{SPLIT}(?:[_-]?{IMAGES})?", f"{SPLIT}[_-]?(?:{MASKS}|annot)"),
+    ("JPEGImages", "SegmentationClass(?:Aug)?"),  # VOC's, without its lists
+    (SPLIT, SPLIT),  # masks lie beside their images, and names tell them apart
+    ("", ""),
+)
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+DEFAULT = f"voc where {VOC_HOME} exists, else sample; --data: by the layout"
+ASK = "Name the folders with --images DIR --masks DIR."
+_WORDS = re.compile(rf"(?i)(?<![^\W\d_])(?:{MASKS}|seg|annot|manual)(?![^\W\d_])")
+
+
+class Part(NamedTuple):
+    """The folders of images and of their masks; `masks` is None where these are not there."""
+
+    images: Path
+    masks: Path | None
+
+    def pairs(self) -> tuple:
+        """Returns what `core.support.pairs.match` does."""
+        found, others = images_in(self.images)
+        if self.images == self.masks:
+            return match(*told_apart(found), *self, [])
+        masks, strange = images_in(self.masks)
+        return match(found, masks, *self, others + strange)
+
+
+def find(folder: Path, images: str | None = None, masks: str | None = None) -> dict[str, Part]:
+    """Finds the parts of own data: "train", "val" and "test", or "" for what nothing divides.
+
+    Args:
+        folder: the data's folder.
+        images: the folder of the images, None: found by the table.
+        masks: the folder of the masks, None: found, too.
+
+    Returns:
+        The parts; empty if no layout fits.
+
+    Raises:
+        UserError: if it can be understood in several ways, or a folder is missing.
+    """
+    if images:
+        parts = _divided(Path(images), Path(masks) if masks else _beside(Path(images)))
+    else:
+        parts, below = {}, _folders(folder) if folder.is_dir() else {}
+        for row in LAYOUTS:
+            if row == (SPLIT, SPLIT) and not parts.keys() & {"", "train"}:
+                parts = {}  # what the rows before found has no masks
+            found = {} if parts and row[0] == row[1] else _row(folder, below, *row)
+            if {"", "train"} <= {*parts, *found}:
+                both = [(parts | found)[name].images for name in ("", "train")]
+                raise UserError(f"{folder}: images may be in {few(both)}. {ASK}")
+            parts = found | parts
+    if parts and not parts.keys() & {"", "train"}:
+        others = few([f"{part.images}/" for part in parts.values()])
+        raise UserError(f"{folder}: has {others}, but no known folder of training images. {ASK}")
+    for name, part in parts.items():
+        if name != "test" and not part.masks:
+            raise UserError(f"{part.images}: no folder is known to have masks of these. {ASK}")
+    return parts
+
+
+def _folders(folder):
+    """The folder and those in it, two levels deep, by their names as seen from it."""
+    first = inside(folder)
+    second = [path for parent in first for path in inside(parent)]
+    return {path.relative_to(folder).as_posix(): path for path in first + second} | {"": folder}
+
+
+def inside(folder: Path) -> list[Path]:
+    """Returns the folders in a folder, without hidden ones."""
+    with os.scandir(folder) as entries:
+        names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    return [folder / name for name in names]
+
+
+def _row(folder, below, *patterns):
+    """The parts that fit a row of the table."""
+    places = defaultdict(list), defaultdict(list)
+    for pattern, found in zip(patterns, places, strict=True):
+        for name in below:
+            if fits := re.fullmatch(pattern, name, re.IGNORECASE):
+                found[fits.groupdict().get("split", "").lower()].append(name)
+    parts = {}
+    for split, names in places[0].items():
+        images, masks = (_only(folder, below, found) for found in (names, places[1][split]))
+        if images == masks:
+            found, of_name = told_apart(images_in(images)[0])
+            if 2 * len(of_name) >= len(found) > 0 or split in ("val", "test") and found:
+                parts[split] = Part(images, masks if of_name else None)
+        elif masks and patterns[0] == IMAGES:
+            parts |= _divided(images, masks)
+        elif masks or split in ("val", "test") and images_in(images)[0]:
+            parts[split] = Part(images, masks)
+    return parts
+
+
+def _only(folder, below, names):
+    """The folder that is meant of these; those that hold no images are not, if there are others."""
+    if len(names) > 1:
+        names = prefer_first([name for name in names if images_in(below[name])[0]] or names)
+    if len(names) > 1:
+        raise UserError(f"{folder}: {few([f'{n}/' for n in names])} are named alike. {ASK}")
+    return below[names[0]] if names else None
+
+
+def _divided(images, masks):
+    """The parts of folders of images and masks: train/, val/ and test/ in these, or all."""
+    for folder in (images, masks):
+        if not folder.is_dir():
+            raise UserError(f"{folder}: there is no such folder. {ASK}")
+    divided, of_masks = (
+        {
+            fits["split"].lower(): path
+            for path in inside(folder)
+            if (fits := re.fullmatch(SPLIT, path.name, re.IGNORECASE))
+        }
+        for folder in (images, masks)
+    )
+    loose = any(path.suffix.lower() in SUFFIXES for path in images.iterdir())
+    if not divided or loose and divided.keys() == {"val"}:  # a folder like others
+        return {"": Part(images, masks)}
+    if loose or "train" not in divided:
+        names = few([f"{path.name}/" for path in divided.values()])
+        raise UserError(f"{images}: has {names}, and training images in no train/. {ASK}")
+    return {
+        split: Part(path, of_masks.get(split) if of_masks else masks)
+        for split, path in divided.items()
+    }
+
+
+def _beside(images):
+    """The folder of the masks that lies beside that of the images."""
+    if not images.is_dir():
+        raise UserError(f"{images}: there is no such folder. {ASK}")
+    name = re.escape(images.name)
+    for folder, pattern in (
+        (images.parent, f"(?:{name}[_-]?)?(?:{MASKS}|annot)"),
+        (images.parent.parent, f"{MASKS}/{name}"),
+    ):
+        below = _folders(folder)
+        names = [n for n in below if re.fullmatch(pattern, n, re.IGNORECASE)]
+        if names := [n for n in names if below[n] != images]:
+            return _only(folder, below, names)
+    if told_apart(images_in(images)[0])[1]:
+        return images
+    raise UserError(f"{images}: no folder beside it is named like masks. {ASK}")
+
+
+def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:
+    """Tells masks from images where they lie in one folder.
+
+    Masks have a word such as mask in their names, or the whole name of an image and more; or they
+    are no JPEG files, and the images of the same names are.
+
+    Args:
+        found: paths by name, see `core.support.pairs.images_in`.
+
+    Returns:
+        The images and the masks, likewise.
+    """
+    images, masks = {}, {}
+    for name, paths in found.items():
+        lossy = [
+            path for path in paths if re.fullmatch(r"\.(jp(g|eg|e)|jfif)", path.suffix.lower())
+        ]
+        if len(paths) == 2 and len(lossy) == 1:
+            images[name] = lossy
+            masks[name] = [path for path in paths if path not in lossy]
+    if masks:
+        return found | images, masks
+    names = {name for name in found if _WORDS.search(Path(name).name)}
+    if len(names) in (0, len(found)):
+        ends = {name: [m.start() for m in re.finditer(r"[\W_]", name)] for name in found}
+        names = {name for name in found if any(name[:end] in found for end in ends[name])}
+    images = {name: paths for name, paths in found.items() if name not in names}
+    return images, {name: found[name] for name in names}
+
+
+def apart(config: Config, trained: Config) -> bool:
+    """Returns whether settings name other images of the folder that a model was trained on.
+
+    So a run's split does not hold for its test images, even if these have the same names.
+    """
+    folder = Path(config.data)
+    if not folder.is_dir() or Path(trained.data) not in (folder, *folder.parents):
+        return False
+    here, there = (
+        {p.images for n, p in find(Path(c.data), c.images, c.masks).items() if n != "test"}
+        for c in (config, trained)
+    )
+    return here.isdisjoint(there)
+
+
+def choose(args) -> tuple[str, str]:
+    """Chooses the data set by the flags of train.py and by what lies in the data's folder.
+
+    Returns:
+        Its name, and a note on what was chosen; empty if that was clear.
+    """
+    if args.dataset or args.images or args.masks:
+        return args.dataset or "folder", ""
+    lists = args.train_list or args.val_list
+    if not args.data:
+        if lists or Path(VOC_HOME).is_dir():
+            return "voc", ""
+        text = f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample."
+        return "sample", text
+    folder = Path(args.data)
+    lists = lists or (folder / "ImageSets").is_dir()
+    if not folder.is_dir() or lists and (folder / "JPEGImages").is_dir():
+        return "voc", ""
+    if all((folder / name).is_file() for name in ISBI_STACKS):
+        return "isbi", f"{folder} holds {' and '.join(ISBI_STACKS)}: the data set is isbi."
+    if not (args.class_names or args.num_classes or args.class_table) and _has_slices(folder):
+        return "isbi", (
+            f"{folder} holds numbered grey slices in image/ and labels in black and white in "
+            "label/: the data set is isbi. With --dataset folder, they are own data."
+        )
+    there = any(re.fullmatch(IMAGES, path.name, re.IGNORECASE) for path in inside(folder))
+    return "folder" if there or find(folder) else "voc", ""
+
+
+def _has_slices(folder):
+    """Whether a folder looks like ISBI's."""
+    images, labels = (images_in(folder / name)[0] for name in ("image", "label"))
+    if not (images and images.keys() <= labels.keys() and "".join(images).isdecimal()):
+        return False
+    name = next(iter(images))
+    try:
+        with Image.open(images[name][0]) as image, Image.open(labels[name][0]) as label:
+            return image.mode == "L" and label.mode in ("1", "L") and len(label.getcolors()) <= 2
+    except OSError:
+        return False

@@ -1,0 +1,300 @@
+"""The layouts of own data, a test for each row of the table."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import write_isbi
+from PIL import Image
+
+from core.config import PRESETS
+from core.sources.folder import FolderDataset
+from core.sources.layouts import choose, find
+
+DATA = Path(__file__).parents[2] / "shared/data"
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Returns a function that writes tiny images, named with braces: a{1,2}.png are two."""
+
+    def write(*patterns):
+        for pattern in patterns:
+            start, _, rest = pattern.partition("{")
+            inner, _, end = rest.partition("}")
+            for number in inner.split(","):
+                path = tmp_path / "own" / f"{start}{number}{end}"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                value = (np.arange(64).reshape(8, 8) > 31) * np.uint8(255)
+                Image.fromarray(value).save(path)
+        return tmp_path / "own"
+
+    return write
+
+
+def names(folder, split, **options):
+    """The files of a part: image and mask, from the data's folder."""
+    data = FolderDataset(folder, split, **options)
+    paths = ([info["image_path"], info["mask_path"]] for info in data.image_info)
+    return {tuple(str(Path(p).relative_to(folder)) for p in pair) for pair in paths}, data.stated
+
+
+@pytest.mark.parametrize("images", ["images", "imgs", "img", "IMAGE", "Images"])
+@pytest.mark.parametrize(
+    "masks",
+    "masks mask labels Label annotations gt ground_truth 1st_manual Segmentations".split(),
+)
+def test_images_and_masks(data, images, masks):
+    folder = data(f"{images}/{{1,2}}.png", f"{masks}/{{1,2}}_mask.png")
+    wanted = {(f"{images}/{n}.png", f"{masks}/{n}_mask.png") for n in (1, 2)}
+    found, said = names(folder, None)
+    assert found == wanted
+    assert f"2 images in {images}/, masks in {masks}/ as NAME_mask.png." in said
+
+
+PARTS = [  # of each split: images, masks
+    ("{}/images/", "{}/masks/"),
+    ("{}/IMG/", "{}/Labels/"),
+    ("images/{}/", "masks/{}/"),
+    ("imgs/{}/", "annotations/{}/"),
+    ("{}/", "{}_labels/"),
+    ("{}/", "{}_masks/"),
+    ("{}/", "{}annot/"),
+    ("{}_images/", "{}_masks/"),
+    ("{}/", "{}/mask_"),
+]
+
+
+@pytest.mark.parametrize(("images", "masks"), PARTS)
+@pytest.mark.parametrize(
+    "splits",
+    [("train", "val", "test"), ("Train", "Valid", "Test"), ("TRAINING", "validation", "testing")],
+)
+def test_divided(data, images, masks, splits):
+    files = [f"{p.format(s)}{s.lower()}{{1,2}}.png" for s in splits for p in (images, masks)]
+    folder = data(*files)
+    for split, part, name in zip(("train", "val"), splits, ("", "val/"), strict=False):
+        wanted = {
+            (
+                f"{images.format(part)}{part.lower()}{n}.png",
+                f"{masks.format(part)}{part.lower()}{n}.png",
+            )
+            for n in (1, 2)
+        }
+        found, said = names(folder, split)
+        assert found == wanted
+        assert "holds the validation images" in said and "is for tests, so left out" in said
+        assert f"evaluate.py --images {folder / images.format(splits[2])}" in said
+        assert FolderDataset(folder, split).names == [f"{name}{part.lower()}{n}" for n in (1, 2)]
+    assert len(FolderDataset(folder).names) == 4  # "all" has no test images, either
+
+
+@pytest.mark.parametrize(("images", "masks"), PARTS)
+def test_train_and_test_only(data, images, masks):
+    """The validation images are drawn from train/; test images may lack their masks."""
+    folder = data(f"{images.format('train')}{{1,2,3}}.png", f"{masks.format('train')}{{1,2,3}}.png")
+    data(f"{images.format('test')}{{1,2}}.png")
+    train, said = names(folder, "train")
+    val, _ = names(folder, "val")
+    assert len(train | val) == 3 and not train & val and all("train" in a for a, _ in train | val)
+    assert "is for tests, so left out: it has no masks." in said
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("cat_{1,2}.png", "cat_{1,2}_mask.png"),
+        ("{0001,0002}.jpg", "{0001,0002}_L.png"),
+        ("train_{1,2}.png", "mask_{1,2}.png"),
+        ("image{12,13}.png", "label{12,13}.png"),
+        ("{1,2}.jpg", "{1,2}.png"),
+        ("{1,2}.jpg", "{1,2}.jpg.png"),
+        ("{a,b}/x.tif", "{a,b}/x_seg.tif"),
+        ("I_{01L,02L}.jpg", "I_{01L,02L}_1stHO.png"),
+    ],
+)
+def test_one_folder_for_all(data, image, mask):
+    found, said = names(data(image, mask), None)
+    assert len(found) == 2
+    for own in found:
+        assert own[0].endswith(Path(image).suffix) and own[1].endswith(Path(mask).suffix)
+    assert "2 images" in said and "masks beside them as" in said
+
+
+def test_the_first_person_s_masks(data):
+    folder = data("images/{21,22}_training.tif", "1st_manual/{21,22}_manual1.gif")
+    data("mask/{21,22}_training_mask.gif", "2nd_manual/{21,22}_manual2.gif")
+    found, said = names(folder, None)
+    assert found == {(f"images/{n}_training.tif", f"1st_manual/{n}_manual1.gif") for n in (21, 22)}
+    text = "2 images in images/ as NAME_training.tif, masks in 1st_manual/ as NAME_manual1.gif."
+    assert text in said
+
+
+def test_two_persons_in_one_folder(data):
+    folder = data("I_{01L,02L}.jpg", "I_{01L,02L}_1stHO.png", "I_{01L,02L}_2ndHO.png")
+    found, said = names(folder, None)
+    assert {mask for _, mask in found} == {"I_01L_1stHO.png", "I_02L_1stHO.png"}
+    assert "Masks without an image, so left out: " in said
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (
+            ("images/{1,2}.png", "masks/{1,2}.png", "labels/{1,2}.png"),
+            "labels/, masks/ are named alike",
+        ),
+        (
+            ("images/{1,2}.png", "imgs/{1,2}.png", "masks/{1,2}.png"),
+            "images/, imgs/ are named alike",
+        ),
+        (
+            (
+                "images/{1,2}.png",
+                "masks/{1,2}.png",
+                "train/images/{3,4}.png",
+                "train/masks/{3,4}.png",
+            ),
+            "images may be in",
+        ),
+        (
+            ("images/train/{1,2}.png", "images/{3,4}.png", "masks/train/{1,2}.png"),
+            "images: has train/, and training images in no train/",
+        ),
+        (
+            ("train/{1,2}.png", "train_masks/{1,2}.png", "val/{3,4}.png"),
+            "no folder is known to have masks of these",
+        ),
+        (
+            ("images/train/{1,2}.png", "images/val/{3,4}.png", "masks/val/{3,4}.png"),
+            "train: no folder is known to have masks of these",
+        ),
+        (("test/images/{1,2}.png", "test/masks/{1,2}.png"), "no known folder of training images"),
+        (("a/{1,2}.png", "a/{1,2}_mask.png", "test/{3,4}.png"), "no known folder of training"),
+    ],
+)
+def test_what_is_left_open_is_asked_for(data, call, files, message):
+    status, out, err = call("train", "--data", data(*files), "--num-classes", 2)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert message in err and "--images DIR --masks DIR" in err
+
+
+def test_masks_in_a_folder_without_images_do_not_count(data):
+    folder = data("images/{1,2}.png", "masks/{1,2}.png")
+    (folder / "labels").mkdir()
+    (folder / "labels/1.txt").touch()
+    assert len(names(folder, None)[0]) == 2
+
+
+def test_folders_that_are_named(data, call):
+    folder = data("photos/{1,2,3,4}.png", "truth/{1,2,3,4}.png", "masks/{1,2,3,4}.png")
+    for place, start in ((("--data", folder), ""), ((), f"{folder}/")):
+        flags = ("--images", f"{start}photos", "--masks", f"{start}truth")
+        args = (*place, *flags, "--num-classes", 2, "--check-data")
+        status, out, err = call("train", *args)
+        assert status == 0, err
+        assert "4 images in photos/, masks in truth/ as NAME.png." in out
+    status, out, err = call(
+        "train", "--images", folder / "photos", "--num-classes", 2, "--check-data"
+    )
+    assert status == 0 and "4 images in photos/, masks in masks/ as NAME.png." in out
+    for args, message in (
+        (("--masks", folder / "truth"), "--masks goes with --images"),
+        (("--images", folder / "no"), "no: there is no such folder"),
+        (("--images", folder / "photos", "--masks", folder / "no"), "no: there is no such folder"),
+        (("--images", folder / "photos", "--dataset", "voc"), "add --dataset folder"),
+    ):
+        status, out, err = call("train", "--num-classes", 2, *args)
+        assert (status, out) == (2, "") and err.count("\n") == 1 and message in err
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("train", "train_labels"),
+        ("train/images", "train/masks"),
+        ("images/a", "masks/a"),
+        ("pool", "gt"),
+    ],
+)
+def test_masks_are_looked_for_beside_the_images(data, images, masks):
+    folder = data(f"{images}/{{1,2}}.png", f"{masks}/{{1,2}}.png", "x/1.png")
+    found, _ = names(folder, None, images=folder / images)
+    assert found == {(f"{images}/{n}.png", f"{masks}/{n}.png") for n in (1, 2)}
+
+
+def test_named_folders_may_be_divided(data):
+    folder = data("a/train/{1,2}.png", "a/val/{3,4}.png", "b/train/{1,2}.png", "b/val/{3,4}.png")
+    found, _ = names(folder, "val", images=folder / "a", masks=folder / "b")
+    assert found == {(f"a/val/{n}.png", f"b/val/{n}.png") for n in (3, 4)}
+
+
+def test_lists_of_other_programs_do_not_count_where_folders_tell(data):
+    folder = data("train/{1,2}.png", "trainannot/{1,2}.png", "val/{3,4}.png", "valannot/{3,4}.png")
+    (folder / "train.txt").write_text("/SegNet/train/1.png /SegNet/trainannot/1.png\n")
+    assert len(names(folder, "train")[0]) == 2
+    (folder / "mine.txt").write_text("val/3.png\n1\n")
+    found, _ = names(folder, "train", lists=(folder / "mine.txt", None))
+    assert {image for image, _ in found} == {"train/1.png", "val/3.png"}
+
+
+def chosen(folder, **flags):
+    given = dict.fromkeys(
+        "dataset images masks train_list val_list class_names num_classes class_table".split()
+    )
+    return choose(argparse.Namespace(**{**given, "data": str(folder), **flags}))
+
+
+def test_the_data_set_is_chosen_by_the_layout(data, voc, isbi, tmp_path):
+    assert chosen(voc) == ("voc", "")
+    assert chosen(data("images/1.png", "masks/1.png")) == ("folder", "")
+    which, note = chosen(isbi)
+    assert which == "isbi" and "With --dataset folder, they are own data" in note
+    assert chosen(isbi, num_classes=2)[0] == "folder"
+    assert chosen(isbi, dataset="folder") == ("folder", "")
+    Image.new("RGB", (8, 8)).save(isbi / "image/10.png")
+    (tmp_path / "stacks").mkdir()
+    for name in ("train-volume.tif", "train-labels.tif"):
+        (tmp_path / "stacks" / name).touch()
+    assert chosen(tmp_path / "stacks")[0] == "isbi"
+    (voc / "ImageSets").rename(voc / "lists")
+    assert chosen(voc)[0] == "folder"
+    assert len(names(voc, None, num_classes=3)[0]) == 6
+
+
+def test_colour_images_are_no_slices(tmp_path):
+    isbi = write_isbi(tmp_path / "isbi", 2)
+    for path in (isbi / "image").iterdir():
+        Image.new("RGB", (32, 32)).save(path)
+    assert chosen(isbi)[0] == "folder"
+
+
+@pytest.mark.slow
+def test_isbi_s_layout_trains_and_tests_are_scored(call, isbi, data):
+    small = ("--size", 16, 16, "--filters", 2, "--epochs", 1)
+    status, out, err = call("train", "--data", isbi, *small, "--crop", 16, 16)
+    assert status == 0 and "the data set is isbi" in err
+    folder = data("train/{1,2,3,4}.png", "train_masks/{1,2,3,4}.png")
+    data("test/{1,2,3}.png", "test_masks/{1,2,3}.png")
+    status, out, err = call("train", "--data", folder, "--num-classes", 2, *small)
+    assert status == 0 and "is for tests, so left out" in err
+    flags = err.split("evaluate.py ")[1].split(" scores")[0].split()
+    status, out, err = call("evaluate", "--weights", "runs/folder", *flags)
+    assert status == 0 and "3 images (folder, all)" in out, err  # though names are the same
+    assert "1 images (folder, val)" in call("evaluate", "--weights", "runs/folder")[1]
+    status, _, err = call("evaluate", "--weights", "runs/folder", "--data", folder / "nowhere")
+    assert status == 2 and "there is no such folder" in err
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the real data")
+def test_real_data():
+    assert PRESETS["folder"].data is None
+    drive = find(DATA / "drive")[""]
+    assert (drive.images.name, drive.masks.name) == ("images", "1st_manual")
+    infos, rule, _ = drive.pairs()
+    assert rule == ("", "_training", "", "_manual1") and len(infos) == 20
+    assert chosen(DATA / "isbi/train")[0] == "isbi"
+    assert chosen(DATA / "voc-animals") == ("voc", "")
+    data = FolderDataset(DATA / "isbi/train")
+    assert len(data.names) == 25 and "masks in label/ as NAME.png" in data.stated
