@@ -90,7 +90,7 @@ def run(args, config, folder, history):
 
     before, kept = read_settings(folder / "last.keras") if history else (config, Found())
     split = history and read_split(folder)
-    dataset, validation = open_both(config, not args.check_data, split, kept.intensity)
+    dataset, validation = open_both(config, not args.check_data, split, kept.intensity, folder)
     if history and dataset.drawn:
         raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")
     if args.check_data:

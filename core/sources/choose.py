@@ -11,7 +11,9 @@ from core.config import ISBI_STACKS, PRESETS, Config
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
+from core.sources.index import Index
 from core.sources.sample import sample_folder
+from core.sources.store import Store
 from core.support import devices, processes
 from core.support.errors import UserError
 from core.VOCdataset import MASK_FOLDERS, VOCDataset
@@ -123,13 +125,18 @@ def _says_itself(config, trained):
     return other or config.dataset in ("voc", "sample") and not any(before)  # their own lists
 
 
-def open_both(config: Config, strict=True, known=None, intensity=None) -> tuple[Dataset, Dataset]:
+def open_both(
+    config: Config, strict=True, known=None, intensity=None, folder=None
+) -> tuple[Dataset, Dataset]:
     """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way.
 
     The split `known` and the `intensity` are those of a run which is resumed; else they are found.
+    What is known about files is kept in the run's `folder`, if one is given.
     """
-    shared = {"strict": strict, "known": known, "part": processes.process()}
-    shared |= {"multiple": len(devices.all_devices()), "palettes": {}}
+    part = processes.process()
+    shared = {"strict": strict, "known": known, "part": part, "palettes": {}, "store": Store()}
+    shared |= {"multiple": len(devices.all_devices())}
+    shared["index"] = Index(folder, write=part[0] == 0) if folder else None
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)

@@ -112,7 +112,8 @@ class FolderDataset(Dataset):
     def _find_out(self, infos, reading):
         """Finds out from all masks how to read them; refuses a contradiction to `reading`."""
         folder = subfolder(self.where, "masks")
-        own, self.by_colour = find_out(infos, self.num_classes, folder, reading, self.workers)
+        how = reading, self.workers, self.remember
+        own, self.by_colour = find_out(infos, self.num_classes, folder, *how)
         return own
 
 

@@ -12,7 +12,7 @@ from core.support.errors import UserError
 from core.support.threads import attempts
 
 
-def find_out(infos: list, num_classes: int, where: Path, reading=None, workers=1) -> tuple:
+def find_out(infos: list, num_classes: int, where: Path, reading=None, workers=1, remember=None):
     """Reads all masks and decides what their values mean.
 
     A palette's indices count, unless palettes contradict each other or other masks have colours.
@@ -24,6 +24,7 @@ def find_out(infos: list, num_classes: int, where: Path, reading=None, workers=1
         where: the masks' folder, for messages.
         reading: the only answer that is accepted; None: any.
         workers: threads that read.
+        remember: of an `Index` that may know the values; None: there is none.
 
     Returns:
         The answer of `understand`, and whether the colours of palettes count.
@@ -31,10 +32,16 @@ def find_out(infos: list, num_classes: int, where: Path, reading=None, workers=1
     Raises:
         UserError: if it cannot be decided, or is not `reading`.
     """
+    remember = remember or (lambda kind, infos, function: function())
+
+    def read(info):
+        values, palette = read_indexed(info["mask_path"], info.get("page", 0))
+        return [*count_values(values).items()], None if palette is None else palette.tolist()
 
     def count(info):
-        values, palette = read_indexed(info["mask_path"], info.get("page", 0))
-        return info["mask_path"], count_values(values), palette
+        counts, palette = remember("values", [info], lambda: read(info))
+        palette = None if palette is None else np.array(palette, np.uint8)
+        return info["mask_path"], Counter(dict(counts)), palette
 
     found = attempts(count, infos, "Reading masks", workers)
     # Of those that cannot be read, the message comes when the pair is read.
