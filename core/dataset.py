@@ -205,17 +205,14 @@ class Dataset(Named, keras.utils.PyDataset):
         return image, mask
 
     def shrunk(self, index: int, pair: tuple | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a pair as `augment` gets it: loaded, or the given one; if large, shrunk and kept.
-
-        Where crops are taken, images keep their own resolution.
-        """
+        """Returns a pair, loaded or given, as `augment` gets it: if large, shrunk and kept."""
         load = (lambda: pair) if pair else partial(self.load, index)
-        if self.crop:
+        if self.crop:  # of images at their own resolution
             return load()
         if not self.store:
             return shrink(*load(), self.target_size, LARGE)
-        key = self, index, repr(self.image_info[index]), self.intensity, self.target_size
-        return self.store.shrunk(key, load, self.target_size, LARGE)
+        how = self.image_info[index], self.find_intensity(), self.target_size
+        return self.store.shrunk((self, index, repr(how)), load, self.target_size, LARGE)
 
     def check(self) -> np.ndarray:
         """Reads every image and mask once, so that training does not stop over one of them later.
@@ -247,13 +244,15 @@ class Dataset(Named, keras.utils.PyDataset):
 
         pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas
         indices = range(len(self.image_info))
-        for found in whole(attempts(counted, indices, "Checking the data", self.workers)):
-            for row, (values, counts) in zip(pixels, found, strict=True):
-                row[list(values)] += counts
+        try:
+            for found in whole(attempts(counted, indices, "Checking the data", self.workers)):
+                for row, (values, counts) in zip(pixels, found, strict=True):
+                    row[list(values)] += counts
+        finally:
+            if self.index:
+                self.index.save()
         masks.check_palettes(self.palettes, self.where)
         masks.check_objects(pixels[0], self.num_classes, self.where)
-        if self.index:
-            self.index.save()
         if self.ignored_as_background:
             pixels[1, 0] += pixels[1, IGNORE]
         return pixels[1, : self.num_classes]
