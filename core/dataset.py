@@ -244,15 +244,13 @@ class Dataset(Named, keras.utils.PyDataset):
 
         pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas
         indices = range(len(self.image_info))
-        try:
-            for found in whole(attempts(counted, indices, "Checking the data", self.workers)):
-                for row, (values, counts) in zip(pixels, found, strict=True):
-                    row[list(values)] += counts
-        finally:
-            if self.index:
-                self.index.save()
-        masks.check_palettes(self.palettes, self.where)
+        for found in whole(attempts(counted, indices, "Checking the data", self.workers)):
+            for row, (values, counts) in zip(pixels, found, strict=True):
+                row[list(values)] += counts
+        masks.check_palettes(self.palettes, self.where, self.remember)
         masks.check_objects(pixels[0], self.num_classes, self.where)
+        if self.index:
+            self.index.save()
         if self.ignored_as_background:
             pixels[1, 0] += pixels[1, IGNORE]
         return pixels[1, : self.num_classes]
