@@ -1,12 +1,14 @@
 """Large images are shrunk once and kept, and nothing but the time depends on it."""
 
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from conftest import write_voc
 from PIL import Image
+from test_checkpoint import assert_equal
 
 from core.config import PRESETS
 from core.dataset import Dataset
@@ -14,6 +16,7 @@ from core.imaging.letterbox import letterbox, letterbox_mask, shrink
 from core.sources import store as stores
 from core.sources.choose import open_both
 from core.sources.store import Store, total_memory
+from core.training import run_folder
 from core.VOCdataset import VOCDataset
 
 GB = 10**9
@@ -289,3 +292,25 @@ def test_a_shrunk_photograph_is_a_mean_of_its_pixels(tmp_path):
             image, mask = data[0]
             assert image[0, ..., 0].tolist() == blocks.tolist()
             assert mask[0].tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.slow
+def test_a_run_of_large_images_resumes_to_the_same_result(voc, call, monkeypatch):
+    """Stopped in the second epoch; with other workers, no check of the pixels, and a file."""
+    names = ("--class-names", "background,a,b", "--filters", 2, "--epochs", 2, "--batch-size", 2)
+    command = ("train", "--data", voc, "--size", 16, 16, *names)
+    assert call(*command, "--workers", 1, "--output", "whole")[0] == 0
+    save = run_folder.save_checkpoint
+
+    def stop(model, path, config, found, history):
+        if len(history) == 2:
+            raise KeyboardInterrupt
+        save(model, path, config, found, history)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "save_checkpoint", stop)
+        assert call(*command, "--workers", 3, "--output", "parts")[0] == 130
+    monkeypatch.setattr(stores, "total_memory", lambda: 0)
+    status, _, err = call(*command, "--workers", 3, "--output", "parts")
+    assert status == 0 and "Large images are kept shrunk" in err
+    assert_equal(Path("whole"), Path("parts"))
