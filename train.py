@@ -100,7 +100,7 @@ def run(args, config, folder, history, started):
 
     before, kept = read_settings(folder / "last.keras") if history else (config, None)
     split = history and read_split(folder)
-    dataset, validation = open_both(config, not args.check_data, split, kept)
+    dataset, validation = open_both(config, not args.check_data, split, kept, folder)
     asked, config = config, with_classes(config, dataset)
     if history and dataset.drawn:
         raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")

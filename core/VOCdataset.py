@@ -35,6 +35,8 @@ class VOCDataset(Dataset):
         UserError: if the list, an image or a mask is missing.
     """
 
+    counted_by = (*Dataset.counted_by, "renumber")
+
     def __init__(
         self,
         annotation_path: str | Path,

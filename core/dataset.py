@@ -1,7 +1,7 @@
 """The base class of all data sets: from files to batches."""
 
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 
 import keras
 import numpy as np
@@ -12,15 +12,15 @@ from core.imaging import mask as masks
 from core.imaging.borders import border_weights
 from core.imaging.image import check_sizes, read_image, read_indexed
 from core.imaging.intensity import find_range
-from core.imaging.letterbox import fit, padded
+from core.imaging.letterbox import LARGE, fit, padded, shrink
 from core.imaging.tiles import surround, surrounded
-from core.support.errors import UserError, summary, whole
-from core.support.pairs import Missing, kept, missing, plain_name
+from core.support.errors import UserError, whole
+from core.support.pairs import Named
 from core.support.threads import attempts
 from nets.reach import Geometry
 
 
-class Dataset(keras.utils.PyDataset):
+class Dataset(Named, keras.utils.PyDataset):
     """Batches of images and masks for `fit`, read from files.
 
     A subclass fills in `image_info`, a list with a dictionary for each image:
@@ -58,14 +58,15 @@ class Dataset(keras.utils.PyDataset):
         elastic: whether `aug` deforms half of the samples, after `augment`.
         palettes: where the masks of each palette are noted; data sets may share it.
         multiple: batches are filled up to a multiple of it, so that devices can share them.
+        store: keeps large images shrunk, see `core.sources.store`; None: they are read each time.
+        index: remembers what is known about files, see `core.sources.index`; None: nothing does.
     """
 
-    drawn = False  # whether the seed told them apart
-    division = notes = ""  # sentences on the split, and on what else was found out about the files
-    listed_in = None  # the list that names the images
     reading = "ids"  # what the values of masks mean, see imaging/mask.py
     by_colour = False  # whether the colours of palettes are these values, not their indices
     class_names, palette = (), ()  # of own data: what was found; else the settings' and VOC's
+    # The counts of `check` depend on these attributes and the files; a subclass adds its own.
+    counted_by = "__class__", "target_size", "crop", "resize", "num_classes", "reading", "by_colour"
 
     def __init__(
         self,
@@ -91,6 +92,8 @@ class Dataset(keras.utils.PyDataset):
         elastic: bool = False,
         palettes: dict | None = None,
         multiple: int = 1,
+        store=None,
+        index=None,
     ):
         super().__init__(workers=workers)
         self.target_size = tuple(target_size)
@@ -113,6 +116,7 @@ class Dataset(keras.utils.PyDataset):
         self.elastic = elastic
         self.palettes = {} if palettes is None else palettes
         self.multiple = multiple
+        self.store, self.index = store, index
         self.image_info = []
         self.begin_epoch(0)
 
@@ -153,7 +157,7 @@ class Dataset(keras.utils.PyDataset):
 
     def sample(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns image and mask of one sample of this epoch as training sees them."""
-        image, mask = self.load(number % len(self.image_info))
+        image, mask = self.shrunk(number % len(self.image_info))
         rng = np.random.default_rng((self.seed, self.epoch, int(number)))
         if self.aug:
             image, mask = self.augment(image, mask, rng)
@@ -193,7 +197,7 @@ class Dataset(keras.utils.PyDataset):
     def find_intensity(self) -> tuple[float, float]:
         """Returns the values that become 0 and 255, found in the images if none were given."""
         if self.intensity is None:
-            self.intensity = find_range(self.image_info, self.workers)
+            self.intensity = find_range(self.image_info, self.workers, self.remember)
         return self.intensity
 
     def set_intensity(self, intensity: tuple[float, float]) -> None:
@@ -211,27 +215,6 @@ class Dataset(keras.utils.PyDataset):
             self.palettes.setdefault(palette.tobytes(), set()).add((path, page))
         return masks.to_ids(values, self.reading, path)
 
-    def name(self, index: int) -> str:
-        """Returns the name of an image: `info["name"]` or its file's, with the page of a stack."""
-        info = self.image_info[index]
-        name = info.get("name") or plain_name(Path(info["image_path"]).name)
-        return f"{name}:{info['page']}" if "page" in info else name
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all images."""
-        return list(map(self.name, range(len(self.image_info))))
-
-    @property
-    def stated(self) -> str:
-        """What was found out about the files, in sentences."""
-        return f"{self.division} {self.notes}".strip()
-
-    def keep(self, split: dict[str, list[str]], part: str, strict: bool = True) -> None:
-        """Keeps the images that a run's split names for a part, see `core.support.pairs.kept`."""
-        self.image_info, told = kept(self.image_info, self.names, split, part, strict, self.where)
-        self.division, self.drawn = f"The images are those of the run's {told}", False
-
     def load(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image and its mask; a UserError if they do not fit each other or the classes."""
         image, mask = self.read_image(index), self.read_mask(index)
@@ -240,16 +223,15 @@ class Dataset(keras.utils.PyDataset):
             raise masks.WrongValues(self.image_info[index]["mask_path"], mask, self.num_classes)
         return image, mask
 
-    @property
-    def where(self):
-        """The list or the folder that the images are from, for messages."""
-        return self.listed_in or Path(self.image_info[0]["image_path"]).parent
-
-    def check_files(self) -> None:
-        """Raises a `Missing` if files are not there; they are not read."""
-        problems = missing(self.image_info, self.listed_in)
-        if problems:
-            raise Missing(summary(problems.values()))
+    def shrunk(self, index: int, pair: tuple | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a pair, loaded or given, as `augment` gets it: if large, shrunk and kept."""
+        load = (lambda: pair) if pair else partial(self.load, index)
+        if self.crop or not self.resize:  # of images at their own resolution
+            return load()
+        if not self.store:
+            return shrink(*load(), self.target_size, LARGE)
+        how = self.image_info[index], self.find_intensity(), self.target_size
+        return self.store.shrunk((self, index, repr(how)), load, self.target_size, LARGE)
 
     def check(self) -> np.ndarray:
         """Reads every image and mask once, so that training does not stop over one of them later.
@@ -263,16 +245,31 @@ class Dataset(keras.utils.PyDataset):
             raise UserError("The data set has no images: its image_info is empty.")
 
         def counted(index):
-            image, mask = self.load(index)
-            _, on_canvas = self.on_canvas(image, mask)
-            return masks.histogram(mask), masks.histogram(on_canvas)
+            info = self.image_info[index]
+            place = info.get("mask_path"), info.get("page", 0)
+
+            def count():
+                image, mask = self.load(index)
+                _, on_canvas = self.on_canvas(*self.shrunk(index, (image, mask)))
+                both = map(masks.count_values, (mask, on_canvas))
+                noted = [p.hex() for p, places in [*self.palettes.items()] if place in places]
+                return [[*zip(*counts.items(), strict=True)] for counts in both], noted
+
+            settings = (getattr(self, name) for name in self.counted_by)
+            found, noted = self.remember("check", [info], count, *settings)
+            for palette in noted:
+                self.palettes.setdefault(bytes.fromhex(palette), set()).add(place)
+            return found
 
         pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas
         indices = range(len(self.image_info))
-        for counts in whole(attempts(counted, indices, "Checking the data", self.workers)):
-            pixels += counts
-        masks.check_palettes(self.palettes, self.where)
+        for found in whole(attempts(counted, indices, "Checking the data", self.workers)):
+            for row, (values, counts) in zip(pixels, found, strict=True):
+                row[list(values)] += counts
+        masks.check_palettes(self.palettes, self.where, self.remember)
         masks.check_objects(pixels[0], self.num_classes, self.where)
+        if self.index:
+            self.index.save()
         if self.ignored_as_background:
             pixels[1, 0] += pixels[1, IGNORE]
         return pixels[1, : self.num_classes]

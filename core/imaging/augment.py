@@ -36,8 +36,8 @@ def photograph(image: Array, mask: Array, rng: Generator, size: tuple | None = N
 def reference(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:
     """The reference's augmentation itself: with probability 0.4 at all, then each with 1/2.
 
-    It changes images at their own resolution, in this order; the `size` of the canvas plays no
-    part.
+    It changes images in this order, at their own resolution unless they are `LARGE`; the `size` of
+    the canvas plays no part.
     """
     if rng.random() >= 0.4:
         return image, mask

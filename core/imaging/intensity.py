@@ -1,6 +1,7 @@
 """The range of values that becomes 0..255: one for a data set, found once, kept in the model."""
 
 import sys
+from collections.abc import Callable
 
 import numpy as np
 from tqdm import tqdm
@@ -14,7 +15,9 @@ SHARES = (0.001, 0.999)  # of all values, which lie below the lower and the uppe
 USUAL = (255, 4095, 65535)  # the most that cameras of 8, 12 and 16 bits give
 
 
-def find_range(image_info: list[dict], workers: int = 1) -> tuple[float, float]:
+def find_range(
+    image_info: list[dict], workers: int = 1, remember: Callable | None = None
+) -> tuple[float, float]:
     """Finds the range of images from all their values, so that single pixels do not count.
 
     It is 0..255 if all images have 8 bits. Else the ends are those values of the other images,
@@ -25,8 +28,20 @@ def find_range(image_info: list[dict], workers: int = 1) -> tuple[float, float]:
     Args:
         image_info: of a `Dataset`; images that cannot be read are left out.
         workers: threads that read.
+        remember: of an `Index` that may know the answer; None: there is none.
     """
-    deep = list(_each(lambda info: info if _is_deep(info) else None, image_info, workers))
+    remember = remember or (lambda kind, infos, function: function())
+
+    def look(info):
+        return info if remember("deep", [info], lambda: _is_deep(info)) else None
+
+    deep = list(_each(look, image_info, workers))
+    low, high = remember("range", deep, lambda: _range_of(deep, workers)) if deep else BYTES
+    return BYTES if len(deep) < len(image_info) and of_bytes((low, high)) else (low, high)
+
+
+def _range_of(deep, workers):
+    """The range of images of more than 8 bits, all read twice."""
     upper = sum(_each(lambda info: _count(_keys(info) >> 16), deep, workers))
     count = int(np.sum(upper))
     if not count:
@@ -49,7 +64,7 @@ def find_range(image_info: list[dict], workers: int = 1) -> tuple[float, float]:
     if low == high:  # nearly all values are one, as in the dark around a few bright points
         after = float(np.nextafter(np.float32(least), np.float32(np.inf)))  # more than 1 from 2^24
         low, high = least, most if least < most else max(least + 1, after)
-    return BYTES if len(deep) < len(image_info) and of_bytes((low, high)) else (low, high)
+    return low, high
 
 
 def _each(function, image_info, workers):

@@ -6,6 +6,7 @@ import numpy as np
 from core.config import IGNORE
 
 PADDING = 128  # the grey of the canvas around the image
+LARGE = 1.6  # times the canvas: such images are shrunk before all else, and kept; VOC's are not
 
 
 def placement(shape: tuple[int, ...], size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -41,14 +42,14 @@ def padded(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple:
 
 
 def shrink(
-    image: np.ndarray, mask: np.ndarray, size: tuple[int, int]
+    image: np.ndarray, mask: np.ndarray, size: tuple[int, int], ratio: float = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scales an image and its mask as the letterbox will, if that makes them smaller.
+    """Scales an image and its mask as the letterbox will, if they are `ratio` times larger.
 
     Later changes then have fewer pixels to work on, and the letterbox only adds the padding.
     Shapes and types are those of `letterbox` and `letterbox_mask`.
     """
-    if size[0] >= mask.shape[0] and size[1] >= mask.shape[1]:
+    if ratio * size[0] >= mask.shape[0] and ratio * size[1] >= mask.shape[1]:
         return image, mask
     return _scaled(image, size, _smooth), _scaled(mask, size, _nearest)
 

@@ -90,18 +90,22 @@ def find_clash(masks: Iterable) -> str | None:
     return None
 
 
-def check_palettes(masks: dict, where) -> None:
+def check_palettes(masks: dict, where, remember=None) -> None:
     """Raises a UserError if palettes contradict each other.
 
-    `masks` has `(path, page)` of the masks of each palette. Only of several they are read again.
+    `masks` has `(path, page)` of those of each palette. Of several they are read, or `remember`ed.
     """
 
     def read(mask):
-        values, palette = read_indexed(*mask)
-        return mask[0], np.unique(values), palette
+        def look():
+            values, palette = read_indexed(*mask)
+            return np.unique(values).tolist(), palette.tolist()
 
-    clash = len(masks) > 1 and find_clash(map(read, sorted(set().union(*masks.values()))))
-    if clash:
+        infos = [{"mask_path": mask[0], "page": mask[1]}]
+        return mask[0], *map(np.array, remember("palette", infos, look) if remember else look())
+
+    places = sorted(set().union(*masks.values()))
+    if len(masks) > 1 and (clash := find_clash(map(read, places))):
         raise UserError(f"{where}: {clash}. Save class ids in all masks, as grey PNGs.")
 
 

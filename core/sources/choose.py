@@ -14,6 +14,7 @@ from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
 from core.sources.layouts import apart
 from core.sources.sample import sample_folder
+from core.sources.store import Store
 from core.support import devices, processes
 from core.support.errors import UserError
 from core.VOCdataset import MASK_FOLDERS, VOCDataset
@@ -138,14 +139,17 @@ def with_classes(config: Config, dataset: Dataset) -> Config:
 
 
 def open_both(
-    config: Config, strict=True, known=None, kept: Found | None = None
+    config: Config, strict=True, known=None, kept: Found | None = None, index=None
 ) -> tuple[Dataset, Dataset]:
     """Opens the data for `fit` on all devices, see `open_dataset`; reads all masks in one way.
 
-    The split `known` and what was found, `kept`, are those of a run which is resumed.
+    The split `known` and what was found, `kept`, are those of a run which is resumed. An
+    `Index` knows what earlier starts found in the files.
     """
-    shared = {"strict": strict, "known": known, "part": processes.process()}
-    shared |= {"multiple": len(devices.all_devices()), "palettes": {}}
+    part = processes.process()
+    shared = {"strict": strict, "known": known, "part": part, "palettes": {}, "store": Store()}
+    shared |= {"multiple": len(devices.all_devices())}
+    shared["index"] = index
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)

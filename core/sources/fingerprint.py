@@ -28,9 +28,13 @@ def fingerprint(dataset: Dataset, others: int) -> Fingerprint:
     indices = np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(int)).tolist()
 
     def measure(index):
-        image, mask = dataset.load(index)
-        grey = image.shape[2] == 1 or not (image - image[..., :1]).any()
-        return [grey, mask.shape, *map(list, measure_mask(mask, dataset.num_classes))]
+        def look():
+            image, mask = dataset.load(index)
+            grey = bool(image.shape[2] == 1 or not (image - image[..., :1]).any())
+            return [grey, mask.shape, *measure_mask(mask, dataset.num_classes)]
+
+        settings = dataset.num_classes, dataset.reading, dataset.by_colour, dataset.channels
+        return dataset.remember("fingerprint", [dataset.image_info[index]], look, *settings)
 
     rows = list(whole(attempts(measure, indices, "Looking at the data", dataset.workers)))
     greys, shapes, pixels, sums, upper, lower = (list(column) for column in zip(*rows, strict=True))
@@ -93,7 +97,7 @@ def planned(config: Config, args, dataset: Dataset, validation: Dataset, started
 
     def opened(settings):
         known = {"class_names": config.class_names, "intensity": dataset.find_intensity()}
-        return open_both(dataclasses.replace(settings, **known))
+        return open_both(dataclasses.replace(settings, **known), index=dataset.index)
 
     facts = fingerprint(dataset, len(validation.image_info))
     left = 60 * (config.minutes or MINUTES) - (time.monotonic() - started)

@@ -133,7 +133,7 @@ class FolderDataset(Dataset):
     def _find_out(self, infos, names, reading, table):
         """Finds out from all masks how to read them, and says it."""
         folder = subfolder(self.where, "masks")
-        found = find_out(infos, names, folder, reading, table, self.workers)
+        found = find_out(infos, names, folder, reading, table, self.workers, self.remember)
         self.reading, self.by_colour, self.class_names, self.palette, notes = found
         self.num_classes = len(found.names)
         by = f" by {table.path}" if table else ""

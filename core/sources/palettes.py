@@ -1,6 +1,9 @@
 """What the values of own masks mean, found out from all of them or said by a class table."""
 
+from collections import Counter
 from pathlib import Path
+
+import numpy as np
 
 from core.config import IGNORE
 from core.imaging.image import read_indexed
@@ -12,7 +15,9 @@ from core.support.flags import default_names
 from core.support.threads import attempts
 
 
-def find_out(infos, names, where, reading=None, table=None, workers=1) -> Meaning:
+def find_out(
+    infos, names, where, reading=None, table=None, workers=1, remember=None
+) -> Meaning:
     """Reads all masks and decides what their values mean.
 
     A palette's indices count, unless palettes contradict each other or other masks have colours.
@@ -25,13 +30,25 @@ def find_out(infos, names, where, reading=None, table=None, workers=1) -> Meanin
         reading: the only reading that is accepted; None: any.
         table: a `ClassTable`, or None.
         workers: threads that read.
+        remember: of an `Index` that may know the values; None: there is none.
 
     Raises:
         UserError: if it cannot be decided, is not `reading`, or contradicts the table.
     """
     names = _agreed(table, names) if table else names
     files = [(info["mask_path"], info.get("page", 0)) for info in infos]
-    results = list(attempts(lambda file: count_file(*file), files, "Reading masks", workers))
+    remember = remember or (lambda kind, infos, function: function())
+
+    def read(file):
+        counts, palette = count_file(*file)
+        return [*counts.items()], None if palette is None else palette.tolist()
+
+    def count(info):
+        file = info["mask_path"], info.get("page", 0)
+        counts, palette = remember("values", [info], lambda: read(file))
+        return Counter(dict(counts)), None if palette is None else np.array(palette, np.uint8)
+
+    results = list(attempts(count, infos, "Reading masks", workers))
     # Of those that cannot be read, the message comes when the pair is read.
     kept = [i for i, result in enumerate(results) if not isinstance(result, UserError)]
     masks = [(files[i][0], *results[i]) for i in kept]

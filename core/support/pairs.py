@@ -5,9 +5,10 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
-from core.support.errors import UserError, few
+from core.support.errors import UserError, few, summary
 
 SUFFIXES = {
     ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
@@ -200,6 +201,54 @@ def say(infos: list[dict], rule: tuple, images: Path, masks: Path, base: Path) -
 def _examples(names):
     """Names up to three of the files."""
     return few([Path(paths[0]).name for paths in names.values()])
+
+
+class Named:
+    """The images of a data set, see `Dataset.image_info`, by their names, and their files."""
+
+    image_info = ()
+    division = ""  # a sentence on how training and validation images are told apart
+    drawn = False  # whether the seed told them apart
+    notes = ""  # sentences on what else was found out about the files
+    listed_in = None  # the list that names the images
+    index = None  # remembers what is known about the files, see `core.sources.index`
+
+    def name(self, index: int) -> str:
+        """Returns the name of an image: `info["name"]` or its file's, with the page of a stack."""
+        info = self.image_info[index]
+        name = info.get("name") or plain_name(Path(info["image_path"]).name)
+        return f"{name}:{info['page']}" if "page" in info else name
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all images."""
+        return list(map(self.name, range(len(self.image_info))))
+
+    @property
+    def stated(self) -> str:
+        """What was found out about the files, in sentences."""
+        return f"{self.division} {self.notes}".strip()
+
+    def keep(self, split: dict[str, list[str]], part: str, strict: bool = True) -> None:
+        """Keeps the images that a run's split names for a part, see `kept`."""
+        self.image_info, told = kept(self.image_info, self.names, split, part, strict, self.where)
+        self.division, self.drawn = f"The images are those of the run's {told}", False
+
+    @property
+    def where(self):
+        """The list or the folder that the images are from, for messages."""
+        return self.listed_in or Path(self.image_info[0]["image_path"]).parent
+
+    def check_files(self) -> None:
+        """Raises a `Missing` if files are not there; they are not read."""
+        problems = missing(self.image_info, self.listed_in)
+        if problems:
+            raise Missing(summary(problems.values()))
+
+    def remember(self, kind: str, infos: list[dict], function: Callable, *settings):
+        """Returns the function's result from the index, if that knows it, see `Index.remember`."""
+        index = self.index
+        return index.remember(kind, infos, function, *settings) if index else function()
 
 
 def kept(infos: list, names: list, split: dict, part: str, strict: bool, where) -> tuple:
