@@ -4,12 +4,12 @@ import importlib.util
 import sys
 import time
 
-from core.sources.layouts import DEFAULT, choose
+from core.sources.own.layouts import DEFAULT, choose
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser, add_settings, training_config, whole_number
-from core.training import transfer
+from core.training import checkpoint, transfer
 
 
 def get_args():
@@ -19,9 +19,7 @@ def get_args():
         "Defaults are those of the data set's preset."
     )
     add_settings(parser, "data", "network", "training", default=DEFAULT)
-    text = (
-        "how many classes own data has (default: those of the class table, or found in the masks)"
-    )
+    text = "how many classes own data has (default: those of its class table, or of its masks)"
     parser.add_argument("--num-classes", type=whole_number(2, 255), metavar="N", help=text)
     parser.add_argument("--output", metavar="DIR", help="its folder (default: runs/<dataset>)")
     for flag, text in (
@@ -52,18 +50,14 @@ def main():
     if args.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
     if args.summary and config.dataset != "folder":
+        backend.start()
+        backend.import_tensorflow()
         summarize(config)
         return
-    from core.training.checkpoint import as_begun, epochs_behind, finished, print_best
-
     new = args.overwrite or args.check_data or args.summary
-    config = config if new else as_begun(config, args, folder)
-    history = [] if new else epochs_behind(config, folder)
-    if finished(history, config) and (folder / "samples.png").exists():
-        flag = "--epochs" if len(history) >= config.epochs else "--patience"
-        done = f"{folder}: the run is finished, after {len(history)} epochs."
-        say(done, f"A larger {flag} resumes it.")
-        print_best(history, folder)
+    config = config if new else checkpoint.as_begun(config, args, folder)
+    history = [] if new else checkpoint.epochs_behind(config, folder)
+    if checkpoint.was_finished(history, config, folder):
         return
     say(note)
     if group:
@@ -76,45 +70,40 @@ def main():
 
 def summarize(config):
     """Describes the network."""
-    backend.start()
-    backend.import_tensorflow()
-    from core.support.devices import explained
-    from core.training.fit import build
-    from nets.summary import summary
+    from core.training.cost import network_summary
 
-    with explained(config):
-        print(summary(build(config, pretrained=False), config.crop or config.size))
+    print(network_summary(config))
 
 
 def run(args, config, folder, history, started):
     """Checks the data and trains on it, or resumes after the epochs in `history`."""
-    from core.imaging.draw import voc_palette
     from core.prediction.model_file import read_settings
     from core.sources.check import check_data, draw_check
     from core.sources.choose import open_both, with_classes
     from core.sources.fingerprint import planned
-    from core.training.checkpoint import describe_found, describe_resuming, print_best
+    from core.sources.index import Index
+    from core.sources.own.classes import classes_writer
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
     from core.training.split import read_split
 
+    first = not args.process_id  # of several processes only the first one writes
     before, kept = read_settings(folder / "last.keras") if history else (config, None)
     split = history and read_split(folder)
-    dataset, validation = open_both(config, not args.check_data, split, kept, folder)
-    asked, config = config, with_classes(config, dataset)
+    index = Index(folder, write=first)
+    dataset, validation = open_both(config, not args.check_data, split, kept, index)
     if history and dataset.drawn:
         raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")
     if args.check_data:
-        check_data({"train": dataset, "val": validation}, config.names)
-    elif dataset.stated:
+        check_data({"train": dataset, "val": validation}, with_classes(config, dataset).names)
+    else:
         say(dataset.stated)
-    if not history:
-        config, dataset, validation = planned(asked, args, dataset, validation, started)
+    config, dataset, validation = planned(config, args, dataset, validation, started, history)
     if args.summary:
         summarize(config)
         return
     if args.check_data:
-        draw_check(folder / "check.png", dataset, dataset.palette or voc_palette())
+        draw_check(folder / "check.png", dataset)
         return
     if config.init_weights and not history:
         config = transfer.begin(config, args, dataset, validation)
@@ -123,17 +112,17 @@ def run(args, config, folder, history, started):
     names = f"{config.num_classes} classes: {', '.join(config.names)}"
     images, others = len(dataset.names), len(validation.names)
     say(f"{images} images to train on, {others} to validate with, {names}.")
-    say(describe_found(config, found))
+    say(checkpoint.describe_found(config, found))
     if history:
-        say(describe_resuming(history, before, config))
-    callbacks = []
-    if args.tensorboard and not args.process_id:  # of several processes only the first one writes
+        say(checkpoint.describe_resuming(history, before, config))
+    callbacks = [classes_writer(folder, config, found)] if first and dataset.class_names else []
+    if args.tensorboard and first:
         keras = importlib.import_module("keras")
         callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
     history = train(config, found, dataset, validation, folder, history, callbacks)
-    if not args.process_id:
+    if first:
         draw_samples(folder / "samples.png", folder / "best.keras", validation)
-    print_best(history, folder)
+    checkpoint.print_best(history, folder)
 
 
 if __name__ == "__main__":

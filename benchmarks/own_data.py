@@ -102,6 +102,7 @@ def training(args, source, folder):
 def starting(args, folder):
     """Returns the row of a second start: to open and check the training data."""
     from core.sources.choose import open_both
+    from core.sources.index import Index
 
     config = dataclasses.replace(PRESETS["voc"], data=args.data)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from core.config import IGNORE
 from core.dataset import Dataset
-from core.imaging.draw import grid, outlined, write_image
+from core.imaging.draw import grid, outlined, voc_palette, write_image
 from core.imaging.image import SizesDiffer
 from core.imaging.intensity import find_outside, in_words
 from core.imaging.mask import WrongValues, check_objects, check_palettes, explain, histogram
@@ -117,8 +117,9 @@ def _table(found, names):
     return "\n".join(lines)
 
 
-def draw_check(path: Path, dataset: Dataset, palette: np.ndarray, count: int = 12) -> None:
+def draw_check(path: Path, dataset: Dataset, count: int = 12) -> None:
     """Draws images as the network will see them, with the outlines of their masks, as a PNG."""
+    palette = dataset.palette or voc_palette()
     samples = len(dataset.image_info) * dataset.repeats
     numbers = np.unique(np.linspace(0, samples - 1, min(count, samples)).round().astype(int))
     rows = []

@@ -12,7 +12,7 @@ from core.config import ISBI_STACKS, PRESETS, Config, Found
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
-from core.sources.layouts import apart
+from core.sources.own.layouts import apart
 from core.sources.sample import sample_folder
 from core.sources.store import Store
 from core.support import devices, processes

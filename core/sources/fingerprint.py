@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from core.config import IGNORE, Config
+from core.config import IGNORE
 from core.dataset import Dataset
 from core.sources.choose import open_both, with_classes
 from core.support.errors import whole
@@ -75,15 +75,16 @@ def measure_mask(mask: np.ndarray, num_classes: int) -> Sequence[np.ndarray]:
     return pixels, sums, upper, lower
 
 
-def planned(config: Config, args, dataset: Dataset, validation: Dataset, started: float) -> tuple:
+def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
     """Makes the plan for own data, or only chooses the epochs for `--minutes`, and says it.
 
     Args:
-        config: the settings that the flags gave.
+        config: the `Config` that the flags gave.
         args: the flags; those that were given stay.
         dataset: the data set to train on.
         validation: the data set to validate with.
         started: when the program began, by `time.monotonic`.
+        resumed: whether this is a run that has its plan already.
 
     Returns:
         The settings, and the data sets for them.
@@ -92,7 +93,7 @@ def planned(config: Config, args, dataset: Dataset, validation: Dataset, started
     if config.dataset != "folder":
         given = {*PLANNED} - {"epochs"} if config.minutes else {*PLANNED}
     named = with_classes(config, dataset)
-    if given >= {*PLANNED}:
+    if given >= {*PLANNED} or resumed:
         return named, dataset, validation
 
     def opened(settings):

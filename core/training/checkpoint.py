@@ -114,6 +114,17 @@ def print_best(history: list, folder: Path) -> None:
     print(f"Next: python evaluate.py {run}, or python predict.py {run} IMAGE", file=sys.stderr)
 
 
+def was_finished(history: list, config: Config, folder: Path) -> bool:
+    """Says whether a run has nothing left to do, and if so also prints it."""
+    if not (finished(history, config) and (folder / "samples.png").exists()):
+        return False
+    flag = "--epochs" if len(history) >= config.epochs else "--patience"
+    done = f"{folder}: the run is finished, after {len(history)} epochs."
+    print(done, f"A larger {flag} resumes it.", file=sys.stderr)
+    print_best(history, folder)
+    return True
+
+
 def describe_resuming(history: list, before: Config, config: Config) -> str:
     """Says where a run resumes, and that another number of epochs changes its learning rates."""
     where = f"Resuming after epoch {len(history)} of {config.epochs}."

@@ -12,6 +12,7 @@ from core.config import Config, Found
 from core.prediction.model_file import save_model
 from core.support import devices
 from core.training.fit import build, prepare
+from nets.summary import summary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,3 +53,9 @@ def measure(config: Config, opened, seconds: float = 6) -> Cost:
 def seen(config: Config) -> int:
     """Returns the pixels of a training sample."""
     return math.prod(config.crop or config.size)
+
+
+def network_summary(config: Config) -> str:
+    """Describes the network that the settings ask for, see `nets.summary`."""
+    with devices.explained(config):
+        return summary(build(config, pretrained=False), config.crop or config.size)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from core.config import BACKGROUND, IGNORE, IGNORED, Found
+from core.config import BACKGROUND, IGNORE, IGNORED, Config, Found
 from core.imaging.draw import voc_palette
 from core.imaging.mask import OTHERS, key, meanings
 from core.support.errors import UserError
@@ -254,6 +254,11 @@ def class_rows(names: tuple, reading: str | tuple, palette: tuple) -> list:
     return rows
 
 
-def write_classes(folder: Path, names: tuple, found: Found) -> None:
-    """Writes a run's classes into its folder as classes.csv, in the format of `read_table`."""
-    write_csv(folder / "classes.csv", class_rows(names, found.masks, found.palette))
+def classes_writer(folder: Path, config: Config, found: Found):
+    """Returns a callback of Keras that writes a run's classes.csv, in the format of `read_table`."""
+    import keras
+
+    rows = class_rows(config.names, found.masks, found.palette)
+    return keras.callbacks.LambdaCallback(
+        on_train_begin=lambda logs: write_csv(folder / "classes.csv", rows)
+    )

@@ -1,0 +1,1 @@
+"""Own data: which files belong together, and what their masks mean."""
