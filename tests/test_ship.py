@@ -13,6 +13,8 @@ from tools.ship import ship
 
 CONFIG = Config(
     data="/home/me/voc",
+    encoder_weights="/home/me/lite0.weights.h5",
+    init_weights="/home/me/runs/first",
     class_names=("background", "cat"),
     size=(32, 32),
 )
