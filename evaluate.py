@@ -79,7 +79,7 @@ def main():
     from core.evaluation.score import score, set_range
     from core.prediction.model_file import load_model
     from core.sources.choose import open_scored
-    from core.training.split import read_split
+    from core.training.checkpoint import read_split
 
     model, *_ = load_model(weights, tile)
     known = read_split(weights.parent)

@@ -69,7 +69,7 @@ def main():
     backend.start()
     from tqdm import tqdm
 
-    from core.prediction.predict import predict_files
+    from core.prediction.files import predict_files
 
     tile = config.tile if args.tile is None else args.tile
     model, config, found = load_model(weights, tile)

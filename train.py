@@ -52,7 +52,7 @@ def main():
     if args.summary and config.dataset != "folder":
         backend.start()
         backend.import_tensorflow()
-        summarize(config)
+        importlib.import_module("core.training.cost").print_summary(config)
         return
     new = args.overwrite or args.check_data or args.summary
     config = config if new else checkpoint.as_begun(config, args, folder)
@@ -68,13 +68,6 @@ def main():
         run(args, config, folder, history, started)
 
 
-def summarize(config):
-    """Describes the network."""
-    from core.training.cost import network_summary
-
-    print(network_summary(config))
-
-
 def run(args, config, folder, history, started):
     """Checks the data and trains on it, or resumes after the epochs in `history`."""
     from core.prediction.model_file import read_settings
@@ -83,13 +76,13 @@ def run(args, config, folder, history, started):
     from core.sources.fingerprint import planned
     from core.sources.index import Index
     from core.sources.own.classes import classes_writer
+    from core.training.cost import print_summary
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
-    from core.training.split import read_split
 
     first = not args.process_id  # of several processes only the first one writes
     before, kept = read_settings(folder / "last.keras") if history else (config, None)
-    split = history and read_split(folder)
+    split = history and checkpoint.read_split(folder)
     index = Index(folder, write=first)
     dataset, validation = open_both(config, not args.check_data, split, kept, index)
     if history and dataset.drawn:
@@ -100,7 +93,7 @@ def run(args, config, folder, history, started):
         say(dataset.stated)
     config, dataset, validation = planned(config, args, dataset, validation, started, history)
     if args.summary:
-        summarize(config)
+        print_summary(config)
         return
     if args.check_data:
         draw_check(folder / "check.png", dataset)
@@ -109,8 +102,8 @@ def run(args, config, folder, history, started):
         config = transfer.begin(config, args, dataset, validation)
     found = find_out(config, dataset, dataset.check(), kept)
     validation.check()
-    names = f"{config.num_classes} classes: {', '.join(config.names)}"
     images, others = len(dataset.names), len(validation.names)
+    names = f"{config.num_classes} classes: {', '.join(config.names)}"
     say(f"{images} images to train on, {others} to validate with, {names}.")
     say(checkpoint.describe_found(config, found))
     if history:

@@ -49,9 +49,9 @@ def speed(args, weights, listing):
 
     from core.evaluation.score import score
     from core.imaging.letterbox import letterbox
+    from core.prediction.files import predict_files
     from core.prediction.inputs import Source
     from core.prediction.model_file import load_model
-    from core.prediction.predict import predict_files
     from core.VOCdataset import VOCDataset
 
     model, config, found = load_model(weights)

@@ -99,23 +99,17 @@ class Dataset(Named, keras.utils.PyDataset):
         self.target_size = tuple(target_size)
         self.num_classes = num_classes
         self.batch_size = batch_size
-        self.aug = aug
+        self.aug, self.changes, self.elastic, self.scaling = aug, changes, elastic, scaling
         self.channels = channels
         self.intensity = intensity
-        self.crop = crop
-        self.resize = resize
-        self.scaling = scaling
-        self.repeats = repeats
+        self.crop, self.resize, self.repeats = crop, resize, repeats
         self.shuffle = shuffle
         self.seed = seed
         self.border_weight = border_weight
         self.ignored_as_background = ignored_as_background
         self.surroundings = surroundings
-        self.part = part
-        self.changes = changes
-        self.elastic = elastic
+        self.part, self.multiple = part, multiple
         self.palettes = {} if palettes is None else palettes
-        self.multiple = multiple
         self.store, self.index = store, index
         self.image_info = []
         self.begin_epoch(0)
@@ -178,8 +172,9 @@ class Dataset(Named, keras.utils.PyDataset):
         """Fits a sample into the canvas; pads it, or cuts it to the canvas, if not to resize."""
         if self.resize:
             return fit(image, mask, self.target_size)
-        size = np.maximum(mask.shape, self.crop) if self.crop else self.target_size
-        return padded(image, mask, tuple(map(int, size)))
+        return padded(
+            image, mask, np.maximum(mask.shape, self.crop) if self.crop else self.target_size
+        )
 
     def augment(self, image, mask, rng):
         """Changes a sample at random with a `np.random.Generator`; this suits photographs.

@@ -12,7 +12,7 @@ from core.imaging.draw import voc_palette
 from core.prediction.model_file import from_json, read_settings, to_json
 from core.sources.choose import open_both, open_dataset, with_classes
 from core.sources.folder import FolderDataset
-from core.sources.own.classes import class_rows, read_table, write_classes
+from core.sources.own.classes import class_rows, classes_writer, read_table
 from core.support.errors import UserError
 
 BLACK, RED, GREEN, BLUE = (0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -136,7 +136,9 @@ def test_masks_are_read_by_a_table(tmp_path, masks, table, ids, names, palette):
     assert f"by {tmp_path / 'classes.csv'}." in data.notes
     # what is written into a run's folder says the same
     kept = Found(masks=data.reading, palette=data.palette)
-    write_classes(tmp_path / "run", names, kept)
+    (tmp_path / "run").mkdir()
+    asked = dataclasses.replace(PRESETS["folder"], class_names=names)
+    classes_writer(tmp_path / "run", asked, kept).on_train_begin(None)
     again, same = opened(tmp_path, class_table=tmp_path / "run/classes.csv")
     assert (same, again.class_names, again.palette or voc) == (ids, names, palette or voc)
     # and so does what the model keeps, without a table

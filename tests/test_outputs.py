@@ -416,7 +416,7 @@ from pathlib import Path
 import numpy as np
 from core.config import Config
 from core.prediction.inputs import collect
-from core.prediction.predict import predict_files
+from core.prediction.files import predict_files
 
 class Nearest:  # needs no Keras, which takes seconds to start
     layers = ()

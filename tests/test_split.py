@@ -15,7 +15,7 @@ from core.prediction.model_file import read_settings
 from core.sources.choose import open_dataset
 from core.sources.folder import FolderDataset
 from core.support.errors import UserError
-from core.training.split import read_split, write_split
+from core.training.checkpoint import read_split, write_split
 from tests.test_folder import stems, write
 
 SMALL = ("--class-names", "ground,leaf", "--size", 32, 32, "--filters", 2)

@@ -36,6 +36,7 @@ def fit(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple:
 
 def padded(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple:
     """Pads an image and its mask to `(height, width)` without resizing; a longer side is cut."""
+    size = tuple(map(int, size))
     starts = (max(0, (side - wanted) // 2) for side, wanted in zip(mask.shape, size, strict=True))
     middle = tuple(slice(start, start + n) for start, n in zip(starts, size, strict=True))
     return _padded(image[middle], size, PADDING), _padded(mask[middle], size, IGNORE)

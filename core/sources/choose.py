@@ -50,7 +50,7 @@ def open_dataset(
         training: whether to shuffle, repeat, augment and crop as the settings say.
         strict: whether a missing file is an error at once.
         reading: how masks of own data are read, see `Found.masks`; None: found out from them.
-        known: the split of a run, see `core.training.split`, that holds instead of the data's own.
+        known: the split of a run, see `read_split`, that holds instead of the data's own.
         **shared: more arguments of `Dataset`.
 
     Raises:

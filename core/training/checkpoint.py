@@ -1,4 +1,4 @@
-"""The state of a run in one file, last.keras, from which training resumes."""
+"""The state of a run: last.keras, from which training resumes, and split.json."""
 
 import contextlib
 import dataclasses
@@ -15,9 +15,10 @@ from core.config import BYTES, Config, Found
 from core.imaging.intensity import in_words
 from core.prediction.model_file import read_settings, save_model
 from core.support.errors import UserError
+from core.support.files import write_text
 from core.support.flags import default_names
-from core.training.split import SPLIT_FILE
 
+SPLIT_FILE = "split.json"  # the names of a run's training and validation images
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
 _FREE = ("workers", "epochs", "patience", "planned")  # settings that may change when a run resumes
 
@@ -181,4 +182,24 @@ def _read_state(path):
     except Exception as error:  # a damaged archive is read in many ways
         raise UserError(
             f"{path}: cannot be resumed ({error}). Add --overwrite to start again."
+        ) from error
+
+
+def write_split(folder: Path, dataset, validation) -> None:
+    """Writes the names of the images to train on and to validate with."""
+    names = {"train": dataset.names, "val": validation.names}
+    write_text(folder / SPLIT_FILE, json.dumps(names, indent=1) + "\n")
+
+
+def read_split(folder: Path) -> dict[str, list[str]] | None:
+    """Returns the names "train" and "val" of a run; None if its folder has none."""
+    path = folder / SPLIT_FILE
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {part: [str(name) for name in found[part]] for part in ("train", "val")}
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise UserError(
+            f"{path}: cannot be read ({error}). Put it back, or add --overwrite to start again."
         ) from error

@@ -55,7 +55,7 @@ def seen(config: Config) -> int:
     return math.prod(config.crop or config.size)
 
 
-def network_summary(config: Config) -> str:
+def print_summary(config: Config) -> None:
     """Describes the network that the settings ask for, see `nets.summary`."""
     with devices.explained(config):
-        return summary(build(config, pretrained=False), config.crop or config.size)
+        print(summary(build(config, pretrained=False), config.crop or config.size))

@@ -12,12 +12,17 @@ from core.support import backend, devices, processes
 from core.support.errors import UserError
 from core.support.files import alone_in
 from core.training import transfer
-from core.training.checkpoint import finished, load_checkpoint, resumable
+from core.training.checkpoint import (
+    SPLIT_FILE,
+    finished,
+    load_checkpoint,
+    resumable,
+    write_split,
+)
 from core.training.figures import DataLoss, MeanIoU
 from core.training.losses import SegmentationLoss
 from core.training.optimizer import make_optimizer, set_frozen, stages
 from core.training.run_folder import RunFolder
-from core.training.split import SPLIT_FILE, write_split
 from nets.reach import geometry, unpadded
 from nets.unet import UNet
 

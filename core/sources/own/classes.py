@@ -255,7 +255,7 @@ def class_rows(names: tuple, reading: str | tuple, palette: tuple) -> list:
 
 
 def classes_writer(folder: Path, config: Config, found: Found):
-    """Returns a callback of Keras that writes a run's classes.csv, in the format of `read_table`."""
+    """Returns a callback of Keras that writes classes.csv into a run, as `read_table` reads it."""
     import keras
 
     rows = class_rows(config.names, found.masks, found.palette)
