@@ -15,7 +15,7 @@ from core.imaging.intensity import find_range
 from core.imaging.letterbox import LARGE, fit, padded, shrink
 from core.imaging.tiles import surround, surrounded
 from core.support.errors import UserError, whole
-from core.support.pairs import Named
+from core.support.files import Named
 from core.support.threads import attempts
 from nets.reach import Geometry
 

@@ -166,6 +166,36 @@ def test_coco(convert):
     assert not read_mask("data/masks/more/b.png").any()
 
 
+def test_classes_without_objects_keep_their_numbers(convert):
+    """So a COCO file of validation images, which lacks a class, has the ids of the other file."""
+    status, out, _ = convert(coco([(4, [[0, 0, 7, 0, 7, 6, 0, 6]])]))
+    assert status == 0 and "3 classes: background, cat, dog" in out and "Left out" not in out
+    assert (read_mask("data/masks/a.png") == 2).all()
+
+
+def test_background_and_void_by_name(convert):
+    names = "bg", "Unlabeled", "dog"
+    annotations = [
+        (7, [[0, 0, 7, 0, 7, 6, 0, 6]]),
+        (1, [[0, 0, 2, 0, 2, 6, 0, 6]]),
+        (4, [[5, 0, 7, 0, 7, 6, 5, 6]]),
+    ]
+    status, out, _ = convert(coco(annotations, names))
+    assert status == 0 and "Ignored (255): 1 Unlabeled." in out
+    assert read_mask("data/masks/a.png")[0].tolist() == [0, 0, 1, 1, 1, 255, 255]
+
+
+def test_a_turned_rectangle_and_a_table_that_is_there(convert):
+    Path("data").mkdir()
+    Path("data/classes.csv").write_text("mine")
+    content = labelme([("a", "oriented_rectangle", [[0, 0], [8, 0], [8, 6], [0, 6]], None)])
+    status, _, err = convert(content)
+    assert status == 2 and "data/classes.csv: is there already" in err
+    assert Path("data/classes.csv").read_text() == "mine"
+    Path("data/classes.csv").unlink()
+    assert convert(content)[0] == 0 and (read_mask("data/masks/leaf.png") == 1).all()
+
+
 def test_named_classes(convert):
     annotations = [(1, [[0, 0, 3, 0, 3, 6, 0, 6]]), (4, [[4, 0, 7, 0, 7, 6, 4, 6]])]
     status, out, _ = convert(coco(annotations), "--class-names", "ground,dog,bird")

@@ -48,12 +48,15 @@ def get_args():
     return parser.parse_args()
 
 
-def read(source: Path) -> list[Labelled]:
-    """Reads a COCO file, a LabelMe file, or a folder of LabelMe files; or raises a UserError."""
+def read(source: Path) -> tuple[list[Labelled], set[str]]:
+    """Reads a COCO file, a LabelMe file, or a folder of LabelMe files; or raises a UserError.
+
+    Returns the images, and the names of all classes, also of those that COCO lists without objects.
+    """
     if not source.exists():
         raise UserError(f"{source}: there is no such file or folder.")
     files = sorted(source.rglob("*.json")) if source.is_dir() else [source]
-    found = []
+    found, names = [], set()
     for path in tqdm(files, "Reading", unit="file", leave=False, disable=None):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -61,11 +64,12 @@ def read(source: Path) -> list[Labelled]:
                 found.append(_labelme(content, path))
             elif "annotations" in content:
                 found += _coco(content)
+                names |= {category["name"] for category in content["categories"]}
         except (ValueError, TypeError, LookupError, OSError) as error:
             raise UserError(f"{path}: is neither of LabelMe nor of COCO ({error!r}).") from error
     if not found:
         raise UserError(f"{source}: holds no .json file of LabelMe or COCO. Name another.")
-    return found
+    return found, names | {name for image in found for name, _ in image.objects}
 
 
 def _labelme(content, path):
@@ -92,7 +96,9 @@ def _labelme(content, path):
             (left, top), _ = points.round().astype(int)
             area[top : top + part.shape[0], left : left + part.shape[1]] = part
         else:
-            area = points if kind == "polygon" else None  # lines and points have no area
+            area = (
+                points if kind in ("polygon", "oriented_rectangle") else None
+            )  # lines and points have no area
         objects.append((drawn["label"], area))
     return Labelled(image.stem, shape, objects)
 
@@ -161,9 +167,9 @@ def fill(mask: np.ndarray, area: np.ndarray, value: int) -> None:
     mask[first[1] : last[1], first[0] : last[0]][covered] = value
 
 
-def number(images: list[Labelled], names: tuple | None) -> tuple[tuple, dict[str, int]]:
-    """Returns the classes in the order of their ids, and the id of each name that occurs."""
-    found = sorted({name for image in images for name, _ in image.objects})
+def number(found: set[str], names: tuple | None) -> tuple[tuple, dict[str, int]]:
+    """Returns the classes in the order of their ids, and the id of each name that was found."""
+    found = sorted(found)
     if names is None:
         plain = [name for name in found if name.lower() not in (*BACKGROUND, *IGNORED)]
         names = ("background", *plain)
@@ -184,13 +190,13 @@ def draw(images: list[Labelled], ids: dict[str, int]) -> Iterator[tuple[str, np.
 def main():
     """Converts."""
     args = get_args()
-    images = read(Path(args.source))
-    names, ids = number(images, args.class_names)
+    images, found = read(Path(args.source))
+    names, ids = number(found, args.class_names)
     if len(names) > IGNORE:
         raise UserError(f"{args.source}: has {len(names)} classes, and masks have ids to 254.")
-    target = Path(args.output) / "masks"
-    if target.exists():
-        raise UserError(f"{target}: is there already. Move it away, or name another --output.")
+    target, table = (Path(args.output) / name for name in ("masks", "classes.csv"))
+    for path in filter(Path.exists, (target, table)):
+        raise UserError(f"{path}: is there already. Move it away, or name another --output.")
     for image, count in Counter(image.name for image in images).items():
         check_name(image)
         if count > 1:
@@ -200,7 +206,7 @@ def main():
         for name, mask in drawn:
             write_image(folder / f"{name}.png", palette_image(mask, voc_palette()))
         rows = ((name, value) for value, name in enumerate(names))
-        write_csv(Path(args.output) / "classes.csv", [("name", "value"), *rows])
+        write_csv(table, [("name", "value"), *rows])
         folder.rename(target)
     print(f"{target}: {len(images)} masks of {len(names)} classes: {', '.join(names)}.")
     objects = [entry for image in images for entry in image.objects]

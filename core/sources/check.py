@@ -15,7 +15,7 @@ from core.imaging.image import SizesDiffer
 from core.imaging.intensity import find_outside, in_words
 from core.imaging.mask import WrongValues, check_objects, check_palettes, explain, histogram
 from core.support.errors import UserError, summary, together
-from core.support.pairs import Missing, missing
+from core.support.files import Missing, missing
 from core.support.threads import attempts
 
 

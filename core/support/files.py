@@ -1,4 +1,4 @@
-"""Folders, and writing files so that a reader never sees half of one."""
+"""Folders, the files of a data set, and writing so that a reader never sees half of a file."""
 
 import codecs
 import contextlib
@@ -8,9 +8,11 @@ import secrets
 import tempfile
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 
-from core.support.errors import UserError
+from core.support.errors import UserError, few, summary
+from core.support.pairs import plain_name
 
 try:
     import fcntl
@@ -153,3 +155,105 @@ def settle_folders(args: Namespace) -> None:
             setattr(args, name, str((below if below.is_dir() else Path(path)).resolve()))
     if args.images and not args.data:
         args.data = str(Path(args.images).parent)
+
+
+class Missing(UserError):
+    """A file is not there."""
+
+    kind = "missing"
+
+
+def missing(infos: list[dict], listed_in=None) -> dict[int, Missing]:
+    """Looks for the files of `Dataset.image_info`; returns errors by the entries' numbers.
+
+    An error names the list that has the image, `listed_in`, if there is one.
+    """
+    pairs = [(Path(info["mask_path"]), Path(info["image_path"])) for info in infos]
+    lost = {i: path for i, pair in enumerate(pairs) for path in pair if not os.path.isfile(path)}
+    for index, path in lost.items():
+        kind = "mask" if path == pairs[index][0] else "image"
+        listed = f", but {listed_in} lists '{path.stem}'" if listed_in else ""
+        lost[index] = Missing(f"{path}: there is no such {kind}{listed}. Add the file.")
+    return lost
+
+
+class Named:
+    """The images of a data set, see `Dataset.image_info`, by their names, and their files."""
+
+    image_info = ()
+    division = ""  # a sentence on how training and validation images are told apart
+    drawn = False  # whether the seed told them apart
+    notes = ""  # sentences on what else was found out about the files
+    listed_in = None  # the list that names the images
+    index = None  # remembers what is known about the files, see `core.sources.index`
+
+    def name(self, index: int) -> str:
+        """Returns the name of an image: `info["name"]` or its file's, with the page of a stack."""
+        info = self.image_info[index]
+        name = info.get("name") or plain_name(Path(info["image_path"]).name)
+        return f"{name}:{info['page']}" if "page" in info else name
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all images."""
+        return list(map(self.name, range(len(self.image_info))))
+
+    @property
+    def stated(self) -> str:
+        """What was found out about the files, in sentences."""
+        return f"{self.division} {self.notes}".strip()
+
+    def keep(self, split: dict[str, list[str]], part: str, strict: bool = True) -> None:
+        """Keeps the images that a run's split names for a part, see `kept`."""
+        self.image_info, told = kept(self.image_info, self.names, split, part, strict, self.where)
+        self.division, self.drawn = f"The images are those of the run's {told}", False
+
+    @property
+    def where(self):
+        """The list or the folder that the images are from, for messages."""
+        return self.listed_in or Path(self.image_info[0]["image_path"]).parent
+
+    def check_files(self) -> None:
+        """Raises a `Missing` if files are not there; they are not read."""
+        problems = missing(self.image_info, self.listed_in)
+        if problems:
+            raise Missing(summary(problems.values()))
+
+    def remember(self, kind: str, infos: list[dict], function: Callable, *settings):
+        """Returns the function's result from the index, if that knows it, see `Index.remember`."""
+        index = self.index
+        return index.remember(kind, infos, function, *settings) if index else function()
+
+
+def kept(infos: list, names: list, split: dict, part: str, strict: bool, where) -> tuple:
+    """Returns the images that a run's split names for a part, in its order.
+
+    Args:
+        infos: entries of `Dataset.image_info`.
+        names: the images' names.
+        split: the names of "train" and "val".
+        part: one of these.
+        strict: whether it is a `Missing` if one is not there.
+        where: the folder or list that lacks it then.
+
+    Returns:
+        The entries, and what to say of the split: its file, and what is left out.
+    """
+    of_name = {}
+    for name, info in zip(names, infos, strict=True):
+        if of_name.setdefault(name, info) != info:
+            raise UserError(
+                f"{info['image_path']} and {of_name[name]['image_path']}: two images of the name "
+                f"{name}. Rename one."
+            )
+    lacking = [name for name in split[part] if name not in of_name]
+    if lacking and strict:
+        raise Missing(
+            f"{where}: lacks {few(lacking)}, {len(lacking)} of {len(split[part])} images of this "
+            "run. Add them, or name the folder that has them with --data."
+        )
+    new = sorted(of_name.keys() - {*split["train"], *split["val"]})
+    told = "split.json."
+    for what, left_out in (("New", new), ("Not there any more", lacking)):
+        told += f" {what}, so left out: {few(left_out)}." if left_out else ""
+    return [of_name[name] for name in split[part] if name in of_name], told
