@@ -13,11 +13,9 @@ from core.training import checkpoint, transfer
 
 
 def get_args():
-    """Parses the command line; what is not given stays None and comes from the preset."""
-    parser = Parser(
-        description="Trains a U-Net and writes the model, its curves and samples into a folder. "
-        "Defaults are those of the data set's preset."
-    )
+    """Parses the command line; what is not given stays None and comes from preset or plan."""
+    text = "Trains a U-Net and writes the model, its curves and samples into a folder."
+    parser = Parser(description=f"{text} Defaults are those of the data set's preset.")
     add_settings(parser, "data", "network", "training", default=DEFAULT)
     text = "how many classes own data has (default: those of its class table, or of its masks)"
     parser.add_argument("--num-classes", type=whole_number(2, 255), metavar="N", help=text)

@@ -42,8 +42,7 @@ class Dataset(Named, keras.utils.PyDataset):
         channels: channels of the images, 3 or 1.
         intensity: the values that become 0 and 255; None: see `find_intensity`.
         crop: `(height, width)` of a random crop, or None for the whole canvas.
-        resize: whether images are fitted into the canvas. Otherwise they keep their resolution and
-            are padded; a longer side is cut to `crop`, or around its middle to the canvas.
+        resize: whether images are fitted into the canvas; else they are padded, and cut if larger.
         scaling: random crops show objects smaller or larger by up to this factor.
         repeats: how often an epoch visits each image.
         shuffle: whether to draw a new order every epoch; None: when `aug` is on.
@@ -51,8 +50,7 @@ class Dataset(Named, keras.utils.PyDataset):
         workers: threads that prepare batches.
         border_weight: whether background between objects weighs more.
         ignored_as_background: whether 255, padding among it, is learnt as background.
-        surroundings: the `Geometry` of an unpadded network. Images then reach beyond their masks as
-            far as the network sees, outside the canvas as mirror images.
+        surroundings: the `Geometry` of an unpadded network. Images reach as far as that sees.
         part: of several processes that share each batch: which one this is, and how many.
         changes: what `augment` does, of `core.imaging.augment`.
         elastic: whether `aug` deforms half of the samples, after `augment`.
@@ -169,7 +167,7 @@ class Dataset(Named, keras.utils.PyDataset):
         return fit(*padded(image[crop], mask[crop], shown), size)
 
     def on_canvas(self, image, mask):
-        """Fits a sample into the canvas; pads it, or cuts it to the canvas, if not to resize."""
+        """Fits a sample into the canvas; without resizing, pads it and cuts it in the middle."""
         if self.resize:
             return fit(image, mask, self.target_size)
         return padded(
@@ -239,26 +237,9 @@ class Dataset(Named, keras.utils.PyDataset):
         if not self.image_info:
             raise UserError("The data set has no images: its image_info is empty.")
 
-        def counted(index):
-            info = self.image_info[index]
-            place = info.get("mask_path"), info.get("page", 0)
-
-            def count():
-                image, mask = self.load(index)
-                _, on_canvas = self.on_canvas(*self.shrunk(index, (image, mask)))
-                both = map(masks.count_values, (mask, on_canvas))
-                noted = [p.hex() for p, places in [*self.palettes.items()] if place in places]
-                return [[*zip(*counts.items(), strict=True)] for counts in both], noted
-
-            settings = (getattr(self, name) for name in self.counted_by)
-            found, noted = self.remember("check", [info], count, *settings)
-            for palette in noted:
-                self.palettes.setdefault(bytes.fromhex(palette), set()).add(place)
-            return found
-
         pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas
         indices = range(len(self.image_info))
-        for found in whole(attempts(counted, indices, "Checking the data", self.workers)):
+        for found in whole(attempts(self._counted, indices, "Checking the data", self.workers)):
             for row, (values, counts) in zip(pixels, found, strict=True):
                 row[list(values)] += counts
         masks.check_palettes(self.palettes, self.where, self.remember)
@@ -268,3 +249,20 @@ class Dataset(Named, keras.utils.PyDataset):
         if self.ignored_as_background:
             pixels[1, 0] += pixels[1, IGNORE]
         return pixels[1, : self.num_classes]
+
+    def _counted(self, index):
+        """The values of a mask and their pixels, in the file and on the canvas."""
+        info = self.image_info[index]
+        place = info.get("mask_path"), info.get("page", 0)
+
+        def count():
+            image, mask = self.load(index)
+            both = mask, self.on_canvas(*self.shrunk(index, (image, mask)))[1]
+            noted = [p.hex() for p, places in [*self.palettes.items()] if place in places]
+            return [[*zip(*masks.count_values(m).items(), strict=True)] for m in both], noted
+
+        settings = (getattr(self, name) for name in self.counted_by)
+        found, noted = self.remember("check", [info], count, *settings)
+        for palette in noted:
+            self.palettes.setdefault(bytes.fromhex(palette), set()).add(place)
+        return found

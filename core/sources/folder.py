@@ -18,7 +18,7 @@ from core.sources.own.classes import find_table, name_of
 from core.sources.own.layouts import ASK, IMAGES, find, inside
 from core.sources.own.palettes import find_out
 from core.support.errors import UserError, few
-from core.support.files import read_list, subfolder
+from core.support.files import read_list
 from core.support.flags import default_names
 from core.support.pairs import plain_name, say
 
@@ -106,7 +106,7 @@ class FolderDataset(Dataset):
         if strict:
             self.check_files()
         names = class_names or default_names(num_classes)
-        self.notes = " ".join([self._find_out(every, names, reading, table), *told])
+        self.notes = " ".join([self._find_out(every, main.masks or main.images, names, reading, table), *told])
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.
@@ -130,9 +130,8 @@ class FolderDataset(Dataset):
         self.division = f"{part}, drawn with seed {self.seed}."
         self.drawn = True
 
-    def _find_out(self, infos, names, reading, table):
+    def _find_out(self, infos, folder, names, reading, table):
         """Finds out from all masks how to read them, and says it."""
-        folder = subfolder(self.where, "masks")
         found = find_out(infos, names, folder, reading, table, self.workers, self.remember)
         self.reading, self.by_colour, self.class_names, self.palette, notes = found
         self.num_classes = len(found.names)

@@ -123,10 +123,8 @@ def add_settings(
             options |= {"dest": name, "default": None, "help": text, **_PARSING.get(name, {})}
             group.add_argument(flag, **options)
             if name == "crop":
-                whole = "train on whole images, fitted into the canvas"
-                group.add_argument(
-                    "--no-crop", dest=name, action="store_const", const=(), help=whole
-                )
+                options = {"dest": name, "action": "store_const", "const": ()}
+                group.add_argument("--no-crop", help="train on whole images", **options)
 
 
 def _default(name, text):

@@ -1,0 +1,262 @@
+"""The plan for own data: each rule on a made-up fingerprint, and the fingerprint of tiny masks."""
+
+import dataclasses
+import math
+import shlex
+import sys
+
+import numpy as np
+import pytest
+
+from core.config import PRESETS
+from core.dataset import Dataset
+from core.sources import fingerprint as module
+from core.sources.fingerprint import fingerprint, measure_mask
+from core.support.flags import training_config
+from core.training import plan as rules
+from core.training.cost import Cost
+from core.training.plan import (
+    LARGEST,
+    SMALLEST,
+    Fingerprint,
+    affordable,
+    canvas,
+    command,
+    describe,
+    epochs_in,
+    make_plan,
+    settings_for,
+    shrinking,
+)
+
+OWN = dataclasses.replace(PRESETS["folder"], data="/data", class_names=("background", "a"))
+# Vessels, membranes, animals, a road: what the rules are for.
+VESSELS = Fingerprint(16, 4, (584, 565), (584, 565), False, (0.91, 0.09), (90.0, 4.4))
+MEMBRANES = Fingerprint(20, 5, (512, 512), (512, 512), True, (0.22, 0.78), (7.0, 42.0))
+ANIMALS = Fingerprint(600, 300, (262, 352), (352, 352), False, (0.7, 0.25, 0.05), (150.0, 70, 60))
+ROAD = Fingerprint(
+    367, 101, (360, 480), (360, 480), False, (0.3, 0.4, 0.29, 0.01), (60.0, 70, 50, 4), 30.0
+)
+
+
+def chosen(facts, gpu=False, **settings):
+    return settings_for(facts, dataclasses.replace(OWN, **settings), "shipped.keras", gpu)
+
+
+@pytest.mark.parametrize(("facts", "channels"), [(VESSELS, 3), (MEMBRANES, 1), (ANIMALS, 3)])
+def test_grey_images_have_one_channel(facts, channels):
+    assert chosen(facts)["channels"] == channels
+
+
+def test_photographs_start_from_the_encoder_that_ships():
+    for facts in (ANIMALS, ROAD):
+        found = chosen(facts)
+        assert (found["encoder"], found["encoder_weights"]) == (
+            "efficientnet_lite0",
+            "shipped.keras",
+        )
+        assert "encoder" not in chosen(facts, from_scratch=True)
+
+
+def test_thin_structures_and_grey_images_take_the_plain_network():
+    grey = dataclasses.replace(ANIMALS, grey=True)
+    for facts in (VESSELS, MEMBRANES, grey):
+        assert "encoder" not in chosen(facts)
+    assert (chosen(VESSELS)["filters"], chosen(VESSELS, gpu=True)["filters"]) == (16, 32)
+    assert chosen(ANIMALS, gpu=True)["filters"] == 16
+
+
+def test_thin_means_that_there_is_nothing_else():
+    assert VESSELS.thin and MEMBRANES.thin and not ANIMALS.thin and not ROAD.thin
+    assert (VESSELS.objects, MEMBRANES.objects, ROAD.thinnest) == ([1], [0], 4)
+    nothing = dataclasses.replace(VESSELS, shares=(1.0, 0.0))
+    assert not nothing.thin and nothing.thinnest == math.inf
+
+
+def test_dice_where_a_class_is_rare():
+    assert chosen(VESSELS)["loss"] == "crossentropy+dice"
+    assert chosen(MEMBRANES)["loss"] == "crossentropy"  # 22 % are membrane
+    assert chosen(ROAD)["loss"] == "crossentropy+dice"
+    absent = dataclasses.replace(MEMBRANES, shares=(0.5, 0.5, 0.0), thickness=(9, 9, 0))
+    assert chosen(absent)["loss"] == "crossentropy"
+
+
+@pytest.mark.parametrize(
+    ("facts", "kind"),
+    [
+        (VESSELS, "microscopy"),
+        (MEMBRANES, "microscopy"),
+        (ANIMALS, "turned"),  # 600 images whose halves are alike
+        (ROAD, "upright"),
+        (dataclasses.replace(ANIMALS, images=50), "upright"),  # too few to tell
+        (dataclasses.replace(MEMBRANES, top_bottom=25.0), "upright"),  # X-rays have an up
+        (dataclasses.replace(MEMBRANES, top_bottom=25.0, images=8), "microscopy"),
+    ],
+)
+def test_turns_where_the_data_has_no_up(facts, kind):
+    assert chosen(facts)["augmentation"] == kind
+
+
+def test_thin_structures_are_never_shrunk():
+    assert chosen(VESSELS)["crop"] == (256, 256)
+    assert chosen(MEMBRANES)["crop"] == (256, 256)
+    small = dataclasses.replace(VESSELS, size=(200, 300), largest=(200, 300))
+    assert (chosen(small)["crop"], chosen(small)["size"]) == (None, (224, 320))
+    flat = dataclasses.replace(VESSELS, size=(100, 4000), largest=(100, 4000))
+    assert chosen(flat)["crop"] == (128, 256)
+
+
+def test_the_canvas_has_the_aspect_ratio_of_the_images():
+    assert canvas((360, 480), 1e9) == (384, 480)  # whole, and padded
+    assert canvas((584, 565), 1e9, step=16) == (592, 576)
+    assert canvas((3000, 4000), 192 * 256) == (192, 256)
+    assert canvas((100, 10000), 128**2) == (32, 1280)
+    assert shrinking(ROAD, (180, 240)) == 2 and shrinking(ROAD, (384, 480)) == 1
+
+
+def cost(a_pixel=1e-6, **more):
+    return Cost(
+        **{"sample": a_pixel * 256**2, "pixels": 256**2, "start": 10, "writing": 0.5} | more
+    )
+
+
+def test_time_buys_pixels_until_the_images_are_whole():
+    """Each image is seen 30 times: 30 (367 + 0.4 101) samples of 10 seconds are 30 megapixels."""
+    short, long = (affordable(ROAD, cost(), seconds) for seconds in (1000, 1e6))
+    assert short == {"size": canvas((360, 480), 1000 / (1e-6 * 30 * 407.4)), "crop": None}
+    assert math.prod(short["size"]) == pytest.approx(81819, rel=0.1)
+    assert long == {"size": (384, 480), "crop": None}
+    assert math.prod(affordable(ANIMALS, cost(), 10)["size"]) == pytest.approx(SMALLEST, rel=0.25)
+
+
+def test_what_would_be_lost_is_cropped():
+    """Poles of 4 pixels on a canvas a third as large would be 1.3 pixels."""
+    found = affordable(ROAD, cost(), 300)
+    assert found == {"size": (384, 480), "crop": (256, 256)}
+    huge = dataclasses.replace(ANIMALS, size=(6000, 8000), largest=(6000, 8000))
+    huge = dataclasses.replace(huge, thickness=(900, 20, 60))
+    found = affordable(huge, cost(), 1000)
+    assert found["crop"] == (256, 256) and math.prod(found["size"]) <= 1.05 * LARGEST
+
+
+def test_epochs_fill_the_time():
+    settings = dataclasses.replace(OWN, size=(256, 256), crop=None)
+    facts = dataclasses.replace(ROAD, images=100, others=10)
+    found = epochs_in(facts, settings, cost(), 1000, True)
+    epoch = 0.065536 * (100 + 0.4 * 10) + 0.5
+    assert found == {"epochs": round(1000 / (0.065536 * 300 + 0.065536 * 4 + 0.5)), "repeats": 3}
+    assert epochs_in(facts, settings, cost(), 1000, False) == {
+        "epochs": round(1000 / epoch),
+        "repeats": 1,
+    }
+    assert epochs_in(facts, settings, cost(), 0.1, True) == {"epochs": 1, "repeats": 1}
+    for seconds in (60, 300, 1200, 9000):
+        found = epochs_in(VESSELS, dataclasses.replace(OWN, crop=(256, 256)), cost(), seconds, True)
+        assert found["epochs"] <= 61
+
+
+@pytest.fixture
+def opened():
+    return lambda config: (None, None)
+
+
+def test_flags_override_their_part(monkeypatch):
+    monkeypatch.setattr(rules, "measure", lambda config, opened: cost())
+    plan = make_plan(OWN, set(), ROAD, None, 1200)
+    assert plan.planned == tuple(sorted(rules.PLANNED))
+    thin = make_plan(OWN, set(), VESSELS, None, 1200).planned
+    assert thin == tuple(sorted({*rules.PLANNED} - {"encoder_lr_factor"}))
+    given = {"encoder", "loss", "epochs", "size"}
+    config = dataclasses.replace(OWN, loss="focal", epochs=3, size=(64, 64))
+    plan = make_plan(config, given, ROAD, None, 1200)
+    assert (plan.loss, plan.epochs, plan.size, plan.encoder) == ("focal", 3, (64, 64), "none")
+    assert not given & {*plan.planned} and "encoder_weights" not in plan.planned
+    assert plan.augmentation == "upright"
+
+
+def test_with_epochs_nothing_is_measured(monkeypatch):
+    monkeypatch.delattr(rules, "measure")
+    plan = make_plan(dataclasses.replace(OWN, epochs=7), {"epochs"}, ROAD, None, 1200)
+    assert (plan.epochs, plan.size) == (7, canvas(ROAD.size, 256**2))
+
+
+@pytest.mark.parametrize("facts", [VESSELS, MEMBRANES, ANIMALS, ROAD])
+def test_the_command_does_the_same(facts, monkeypatch, tmp_path):
+    """Its flags give the same settings, and leave nothing to plan."""
+    import train
+
+    monkeypatch.setattr(rules, "measure", lambda config, opened: cost())
+    config = dataclasses.replace(OWN, data=str(tmp_path), minutes=7.0)
+    plan = make_plan(config, set(), facts, None, 420)
+    words = shlex.split(command(plan))
+    monkeypatch.setattr(sys, "argv", words[1:])
+    args = train.get_args()
+    same = training_config(args)
+    assert dataclasses.replace(plan, planned=(), minutes=None) == same
+    given = {name for name in rules.PLANNED if getattr(args, name) is not None}
+    assert given >= {*rules.PLANNED} - {"encoder_lr_factor"}
+    told = describe(plan, facts)
+    assert command(plan) in told and f"{plan.epochs} epochs" in told
+
+
+def test_the_sentence():
+    plan = dataclasses.replace(
+        OWN, size=(192, 256), filters=16, augmentation="upright", epochs=9, repeats=2
+    )
+    assert describe(plan, ROAD).split("\n")[0] == (
+        "Plan: colour images of 360x480, objects of 4.0 pixels or more: shrunk 1.9 times, to "
+        "192x256 pixels; a U-Net of 16 filters from scratch; crossentropy, augmentation upright; "
+        "9 epochs of 734 samples."
+    )
+
+
+class Toys(Dataset):
+    """Images that are given as arrays."""
+
+    def __init__(self, pairs, **kwargs):
+        super().__init__((32, 32), 3, **kwargs)
+        self.pairs = pairs
+        self.image_info = [{"image_path": f"{i}.png"} for i in range(len(pairs))]
+
+    def load(self, index):
+        return self.pairs[index]
+
+
+def test_the_thickness_of_strips():
+    """Strips of 3 to 30 pixels, as they are measured in vessels."""
+    for width in (3, 4, 6, 10, 30):
+        mask = np.zeros((60, 200), np.uint8)
+        mask[20 : 20 + width] = 1
+        pixels, sums, *_ = measure_mask(mask, 2)
+        assert pixels.tolist() == [200 * (60 - width), 200 * width]
+        assert 4 * (sums[1] / pixels[1] - 0.5) == pytest.approx(width, abs=0.12 * width)
+
+
+def test_the_fingerprint_of_toys():
+    grey = np.zeros((40, 60, 3), np.uint8)
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:20] = 2
+    mask[0] = 255
+    facts = fingerprint(Toys([(grey, mask)] * 4), 7)
+    assert (facts.images, facts.others, facts.size, facts.largest) == (4, 7, (40, 60), (40, 60))
+    assert facts.grey and facts.shares == pytest.approx((20 / 39, 0, 19 / 39))
+    assert facts.thickness[1] == 0 and facts.objects == [2]
+    assert facts.top_bottom > 1000  # every image says the same
+    colour = grey.copy()
+    colour[5, 5] = 1, 2, 3
+    mixed = fingerprint(Toys([(grey, mask), (colour[:20], np.flip(mask, 0)[:20])]), 1)
+    assert not mixed.grey and (mixed.size, mixed.largest) == ((30, 60), (40, 60))
+
+
+def test_a_few_hundred_images_are_enough(monkeypatch):
+    monkeypatch.setattr(module, "MOST", 5)
+    seen = []
+
+    class Counting(Toys):
+        def load(self, index):
+            seen.append(index)
+            return super().load(index)
+
+    pair = np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=np.uint8)
+    assert fingerprint(Counting([pair] * 101), 0).images == 101
+    assert sorted(seen) == [0, 25, 50, 75, 100]
