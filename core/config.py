@@ -53,7 +53,7 @@ class Config:
     data: str | None = _data(
         VOC_HOME,
         "its folder. voc: it holds JPEGImages/; isbi: image/ and label/, or train-volume.tif and "
-        "train-labels.tif; own data: images and masks in any of the usual layouts",
+        "train-labels.tif; own data: images and masks",
     )
     images: str | None = _data(None, "the folder of the images of own data (default: found)")
     masks: str | None = _data(None, "the folder of their masks (default: found)")
@@ -78,9 +78,8 @@ class Config:
     )
     class_table: str | None = _data(
         None,
-        "name and colour or value of each class of own data: a CSV file of name,r,g,b or "
-        "name,value, or CVAT's labelmap.txt (default: class_dict.csv, classes.csv, classes.txt or "
-        "labelmap.txt in the data's folder)",
+        "classes of own data, a CSV file of name,r,g,b or name,value, or CVAT's labelmap.txt "
+        "(default: class_dict.csv, classes.csv, classes.txt or labelmap.txt in the data's folder)",
     )
     intensity: tuple | None = _data(
         None,
@@ -100,9 +99,9 @@ class Config:
     aug: bool = _training(True, "train without augmentation")
     augmentation: str | None = _training(
         None,
-        "photograph: mirror images, small shifts, colours, sharpness; upright: also scaling from "
-        "0.7 to 1.4; turned: also all orientations; microscopy: all orientations, scaling, elastic "
-        "deformation and grey values (default: that of the data set)",
+        "photograph: mirror images, shifts, colours, sharpness; upright: also scaling from 0.7 to "
+        "1.4; turned: also all orientations; microscopy: orientations, scaling, elastic, grey "
+        "values (default: that of the data set)",
         AUGMENTATIONS,
     )
 
@@ -132,16 +131,16 @@ class Config:
     )
     init_weights: str | None = _network(
         None,
-        "start from a trained model, a .keras file or a run's folder: its network, its canvas and "
-        "its weights, but for new classes; the learning rate is a quarter of the usual",
+        "start from a trained model, a .keras file or a run's folder: network, canvas and weights "
+        "are its own, but for new classes; the learning rate is a quarter of the usual",
     )
     from_scratch: bool = _network(
         False, "own data: do not start from the encoder of the model that comes with the project"
     )
     freeze_encoder: int = _network(
         0,
-        "keep pretrained weights fixed for the first N epochs: the encoder's, or with "
-        "--init-weights all but the last layer's, there by default 3 where classes are new",
+        "keep pretrained weights fixed for N epochs: the encoder's, or with --init-weights all but "
+        "the last layer's, there by default 3 where classes are new",
     )
     encoder_lr_factor: float = _network(
         0.1, "learning rate of pretrained weights, as a share of the others'"

@@ -31,8 +31,8 @@ class Dataset(Named, keras.utils.PyDataset):
     where nothing is known. With `border_weight`, a float32 `[B, H, W]` of pixel weights follows:
     1 plus `border_weights` of the mask, 0 at 255.
 
-    What is drawn at random for an image depends on the seed, the epoch and the image alone, not on
-    the number of workers. Pass `shuffle=False` to `fit`: the order is drawn here.
+    What is drawn at random for an image depends on the seed, the epoch and the image alone. Pass
+    `shuffle=False` to `fit`: the order is drawn here.
 
     Args:
         target_size: the canvas, `(height, width)`.
@@ -53,11 +53,10 @@ class Dataset(Named, keras.utils.PyDataset):
         surroundings: the `Geometry` of an unpadded network. Images reach as far as that sees.
         part: of several processes that share each batch: which one this is, and how many.
         changes: what `augment` does, of `core.imaging.augment`.
-        elastic: whether `aug` deforms half of the samples, after `augment`.
+        elastic: whether half of the samples are deformed after that.
         palettes: where the masks of each palette are noted; data sets may share it.
         multiple: batches are filled up to a multiple of it, so that devices can share them.
-        store: keeps large images shrunk, see `core.sources.store`; None: they are read each time.
-        index: remembers what is known about files, see `core.sources.index`; None: nothing does.
+        store, index: keep shrunk images, and what is known about files, see `core.sources`.
     """
 
     reading = "ids"  # what the values of masks mean, see imaging/mask.py
@@ -95,16 +94,11 @@ class Dataset(Named, keras.utils.PyDataset):
     ):
         super().__init__(workers=workers)
         self.target_size = tuple(target_size)
-        self.num_classes = num_classes
-        self.batch_size = batch_size
+        self.num_classes, self.channels, self.intensity = num_classes, channels, intensity
         self.aug, self.changes, self.elastic, self.scaling = aug, changes, elastic, scaling
-        self.channels = channels
-        self.intensity = intensity
         self.crop, self.resize, self.repeats = crop, resize, repeats
-        self.shuffle = shuffle
-        self.seed = seed
-        self.border_weight = border_weight
-        self.ignored_as_background = ignored_as_background
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.border_weight, self.ignored_as_background = border_weight, ignored_as_background
         self.surroundings = surroundings
         self.part, self.multiple = part, multiple
         self.palettes = {} if palettes is None else palettes
@@ -184,8 +178,8 @@ class Dataset(Named, keras.utils.PyDataset):
     def read_image(self, index: int) -> np.ndarray:
         """Reads an image, uint8 `[H, W, C]`."""
         info = self.image_info[index]
-        page, intensity = info.get("page", 0), self.find_intensity()
-        return read_image(info["image_path"], self.channels, page, intensity)
+        page = info.get("page", 0)
+        return read_image(info["image_path"], self.channels, page, self.find_intensity())
 
     def find_intensity(self) -> tuple[float, float]:
         """Returns the values that become 0 and 255, found in the images if none were given."""

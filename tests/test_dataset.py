@@ -12,9 +12,10 @@ from PIL import Image
 
 from core.config import PRESETS
 from core.dataset import Dataset
+from core.imaging.borders import balanced_weights
 from core.imaging.image import read_mask
 from core.support.errors import UserError
-from core.training.fit import balanced_weights, epochs_of
+from core.training.fit import epochs_of
 from core.training.losses import SegmentationLoss
 from core.VOCdataset import VOCDataset
 from nets.reach import Geometry

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from core.config import PRESETS, Config, Found
+from core.imaging.borders import balanced_weights
 from core.prediction.model_file import load_model
 from core.training.checkpoint import best_of, load_checkpoint, save_checkpoint
 from core.training.fit import (
-    balanced_weights,
     build,
     prepare,
     train,

@@ -3,7 +3,7 @@
 Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation",
 MICCAI 2015, equation 2: a pixel weighs `w_c + w0 exp(-(d1 + d2)^2 / (2 sigma^2))`, with d1 and d2
 its distances to the nearest and the second nearest object. This module computes the second term.
-The first term, the weight of the pixel's class, belongs to the loss.
+The first term, the weight of the pixel's class, belongs to the loss; see `balanced_weights`.
 """
 
 import cv2
@@ -59,3 +59,14 @@ def _distances(outside):
     """Distance of each pixel to the nearest one that is not outside, float64 `[H, W]`."""
     found = cv2.distanceTransform(np.uint8(outside), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.sqrt(np.rint(np.square(found, dtype=np.float64)))  # squares are whole numbers
+
+
+def balanced_weights(pixels: np.ndarray) -> tuple:
+    """Returns weights that give every class the same part in the loss.
+
+    Class i weighs `sum_j n_j / (K n_i)`, with `n_i` its pixels and K the number of classes that
+    have any; the others weigh 0. A pixel weighs 1 on average.
+    """
+    present = pixels > 0
+    weights = pixels.sum() / (present.sum() * np.maximum(pixels, 1)) * present
+    return tuple(weights.tolist())

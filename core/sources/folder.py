@@ -106,7 +106,9 @@ class FolderDataset(Dataset):
         if strict:
             self.check_files()
         names = class_names or default_names(num_classes)
-        self.notes = " ".join([self._find_out(every, main.masks or main.images, names, reading, table), *told])
+        self.notes = " ".join(
+            [self._find_out(every, main.masks or main.images, names, reading, table), *told]
+        )
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from core.config import Found
+from core.imaging.borders import balanced_weights
 from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
 from core.support.errors import UserError
@@ -69,17 +70,6 @@ def find_out(config, dataset, pixels, kept=None) -> Found:
         intensity=config.intensity or dataset.find_intensity(),
         policy=kept.policy if kept else devices.choose_policy(config.precision),
     )
-
-
-def balanced_weights(pixels: np.ndarray) -> tuple:
-    """Returns weights that give every class the same part in the loss.
-
-    Class i weighs `sum_j n_j / (K n_i)`, with `n_i` its pixels and K the number of classes that
-    have any; the others weigh 0. A pixel weighs 1 on average.
-    """
-    present = pixels > 0
-    weights = pixels.sum() / (present.sum() * np.maximum(pixels, 1)) * present
-    return tuple(weights.tolist())
 
 
 def train(config, found, dataset, validation, folder, history=(), callbacks=()) -> list:
