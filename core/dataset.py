@@ -26,7 +26,6 @@ class Dataset(Named, keras.utils.PyDataset):
     A subclass fills in `image_info`, a list with a dictionary for each image:
     `{"image_path": ..., "mask_path": ...}`, with `"page"` for files of several, and `"name"` where
     the file's name does not tell images apart. It may replace `read_image`, `read_mask`, `augment`.
-
     Batch `b` is `(images, masks)`: uint8 `[B, H, W, C]` and uint8 `[B, H, W]`, class ids with 255
     where nothing is known. With `border_weight`, a float32 `[B, H, W]` of pixel weights follows:
     1 plus `border_weights` of the mask, 0 at 255.
@@ -55,7 +54,7 @@ class Dataset(Named, keras.utils.PyDataset):
         changes: what `augment` does, of `core.imaging.augment`.
         elastic: whether half of the samples are deformed after that.
         palettes: where the masks of each palette are noted; data sets may share it.
-        multiple: batches are filled up to a multiple of it, so that devices can share them.
+        multiple: batches are filled up to a multiple of it, for devices that share them.
         store, index: keep shrunk images, and what is known about files, see `core.sources`.
     """
 
@@ -164,9 +163,8 @@ class Dataset(Named, keras.utils.PyDataset):
         """Fits a sample into the canvas; without resizing, pads it and cuts it in the middle."""
         if self.resize:
             return fit(image, mask, self.target_size)
-        return padded(
-            image, mask, np.maximum(mask.shape, self.crop) if self.crop else self.target_size
-        )
+        size = np.maximum(mask.shape, self.crop) if self.crop else self.target_size
+        return padded(image, mask, size)
 
     def augment(self, image, mask, rng):
         """Changes a sample at random with a `np.random.Generator`; this suits photographs.
