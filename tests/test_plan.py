@@ -1,12 +1,16 @@
 """The plan for own data: each rule on a made-up fingerprint, and the fingerprint of tiny masks."""
 
 import dataclasses
+import json
 import math
 import shlex
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from core.config import PRESETS
 from core.dataset import Dataset
@@ -260,3 +264,69 @@ def test_a_few_hundred_images_are_enough(monkeypatch):
     pair = np.zeros((8, 8, 3), np.uint8), np.eye(8, dtype=np.uint8)
     assert fingerprint(Counting([pair] * 101), 0).images == 101
     assert sorted(seen) == [0, 25, 50, 75, 100]
+
+
+def write_own(root, count=10, size=64):
+    """Grey images of noise with a bright square, which is the mask."""
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for number in range(count):
+        image = rng.integers(0, 90, (size, size), np.uint8)
+        mask = np.zeros((size, size), np.uint8)
+        top, left = rng.integers(0, size // 2, 2)
+        mask[top : top + size // 2, left : left + size // 2] = 255
+        image[mask > 0] += 120
+        Image.fromarray(image).save(root / f"images/{number}.png")
+        Image.fromarray(mask).save(root / f"masks/{number}_mask.png")
+    return root
+
+
+def test_check_data_draws_what_the_network_will_see(call, tmp_path):
+    own = write_own(tmp_path / "own")
+    flags = ("--data", own, "--epochs", 2, "--output", "run", "--check-data")
+    status, out, err = call("train", *flags)
+    assert status == 0 and "10 images in images/, masks in masks/ as NAME_mask.png." in out
+    assert "Plan: grey images of 64x64" in err and "whole, as 64x64 pixels" in err
+    sheet = np.asarray(Image.open("run/check.png"))
+    assert [path.name for path in Path("run").iterdir()] == ["check.png"]
+    colours = {tuple(colour) for colour in sheet.reshape(-1, 3).tolist()}
+    assert (128, 0, 0) in colours  # the outlines of class 1
+    status, _, err = call("train", *flags, "--size", 32, 32)
+    assert "shrunk 2.0 times, to 32x32 pixels" in err
+    status, _, err = call("train", *flags, "--crop", 32, 48)
+    assert "crops of 32x48 pixels at their own resolution" in err
+
+
+@pytest.mark.slow
+def test_own_data_by_the_default_command(call, tmp_path):
+    own = write_own(tmp_path / "own")
+    command = ("--data", own, "--minutes", 0.3, "--output", "run", "--filters", 2)
+    begun = time.monotonic()
+    status, out, err = call("train", *command)
+    assert status == 0, err
+    assert time.monotonic() - begun < 60
+    planned = json.loads(Path("run/config.json").read_text())
+    assert {"epochs", "size", "loss"} < {*planned["planned"]} and planned["filters"] == 2
+    assert planned["found"]["masks"] and planned["class_names"] == ["background", "class1"]
+    assert Path("run/classes.csv").read_text().startswith("name,value")
+    epochs = planned["epochs"]
+    assert f"{epochs} epochs of" in err and "The same by flags: python train.py" in err
+    # The same command knows the plan: it is not made again.
+    status, _, err = call("train", *command)
+    assert status == 0 and f"the run is finished, after {epochs} epochs" in err
+    status, _, err = call("train", *command, "--epochs", epochs + 1)
+    assert status == 0 and f"Resuming after epoch {epochs} of {epochs + 1}" in err
+    assert "Plan:" not in err
+    status, _, err = call("train", *command, "--loss", "focal")
+    assert status == 2 and "loss focal" in err
+    assert call("evaluate", "--weights", "run")[0] == 0
+
+
+@pytest.mark.slow
+def test_minutes_choose_the_epochs_of_other_data(call):
+    flags = ("--dataset", "sample", "--minutes", 0.4, "--filters", 2, "--output", "run")
+    status, _, err = call("train", *flags)
+    kept = json.loads(Path("run/config.json").read_text())
+    assert status == 0 and kept["planned"] == ["epochs"], err
+    assert f"{kept['epochs']} epochs" in err
