@@ -9,13 +9,11 @@ from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser, add_settings, training_config, whole_number
-from core.training import checkpoint, transfer
 
 
 def get_args():
     """Parses the command line; what is not given stays None and comes from preset or plan."""
-    text = "Trains a U-Net and writes the model, its curves and samples into a folder."
-    parser = Parser(description=f"{text} Defaults are those of the data set's preset.")
+    parser = Parser(description="Trains a U-Net; writes model, curves and samples into a folder.")
     add_settings(parser, "data", "network", "training", default=DEFAULT)
     text = "how many classes own data has (default: those of its class table, or of its masks)"
     parser.add_argument("--num-classes", type=whole_number(2, 255), metavar="N", help=text)
@@ -40,6 +38,8 @@ def say(*sentences):
 def main():
     """Trains."""
     args, started = get_args(), time.monotonic()
+    from core.training import checkpoint, transfer
+
     args.dataset, note = choose(args)
     config = training_config(args)
     folder = check_folder(args.output or f"runs/{config.dataset}")
@@ -74,6 +74,7 @@ def run(args, config, folder, history, started):
     from core.sources.fingerprint import planned
     from core.sources.index import Index
     from core.sources.own.classes import classes_writer
+    from core.training import checkpoint, transfer
     from core.training.cost import print_summary
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
@@ -87,22 +88,21 @@ def run(args, config, folder, history, started):
         raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")
     if args.check_data:
         check_data({"train": dataset, "val": validation}, with_classes(config, dataset).names)
-    else:
-        say(dataset.stated)
-    config, dataset, validation = planned(config, args, dataset, validation, started, history)
+    config, dataset, validation, plan = planned(config, args, dataset, validation, started, history)
     if args.summary:
         print_summary(config)
         return
     if args.check_data:
-        draw_check(folder / "check.png", dataset)
+        draw_check(folder / "check.png", dataset, plan)
         return
     if config.init_weights and not history:
         config = transfer.begin(config, args, dataset, validation)
     found = find_out(config, dataset, dataset.check(), kept)
     validation.check()
-    images, others = len(dataset.names), len(validation.names)
-    names = f"{config.num_classes} classes: {', '.join(config.names)}"
-    say(f"{images} images to train on, {others} to validate with, {names}.")
+    say(dataset.stated)
+    say(plan)
+    images = f"{len(dataset.names)} images to train on, {len(validation.names)} to validate with"
+    say(f"{images}, {config.num_classes} classes: {', '.join(config.names)}.")
     say(checkpoint.describe_found(config, found))
     if history:
         say(checkpoint.describe_resuming(history, before, config))

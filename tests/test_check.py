@@ -34,8 +34,10 @@ def test_sound_data(check, voc):
     assert rows == {name: ["4", "1,920", "33.3%"] for name in ("background", "a", "b")}
     assert "255 (ignored): 1,920 pixels in 4 images, 25.0% of all" in train
     assert "no pixel of: -" in train and "2 images with masks" in val
-    assert out.endswith("val images also in train: 0\n")
-    assert not Path("runs").exists()
+    assert out.endswith(
+        "val images also in train: 0\n\nruns/voc/check.png: images as the network will see them.\n"
+    )
+    assert [path.name for path in Path("runs/voc").iterdir()] == ["check.png"]
 
 
 def test_duplicates_are_found_by_content(check, voc):
@@ -44,7 +46,7 @@ def test_duplicates_are_found_by_content(check, voc):
     copy.write_bytes((voc / "JPEGImages/picture1.jpg").read_bytes())
     status, out, _ = check(voc)
     assert status == 0
-    assert out.endswith("val images also in train: 1\n  picture5 = picture1\n")
+    assert "val images also in train: 1\n  picture5 = picture1\n\n" in out
 
 
 def test_every_problem_is_named(check, voc):

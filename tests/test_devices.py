@@ -17,9 +17,9 @@ import pytest
 from conftest import write_voc
 
 from core.config import Config
-from core.dataset import Missing
 from core.support import devices, processes
 from core.support.errors import UserError
+from core.support.files import Missing
 from core.training.fit import build, prepare
 
 ROOT = Path(__file__).parent.parent

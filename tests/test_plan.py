@@ -287,15 +287,15 @@ def test_check_data_draws_what_the_network_will_see(call, tmp_path):
     flags = ("--data", own, "--epochs", 2, "--output", "run", "--check-data")
     status, out, err = call("train", *flags)
     assert status == 0 and "10 images in images/, masks in masks/ as NAME_mask.png." in out
-    assert "Plan: grey images of 64x64" in err and "whole, as 64x64 pixels" in err
+    assert "Plan: grey images of 64x64" in out and "whole, as 64x64 pixels" in out
     sheet = np.asarray(Image.open("run/check.png"))
     assert [path.name for path in Path("run").iterdir()] == ["check.png"]
     colours = {tuple(colour) for colour in sheet.reshape(-1, 3).tolist()}
     assert (128, 0, 0) in colours  # the outlines of class 1
-    status, _, err = call("train", *flags, "--size", 32, 32)
-    assert "shrunk 2.0 times, to 32x32 pixels" in err
-    status, _, err = call("train", *flags, "--crop", 32, 48)
-    assert "crops of 32x48 pixels at their own resolution" in err
+    status, out, _ = call("train", *flags, "--size", 32, 32)
+    assert "shrunk 2.0 times, to 32x32 pixels" in out
+    status, out, _ = call("train", *flags, "--crop", 32, 48)
+    assert "crops of 32x48 pixels at their own resolution" in out
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """`--check-data`: the problems of a data set, found before hours are spent on training."""
 
 import dataclasses
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,7 +116,7 @@ def _table(found, names):
     return "\n".join(lines)
 
 
-def draw_check(path: Path, dataset: Dataset, count: int = 12) -> None:
+def draw_check(path: Path, dataset: Dataset, plan: str = "", count: int = 12) -> None:
     """Draws images as the network will see them, with the outlines of their masks, as a PNG."""
     palette = dataset.palette or voc_palette()
     samples = len(dataset.image_info) * dataset.repeats
@@ -130,4 +129,4 @@ def draw_check(path: Path, dataset: Dataset, count: int = 12) -> None:
         )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, grid(rows))
-    print(f"{path}: images as the network will see them.", file=sys.stderr)
+    print(f"\n{plan}".rstrip(), f"{path}: images as the network will see them.", sep="\n")

@@ -1,7 +1,6 @@
 """What own data is like, measured in its images and masks."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Sequence
 
@@ -11,7 +10,8 @@ import numpy as np
 from core.config import IGNORE
 from core.dataset import Dataset
 from core.sources.choose import open_both, with_classes
-from core.support.errors import whole
+from core.support import processes
+from core.support.errors import UserError, whole
 from core.support.threads import attempts
 from core.training.plan import MINUTES, PLANNED, Fingerprint, describe, make_plan
 
@@ -76,7 +76,7 @@ def measure_mask(mask: np.ndarray, num_classes: int) -> Sequence[np.ndarray]:
 
 
 def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
-    """Makes the plan for own data, or only chooses the epochs for `--minutes`, and says it.
+    """Makes the plan for own data, or only chooses the epochs for `--minutes`.
 
     Args:
         config: the `Config` that the flags gave.
@@ -87,14 +87,18 @@ def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
         resumed: whether this is a run that has its plan already.
 
     Returns:
-        The settings, and the data sets for them.
+        The settings, the data sets for them, and what to say of the plan.
     """
     given = {name for name in PLANNED if getattr(args, name) is not None}
     if config.dataset != "folder":
         given = {*PLANNED} - {"epochs"} if config.minutes else {*PLANNED}
+    if processes.process()[1] > 1:
+        if config.minutes:
+            raise UserError("--minutes: processes have different clocks. Give --epochs instead.")
+        given.add("epochs")
     named = with_classes(config, dataset)
     if given >= {*PLANNED} or resumed:
-        return named, dataset, validation
+        return named, dataset, validation, ""
 
     def opened(settings):
         known = {"class_names": config.class_names, "intensity": dataset.find_intensity()}
@@ -103,5 +107,4 @@ def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
     facts = fingerprint(dataset, len(validation.image_info))
     left = 60 * (config.minutes or MINUTES) - (time.monotonic() - started)
     plan = make_plan(named, given, facts, opened, left)
-    print(describe(plan, facts), file=sys.stderr)
-    return plan, *opened(plan)
+    return plan, *opened(plan), describe(plan, facts)

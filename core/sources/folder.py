@@ -106,9 +106,8 @@ class FolderDataset(Dataset):
         if strict:
             self.check_files()
         names = class_names or default_names(num_classes)
-        self.notes = " ".join(
-            [self._find_out(every, main.masks or main.images, names, reading, table), *told]
-        )
+        where = taken[0][1].masks or taken[0][1].images
+        self.notes = " ".join([self._find_out(every, where, names, reading, table), *told])
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.

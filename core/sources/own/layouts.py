@@ -203,8 +203,10 @@ def apart(config: Config, trained: Config) -> bool:
 
     So a run's split does not hold for its test images, even if these have the same names.
     """
-    folder = Path(config.data)
-    if not folder.is_dir() or Path(trained.data) not in (folder, *folder.parents):
+    folder = Path(config.data or "")
+    if not (config.data and trained.data and folder.is_dir()):
+        return False  # what is wrong is said where the data is opened
+    if Path(trained.data) not in (folder, *folder.parents):
         return False
     here, there = (
         {p.images for n, p in find(Path(c.data), c.images, c.masks).items() if n != "test"}
