@@ -35,7 +35,8 @@ def test_sound_data(check, voc):
     assert "255 (ignored): 1,920 pixels in 4 images, 25.0% of all" in train
     assert "no pixel of: -" in train and "2 images with masks" in val
     assert out.endswith(
-        "val images also in train: 0\n\nruns/voc/check.png: images as the network will see them.\n"
+        "val images also in train: 0\n\nImages keep their resolution.\n"
+        "runs/voc/check.png: images as the network will see them.\n"
     )
     assert [path.name for path in Path("runs/voc").iterdir()] == ["check.png"]
 

@@ -28,6 +28,7 @@ from core.training.plan import (
     command,
     describe,
     epochs_in,
+    lost,
     make_plan,
     settings_for,
     shrinking,
@@ -184,6 +185,15 @@ def test_with_epochs_nothing_is_measured(monkeypatch):
     assert (plan.epochs, plan.size) == (7, canvas(ROAD.size, 256**2))
 
 
+def test_what_is_lost_is_said():
+    names = ("background", "car", "tree", "pole")
+    config = dataclasses.replace(OWN, class_names=names, size=(156, 208))
+    told = "Images are shrunk 2.3 times; the thinnest objects (pole) become 1.7 pixels."
+    assert lost(ROAD, config) == told
+    for same in ({"size": (384, 480)}, {"crop": (96, 96)}):
+        assert lost(ROAD, dataclasses.replace(config, **same)) == "Images keep their resolution."
+
+
 @pytest.mark.parametrize("facts", [VESSELS, MEMBRANES, ANIMALS, ROAD])
 def test_the_command_does_the_same(facts, monkeypatch, tmp_path):
     """Its flags give the same settings, and leave nothing to plan."""
@@ -291,9 +301,11 @@ def test_check_data_draws_what_the_network_will_see(call, tmp_path):
     sheet = np.asarray(Image.open("run/check.png"))
     assert [path.name for path in Path("run").iterdir()] == ["check.png"]
     colours = {tuple(colour) for colour in sheet.reshape(-1, 3).tolist()}
-    assert (128, 0, 0) in colours  # the outlines of class 1
+    assert (255, 0, 0) in colours  # the outlines of class 1
+    assert "Images keep their resolution." in out
     status, out, _ = call("train", *flags, "--size", 32, 32)
     assert "shrunk 2.0 times, to 32x32 pixels" in out
+    assert "Images are shrunk 2.0 times; the thinnest objects (class1) become " in out
     status, out, _ = call("train", *flags, "--crop", 32, 48)
     assert "crops of 32x48 pixels at their own resolution" in out
 

@@ -52,11 +52,13 @@ def overlay(
 
 
 def outlined(image: np.ndarray, mask: np.ndarray, palette: Sequence, longest=320) -> np.ndarray:
-    """Draws a one-pixel outline round each region of a mask, in its class's colour.
+    """Draws a one-pixel outline round each region of a mask, in its class's colour, made bright.
 
     Arguments are as for `overlay`. The result, uint8 `[H, W, 3]`, is enlarged by a whole number, so
     that its longer side has about `longest` pixels. The commonest class has no outline of its own.
     """
+    palette = np.array(palette, float)
+    palette *= 255 / palette.max(1, keepdims=True).clip(min=1)
     times = max(1, round(longest / max(mask.shape)))
     shown = np.ascontiguousarray(np.broadcast_to(image, (*mask.shape, 3)))
     shown, mask = (array.repeat(times, 0).repeat(times, 1) for array in (shown, mask))

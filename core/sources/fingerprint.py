@@ -13,7 +13,7 @@ from core.sources.choose import open_both, with_classes
 from core.support import processes
 from core.support.errors import UserError, whole
 from core.support.threads import attempts
-from core.training.plan import MINUTES, PLANNED, Fingerprint, describe, make_plan
+from core.training.plan import MINUTES, PLANNED, Fingerprint, describe, lost, make_plan
 
 MOST = 200  # images that are looked at, from all over the data set
 
@@ -97,7 +97,8 @@ def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
             raise UserError("--minutes: processes have different clocks. Give --epochs instead.")
         given.add("epochs")
     named = with_classes(config, dataset)
-    if given >= {*PLANNED} or resumed:
+    plans = not (given >= {*PLANNED} or resumed)
+    if not (plans or args.check_data):
         return named, dataset, validation, ""
 
     def opened(settings):
@@ -105,6 +106,9 @@ def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
         return open_both(dataclasses.replace(settings, **known), index=dataset.index)
 
     facts = fingerprint(dataset, len(validation.image_info))
+    if not plans:
+        return named, dataset, validation, lost(facts, named)
     left = 60 * (config.minutes or MINUTES) - (time.monotonic() - started)
     plan = make_plan(named, given, facts, opened, left)
-    return plan, *opened(plan), describe(plan, facts)
+    told = [describe(plan, facts)] + [lost(facts, plan)] * bool(args.check_data)
+    return plan, *opened(plan), "\n".join(told)

@@ -133,6 +133,18 @@ def shrinking(facts: Fingerprint, size: tuple[int, int]) -> float:
     return max(1.0, *(side / wanted for side, wanted in zip(facts.size, size, strict=True)))
 
 
+def lost(facts: Fingerprint, config: Config) -> str:
+    """Says how much images are shrunk, and what becomes of the thinnest objects."""
+    times = shrinking(facts, config.size)
+    if config.crop or times < 1.05:
+        return "Images keep their resolution."
+    told = f"Images are shrunk {times:.1f} times"
+    if facts.objects:
+        name = config.names[min(facts.objects, key=facts.thickness.__getitem__)]
+        told += f"; the thinnest objects ({name}) become {facts.thinnest / times:.1f} pixels"
+    return f"{told}."
+
+
 def affordable(facts: Fingerprint, cost: Cost, seconds: float) -> dict:
     """Chooses the resolution that the time allows: "size" and "crop".
 
