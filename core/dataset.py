@@ -94,11 +94,11 @@ class Dataset(Named, keras.utils.PyDataset):
         super().__init__(workers=workers)
         self.target_size = tuple(target_size)
         self.num_classes, self.channels, self.intensity = num_classes, channels, intensity
-        self.aug, self.changes, self.elastic, self.scaling = aug, changes, elastic, scaling
+        self.aug, self.changes, self.elastic = aug, changes, elastic
         self.crop, self.resize, self.repeats = crop, resize, repeats
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.border_weight, self.ignored_as_background = border_weight, ignored_as_background
-        self.surroundings = surroundings
+        self.surroundings, self.scaling = surroundings, 1.0 if surroundings else scaling
         self.part, self.multiple = part, multiple
         self.palettes = {} if palettes is None else palettes
         self.store, self.index = store, index

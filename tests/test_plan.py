@@ -14,6 +14,7 @@ from PIL import Image
 
 from core.config import PRESETS
 from core.dataset import Dataset
+from core.prediction.model_file import SHIPPED
 from core.sources import fingerprint as module
 from core.sources.fingerprint import fingerprint, measure_mask
 from core.support.flags import training_config
@@ -44,8 +45,7 @@ ROAD = Fingerprint(
 )
 
 
-def chosen(facts, gpu=False, **settings):
-    return settings_for(facts, dataclasses.replace(OWN, **settings), "shipped.keras", gpu)
+chosen = settings_for
 
 
 @pytest.mark.parametrize(("facts", "channels"), [(VESSELS, 3), (MEMBRANES, 1), (ANIMALS, 3)])
@@ -56,11 +56,8 @@ def test_grey_images_have_one_channel(facts, channels):
 def test_photographs_start_from_the_encoder_that_ships():
     for facts in (ANIMALS, ROAD):
         found = chosen(facts)
-        assert (found["encoder"], found["encoder_weights"]) == (
-            "efficientnet_lite0",
-            "shipped.keras",
-        )
-        assert "encoder" not in chosen(facts, from_scratch=True)
+        assert (found["encoder"], found["encoder_weights"]) == ("efficientnet_lite0", str(SHIPPED))
+        assert "encoder" not in chosen(facts, plain=True)
 
 
 def test_thin_structures_and_grey_images_take_the_plain_network():
@@ -177,6 +174,33 @@ def test_flags_override_their_part(monkeypatch):
     assert (plan.loss, plan.epochs, plan.size, plan.encoder) == ("focal", 3, (64, 64), "none")
     assert not given & {*plan.planned} and "encoder_weights" not in plan.planned
     assert plan.augmentation == "upright"
+
+
+def planned(monkeypatch, facts, **flags):
+    """The plan where these flags are given."""
+    monkeypatch.setattr(rules, "measure", lambda config, opened: cost())
+    return make_plan(dataclasses.replace(OWN, **flags), {*flags}, facts, None, 1000)
+
+
+def test_a_canvas_that_is_given_is_no_crop(monkeypatch):
+    plan = planned(monkeypatch, VESSELS, size=(128, 128))
+    assert (plan.size, plan.crop) == ((128, 128), None)
+    assert planned(monkeypatch, VESSELS, crop=(96, 96)).size == (608, 576)
+    assert planned(monkeypatch, VESSELS, crop=None).size == (608, 576)
+    whole = planned(monkeypatch, ROAD, crop=None)
+    assert whole.size == affordable(ROAD, cost(), 990)["size"] and not whole.crop
+
+
+def test_networks_that_are_given(monkeypatch):
+    assert planned(monkeypatch, ROAD, from_scratch=True).encoder == "none"
+    plan = planned(monkeypatch, ROAD, encoder="none")
+    assert (plan.encoder_weights, plan.lr, plan.batch_size) == ("none", 4e-3, 4)
+    plan = planned(monkeypatch, VESSELS, encoder="resnet50", encoder_weights="imagenet")
+    assert (plan.encoder, plan.encoder_weights, plan.lr) == ("resnet50", "imagenet", 1e-3)
+    recipe = planned(monkeypatch, ROAD, architecture="reference", filters=64, lr=1e-4)
+    assert (recipe.encoder, recipe.augmentation, recipe.loss) == ("none", None, "crossentropy")
+    start = planned(monkeypatch, ROAD, init_weights="model.keras", size=(96, 96), filters=8)
+    assert not {"size", "filters", "lr", "encoder"} & {*start.planned} and start.epochs > 1
 
 
 def test_with_epochs_nothing_is_measured(monkeypatch):

@@ -1,7 +1,6 @@
 """The plan for own data: from what it is like and what a step takes to the settings.
 
-Each rule is a few lines of `settings_for` with its reason. A flag that is given takes the place of
-its part.
+Each rule is a few lines with its reason. A flag that is given takes the place of its part.
 """
 
 import dataclasses
@@ -75,13 +74,12 @@ class Fingerprint:
         return self.images < 100 or self.top_bottom > 3
 
 
-def settings_for(facts: Fingerprint, config: Config, shipped: str, gpu: bool) -> dict:
+def settings_for(facts: Fingerprint, plain: bool | None = None, gpu: bool = False) -> dict:
     """Chooses all that does not depend on the time.
 
     Args:
         facts: the data.
-        config: the settings so far.
-        shipped: the model that comes with the project, for its encoder.
+        plain: whether the network has no encoder of another network; None: chosen, too.
         gpu: whether a GPU computes.
 
     Returns:
@@ -90,13 +88,13 @@ def settings_for(facts: Fingerprint, config: Config, shipped: str, gpu: bool) ->
     chosen = {"channels": 1 if facts.grey else 3}
     # Colours gain from what was learnt on photographs. Grey images and thin structures do not: the
     # plain network sees them at full resolution, in less time.
-    plain = facts.grey or facts.thin or config.from_scratch
+    plain = facts.grey or facts.thin if plain is None else plain
     chosen["filters"] = 32 if gpu and plain else 16
     chosen["lr"] = 4e-3 if plain else 1e-3
     # Twice the steps in the same time; a crop of thin structures shows hundreds of them.
     chosen["batch_size"] = 4 if plain else 8
     if not plain:
-        chosen |= {"encoder": "efficientnet_lite0", "encoder_weights": shipped}
+        chosen |= {"encoder": "efficientnet_lite0", "encoder_weights": str(SHIPPED)}
         chosen["encoder_lr_factor"] = 0.5
     # Few images are soon known by heart, so they are changed in every way that leaves them likely.
     free = "microscopy" if facts.grey or facts.thin else "turned"
@@ -145,17 +143,17 @@ def lost(facts: Fingerprint, config: Config) -> str:
     return f"{told}."
 
 
-def affordable(facts: Fingerprint, cost: Cost, seconds: float) -> dict:
+def affordable(facts: Fingerprint, cost: Cost, seconds: float, crops: bool = True) -> dict:
     """Chooses the resolution that the time allows: "size" and "crop".
 
     Each image should be visited `VISITS` times. If the thinnest objects would be lost on the canvas
-    for that, crops show them at their own resolution.
+    for that, crops show them at their own resolution, unless there are to be no `crops`.
     """
     a_pixel = cost.sample / cost.pixels
     visits = VISITS * (facts.images + VALIDATION * facts.others)
     pixels = min(LARGEST, max(SMALLEST, seconds / (a_pixel * visits)))
     size = canvas(facts.size, pixels)
-    if facts.thinnest / shrinking(facts, size) < 2 and _crop(facts):
+    if crops and facts.thinnest / shrinking(facts, size) < 2 and _crop(facts):
         return {"size": canvas(facts.largest, LARGEST), "crop": _crop(facts)}
     return {"size": size, "crop": None}
 
@@ -186,26 +184,31 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
         UserError: if a step of the training fails.
     """
     end = time.monotonic() + seconds
-    free = {*PLANNED} - given
-    if config.architecture != "same" or given & {"encoder", "init_weights", "upsampling"}:
-        free -= {"encoder", "encoder_weights", "encoder_lr_factor"}
+    free, plain = {*PLANNED} - given, True if config.from_scratch else None
+    if config.architecture != "same":  # which has a recipe of its own
+        free &= {"channels", "size", "crop", "repeats", "epochs"}
     if config.init_weights:
         free -= {"filters", "channels", "lr", "size", "crop"}
+    if given & {"encoder", "upsampling"} or config.init_weights:
+        plain = config.encoder == "none"
+        free -= {"encoder", "encoder_weights"}
+    if "size" in given:  # the canvas that images are to be fitted into
+        free -= {"crop"}
 
     def with_values(values):
         return dataclasses.replace(config, **{k: v for k, v in values.items() if k in free})
 
-    gpu = devices.gpu_generation() is not None
-    config = with_values(settings_for(facts, config, str(SHIPPED), gpu))
+    config = with_values(settings_for(facts, plain, devices.gpu_generation() is not None))
     if config.encoder_weights == "none":
-        free.discard("encoder_lr_factor")
-    by_time = not config.crop and {"size", "crop"} <= free
+        free -= {"encoder_lr_factor"}
+    by_time = "size" in free and not (config.crop or facts.thin)
     if by_time:
         config = with_values({"size": canvas(facts.size, CROP**2)})
     if "epochs" in free:
         cost = measure(config, opened)
         if by_time:
-            config = with_values(affordable(facts, cost, end - time.monotonic() - cost.start))
+            left = end - time.monotonic() - cost.start
+            config = with_values(affordable(facts, cost, left, "crop" in free))
             if abs(math.log(seen(config) / cost.pixels)) > math.log(1.5):
                 cost = measure(config, opened)
         left = end - time.monotonic() - cost.start
@@ -222,13 +225,10 @@ def describe(config: Config, facts: Fingerprint) -> str:
     where = "{}x{} pixels".format(*(config.crop or config.size))
     if config.crop:
         where = f"crops of {where} at their own resolution"
-    elif shrunk > 1.05:
-        where = f"shrunk {shrunk:.1f} times, to {where}"
     else:
-        where = f"whole, as {where}"
-    encoder = "from scratch"
-    if config.encoder != "none":
-        encoder = f"with {config.encoder} from {config.encoder_weights}"
+        where = f"shrunk {shrunk:.1f} times, to {where}" if shrunk > 1.05 else f"whole, as {where}"
+    named = f"with {config.encoder} from {config.encoder_weights}"
+    encoder = "from scratch" if config.encoder == "none" else named
     parts = [
         f"{kind} images of {height}x{width}{thin}: {where}",
         f"a U-Net of {config.filters} filters {encoder}",
