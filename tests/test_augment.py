@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from core.config import AUGMENTATIONS, UPRIGHT
 from core.imaging import augment, elastic
 from core.imaging.elastic import elastic_transform
 from core.imaging.letterbox import letterbox, letterbox_mask, placement
@@ -382,3 +383,31 @@ def test_affine_part_moves_by_at_most_its_strength():
         _, ids = elastic_transform(mask, mask, 0, 8, 20, seed)
         places.append(np.argwhere(ids == 1).mean(0) - 150)
     assert 3 < np.abs(places).max() < 21
+
+
+def test_scaling_draws_one_factor_for_both_sides():
+    """Its logarithm is drawn: as often half as twice, and never beyond the limit."""
+    sizes = [augment.scaled((100, 200), np.random.default_rng(i), 2.0) for i in range(400)]
+    assert all(abs(width - 2 * height) <= 1 for height, width in sizes)
+    factors = np.log2([width / 200 for _, width in sizes])
+    assert factors.min() >= -1 and factors.max() <= 1
+    assert np.histogram(factors, 4, (-1, 1))[0] == pytest.approx([100] * 4, abs=30)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentations_by_name(name):
+    """The table of the program has the names of the flag; colours and ids stay what they are."""
+    assert set(augment.AUGMENTATIONS) == set(AUGMENTATIONS)
+    changes, elastic, scaling = augment.AUGMENTATIONS[name]
+    assert (elastic, scaling > 1) == (name == "microscopy", name != "photograph")
+    assert (name in UPRIGHT) == (changes is augment.photograph)
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 256, (48, 64, 3), np.uint8)
+    mask = np.tile(np.repeat([0, 1], 32).astype(np.uint8), (48, 1))
+    tall = set()
+    for seed in range(40):
+        out, ids = changes(image, mask, np.random.default_rng(seed), (24, 32))
+        assert out.dtype == ids.dtype == np.uint8 and set(np.unique(ids)) <= {0, 1, 255}
+        assert max(ids.shape) <= 32
+        tall.add(ids.shape[0] > ids.shape[1])
+    assert (True in tall) == (name not in UPRIGHT)  # a quarter turn

@@ -379,3 +379,51 @@ def test_samples_of_a_network_that_answers_for_less_than_it_sees(voc):
     *_, ids, weights = dataset(voc, "val", target_size=(16, 32), border_weight=True, **needs)[0]
     np.testing.assert_array_equal(ids, masks)
     assert not weights[masks == 255].any()
+
+
+class Ramps(Dataset):
+    """One image whose values tell the place of a pixel, larger than the canvas."""
+
+    def __init__(self, **options):
+        super().__init__((16, 16), 256, batch_size=64, **options)
+        self.image_info = [{"image_path": "0.png"}]
+
+    def load(self, index):
+        place = np.add.outer(6 * np.arange(20), np.arange(24)).astype(np.uint8)
+        return place[..., None].repeat(3, -1), place
+
+
+def test_images_at_their_own_resolution():
+    """To validate with, the middle of a larger image; to train on, any place in it."""
+    place = Ramps().load(0)[1]
+    images, masks = Ramps(resize=False)[0]
+    assert np.array_equal(masks[0], place[2:18, 4:20]) and np.array_equal(
+        images[0, ..., 0], masks[0]
+    )
+    crops = Ramps(resize=False, crop=(8, 12), repeats=64)[0][1]
+    corners = {int(crop[0, 0]) for crop in crops}
+    assert all(np.array_equal(crop, crop[0, 0] + place[:8, :12]) for crop in crops)
+    assert len(corners) > 40 and max(corners) <= place[12, 12]
+    wide = Ramps(resize=False, crop=(16, 32))[0][1][0]  # wider than the image: padded
+    assert (
+        (wide[:, :4] == 255).all() and (wide[:, 28:] == 255).all() and (wide[:, 4:28] < 255).all()
+    )
+
+
+def test_crops_that_are_scaled():
+    """At a factor of 2 a crop shows a quarter to four times its pixels, image and mask alike."""
+
+    def nothing(image, mask, rng, size):
+        return image, mask
+
+    options = {"resize": False, "crop": (8, 8), "repeats": 64, "aug": True, "changes": nothing}
+    images, masks = Ramps(scaling=2.0, **options)[0]
+    assert images.shape == (64, 8, 8, 3) and masks.shape == (64, 8, 8)
+    known = masks != 255
+    assert np.abs(images[..., 0].astype(int) - masks)[known].mean() < 4  # interpolated and nearest
+    steps = np.array([mask[4, 6] - mask[4, 1] for mask in masks.astype(int)]) / 5
+    assert steps.min() < 0.7 and steps.max() > 1.5  # pixels of the image for one of the crop
+    whole = Ramps(scaling=2.0, aug=True, changes=nothing, repeats=64)[0][1]
+    assert {bool((mask == 255).any()) for mask in whole} == {True, False}  # some are shown smaller
+    needs = Geometry(grid=2, radius=4, trim=2)
+    assert Ramps(scaling=2.0, surroundings=needs).scaling == 1

@@ -6,6 +6,7 @@ from core.imaging.letterbox import (
     class_map,
     letterbox,
     letterbox_mask,
+    padded,
     placement,
     shrink,
     undo_letterbox,
@@ -157,3 +158,13 @@ def test_the_class_map_is_where_the_resized_scores_are_highest(rng, shape):
 
 def test_of_equal_scores_the_first_class_wins():
     assert class_map(np.array([[[0.2, 0.4, 0.4]]], np.float32)).tolist() == [[1]]
+
+
+def test_padding_and_cutting_by_hand():
+    """2x4 to 4x2: a row of grey and 255 above and below, the two columns in the middle."""
+    image = np.arange(8, dtype=np.uint8).reshape(2, 4, 1)
+    out, ids = padded(image, image[..., 0], (4, 2))
+    assert out[..., 0].tolist() == [[128, 128], [1, 2], [5, 6], [128, 128]]
+    assert ids.tolist() == [[255, 255], [1, 2], [5, 6], [255, 255]]
+    same = padded(image, image[..., 0], (2, 4))
+    assert np.array_equal(same[0], image) and np.array_equal(same[1], image[..., 0])
