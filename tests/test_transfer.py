@@ -372,3 +372,12 @@ def test_a_run_of_an_encoder_without_the_skip_is_not_resumed(call, tmp_path, mon
     assert "--init-weights runs/voc --output FOLDER" in err.splitlines()[-1]
     assert Path("runs/voc/last.keras").read_bytes() == before
     assert call("predict", voc / "JPEGImages/picture0.jpg")[0] == 0
+
+
+def test_a_model_that_was_adopted_has_no_known_network(tmp_path):
+    learnt(tmp_path / "adopted.keras")
+    model, config, found = load_model(tmp_path / "adopted.keras")
+    config = dataclasses.replace(config, architecture="adopted")
+    save_model(model, tmp_path / "adopted.keras", config, found)
+    with pytest.raises(UserError, match="adopted.keras: is a model that tools.adopt took over"):
+        started(tmp_path / "adopted.keras")

@@ -54,6 +54,11 @@ def with_network(config: Config, args, folder: Path) -> Config:
                 "another folder with --output."
             )
         source, taken = read_settings(file)[0], {}
+        if source.architecture not in RECIPES:
+            raise UserError(
+                f"{FLAG} {file}: is a model that tools.adopt took over, whose network is unknown. "
+                "Name a model that train.py wrote."
+            )
     for name in NETWORK:
         wanted, there = (_network(settings)[name] for settings in (config, source))
         if name in given and wanted != there:
