@@ -71,9 +71,9 @@ def run(args, config, folder, history, started):
     from core.prediction.model_file import read_settings
     from core.sources.check import check_data, draw_check
     from core.sources.choose import open_both, with_classes
-    from core.sources.fingerprint import planned
     from core.sources.index import Index
     from core.sources.own.classes import classes_writer
+    from core.sources.planned import planned
     from core.training import checkpoint, transfer
     from core.training.cost import print_summary
     from core.training.fit import find_out, train

@@ -194,6 +194,8 @@ NOTHING_SAID = [
     ([[1, 2, 3, 255]], "values", [[0, 1, 2, 255]], ("class1", "class2", "class3")),
     ([COLOURS, [RED, BLACK]], "colours", [[1, 0, 2], [3, 0]],
      ("background", "#0000ff", "#00ff00", "#ff0000")),
+    ([[RED, BLACK], [BLACK, BLACK]], "colours", [[1, 0], [0, 0]], ("background", "#ff0000")),
+    ([[0, 0], COLOURS], "colours", [[0, 0], [1, 0, 2]], ("background", "#0000ff", "#00ff00")),
     ([voc_palette()[[0, 15, 8, 255]]], "colours", [[0, 2, 1, 255]],
      ("background", "#400000", "#c08080")),
 ]  # fmt: skip

@@ -263,6 +263,29 @@ def test_the_data_set_is_chosen_by_the_layout(data, voc, isbi, tmp_path):
     assert len(names(voc, None, num_classes=3)[0]) == 6
 
 
+def test_a_class_table_counts_beside_voc_s_lists(voc):
+    """As CVAT exports it; the lists tell training and validation images apart."""
+    table = "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,0,0::\ncar:0,128,0::\n"
+    (voc / "labelmap.txt").write_text(table + "ignored:224,224,192::\n")
+    assert chosen(voc) == ("folder", "")
+    data = FolderDataset(voc, "train", num_classes=0)
+    assert data.class_names == ("background", "road", "car") and len(data.image_info) == 4
+    assert set(np.unique(data.load(0)[1])) == {0, 1, 2, 255}
+    assert len(FolderDataset(voc, "val", num_classes=0).image_info) == 2
+    for name in ("train", "val"):
+        (voc / f"ImageSets/Segmentation/{name}.txt").unlink()
+    assert len(FolderDataset(voc, None, num_classes=0).image_info) == 6
+
+
+def test_images_for_tests_that_are_taken_are_named(data):
+    """Where names alone tell masks from images, folders have no meaning that is known."""
+    folder = data("ISIC_Train/{1,2}.png", "ISIC_Train/{1,2}_mask.png", "ISIC_Test/3.png")
+    (folder / "ISIC_Test/3_mask.png").write_bytes((folder / "ISIC_Test/3.png").read_bytes())
+    notes = FolderDataset(folder, None).notes
+    assert "Taken, though in folders for tests: ISIC_Test/3. Name the folders with" in notes
+    assert "for tests" not in FolderDataset(data("images/latest/4.png", "masks/latest/4.png")).notes
+
+
 def test_colour_images_are_no_slices(tmp_path):
     isbi = write_isbi(tmp_path / "isbi", 2)
     for path in (isbi / "image").iterdir():

@@ -17,6 +17,8 @@ from core.dataset import Dataset
 from core.prediction.model_file import SHIPPED
 from core.sources import fingerprint as module
 from core.sources.fingerprint import fingerprint, measure_mask
+from core.sources.planned import command, describe, lost
+from core.support.errors import UserError
 from core.support.flags import training_config
 from core.training import plan as rules
 from core.training.cost import Cost
@@ -26,10 +28,7 @@ from core.training.plan import (
     Fingerprint,
     affordable,
     canvas,
-    command,
-    describe,
     epochs_in,
-    lost,
     make_plan,
     settings_for,
     shrinking,
@@ -206,7 +205,19 @@ def test_networks_that_are_given(monkeypatch):
 def test_with_epochs_nothing_is_measured(monkeypatch):
     monkeypatch.delattr(rules, "measure")
     plan = make_plan(dataclasses.replace(OWN, epochs=7), {"epochs"}, ROAD, None, 1200)
-    assert (plan.epochs, plan.size) == (7, canvas(ROAD.size, 256**2))
+    assert (plan.epochs, plan.size, plan.crop) == (7, canvas(ROAD.size, 256**2), None)
+    # and what would be lost is cropped all the same
+    large = dataclasses.replace(ROAD, size=(900, 1200), largest=(900, 1200))
+    plan = make_plan(dataclasses.replace(OWN, epochs=7), {"epochs"}, large, None, 1200)
+    assert (plan.size, plan.crop) == (canvas((900, 1200), LARGEST), (256, 256))
+
+
+def test_sizes_that_the_planned_network_does_not_take(monkeypatch):
+    with pytest.raises(UserError, match="--size: An image of 80x80 .* 64 or 96. Or add --from"):
+        planned(monkeypatch, ROAD, size=(80, 80))
+    with pytest.raises(UserError, match="--crop: An image of 48x64"):
+        planned(monkeypatch, ROAD, crop=(48, 64))
+    assert planned(monkeypatch, ROAD, size=(80, 80), from_scratch=True).size == (80, 80)
 
 
 def test_what_is_lost_is_said():
@@ -232,7 +243,9 @@ def test_the_command_does_the_same(facts, monkeypatch, tmp_path):
     same = training_config(args)
     assert dataclasses.replace(plan, planned=(), minutes=None) == same
     given = {name for name in rules.PLANNED if getattr(args, name) is not None}
-    assert given >= {*rules.PLANNED} - {"encoder_lr_factor"}
+    assert given >= {*rules.PLANNED} - {"encoder_lr_factor", "encoder_weights"}
+    fixed = dataclasses.replace(plan, planned=())  # these were flags, some equal to the preset
+    assert command(fixed) == command(plan)
     told = describe(plan, facts)
     assert command(plan) in told and f"{plan.epochs} epochs" in told
 
@@ -334,6 +347,15 @@ def test_check_data_draws_what_the_network_will_see(call, tmp_path):
     assert "crops of 32x48 pixels at their own resolution" in out
 
 
+def test_check_data_of_the_paper_s_network(call, tmp_path):
+    """Its images reach beyond their masks; they are shown without that."""
+    own = write_own(tmp_path / "own", size=188)
+    flags = ("--architecture", "paper", "--filters", 1, "--epochs", 1, "--check-data")
+    status, out, err = call("train", "--data", own, *flags, "--size", 188, 188)
+    assert status == 0 and "1 filters from scratch; crossentropy, augmentation None" in out, err
+    assert Path("runs/folder/check.png").exists()
+
+
 @pytest.mark.slow
 def test_own_data_by_the_default_command(call, tmp_path):
     own = write_own(tmp_path / "own")
@@ -354,6 +376,12 @@ def test_own_data_by_the_default_command(call, tmp_path):
     status, _, err = call("train", *command, "--epochs", epochs + 1)
     assert status == 0 and f"Resuming after epoch {epochs} of {epochs + 1}" in err
     assert "Plan:" not in err
+    # The plan lasts: also where flags took over a part of it for once.
+    status, _, err = call("train", *command)
+    assert status == 0 and f"the run is finished, after {epochs + 1} epochs" in err
+    assert json.loads(Path("run/config.json").read_text())["planned"] == planned["planned"]
+    status, _, err = call("train", *command[:2], "--minutes", 9, *command[4:])
+    assert status == 0 and f"the run is finished, after {epochs + 1} epochs" in err
     status, _, err = call("train", *command, "--loss", "focal")
     assert status == 2 and "loss focal" in err
     assert call("evaluate", "--weights", "run")[0] == 0

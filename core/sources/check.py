@@ -12,6 +12,7 @@ from core.dataset import Dataset
 from core.imaging.draw import grid, outlined, voc_palette, write_image
 from core.imaging.image import SizesDiffer
 from core.imaging.intensity import find_outside, in_words
+from core.imaging.letterbox import padded
 from core.imaging.mask import WrongValues, check_objects, check_palettes, explain, histogram
 from core.support.errors import UserError, summary, together
 from core.support.files import Missing, missing
@@ -124,6 +125,9 @@ def draw_check(path: Path, dataset: Dataset, plan: str = "", count: int = 12) ->
     rows = []
     for number in numbers.tolist():
         image, mask = dataset.sample(number)
+        image, _ = padded(
+            image, image[..., 0], mask.shape
+        )  # without an unpadded one's surroundings
         rows.append(
             (outlined(image, mask, palette), dataset.name(number % len(dataset.image_info)))
         )

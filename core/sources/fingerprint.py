@@ -1,7 +1,5 @@
 """What own data is like, measured in its images and masks."""
 
-import dataclasses
-import time
 from collections.abc import Sequence
 
 import cv2
@@ -9,11 +7,9 @@ import numpy as np
 
 from core.config import IGNORE
 from core.dataset import Dataset
-from core.sources.choose import open_both, with_classes
-from core.support import processes
-from core.support.errors import UserError, whole
+from core.support.errors import whole
 from core.support.threads import attempts
-from core.training.plan import MINUTES, PLANNED, Fingerprint, describe, lost, make_plan
+from core.training.plan import Fingerprint
 
 MOST = 200  # images that are looked at, from all over the data set
 
@@ -73,42 +69,3 @@ def measure_mask(mask: np.ndarray, num_classes: int) -> Sequence[np.ndarray]:
     counts = [np.bincount(half.ravel(), minlength=256)[:num_classes] for half in halves]
     upper, lower = (count / max(1, count.sum()) for count in counts)
     return pixels, sums, upper, lower
-
-
-def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
-    """Makes the plan for own data, or only chooses the epochs for `--minutes`.
-
-    Args:
-        config: the `Config` that the flags gave.
-        args: the flags; those that were given stay.
-        dataset: the data set to train on.
-        validation: the data set to validate with.
-        started: when the program began, by `time.monotonic`.
-        resumed: whether this is a run that has its plan already.
-
-    Returns:
-        The settings, the data sets for them, and what to say of the plan.
-    """
-    given = {name for name in PLANNED if getattr(args, name) is not None}
-    if config.dataset != "folder":
-        given = {*PLANNED} - {"epochs"} if config.minutes else {*PLANNED}
-    if processes.process()[1] > 1:
-        if config.minutes:
-            raise UserError("--minutes: processes have different clocks. Give --epochs instead.")
-        given.add("epochs")
-    named = with_classes(config, dataset)
-    plans = not (given >= {*PLANNED} or resumed)
-    if not (plans or args.check_data):
-        return named, dataset, validation, ""
-
-    def opened(settings):
-        known = {"class_names": config.class_names, "intensity": dataset.find_intensity()}
-        return open_both(dataclasses.replace(settings, **known), index=dataset.index)
-
-    facts = fingerprint(dataset, len(validation.image_info))
-    if not plans:
-        return named, dataset, validation, lost(facts, named)
-    left = 60 * (config.minutes or MINUTES) - (time.monotonic() - started)
-    plan = make_plan(named, given, facts, opened, left)
-    told = [describe(plan, facts)] + [lost(facts, plan)] * bool(args.check_data)
-    return plan, *opened(plan), "\n".join(told)

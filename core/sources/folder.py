@@ -22,6 +22,8 @@ from core.support.files import read_list
 from core.support.flags import default_names
 from core.support.pairs import plain_name, say
 
+_TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s)?(?![^\W\d_])")
+
 
 class FolderDataset(Dataset):
     """Images and masks in one of the layouts of `core.sources.own.layouts`, paired by name.
@@ -77,8 +79,9 @@ class FolderDataset(Dataset):
         parts = find(self.where, images, masks) or _unknown(self.where)
         main, val = parts.get("") or parts["train"], parts.get("val")
         if not (images or any(lists) or val and "train" in parts):
-            paths = self.where / "train.txt", self.where / "val.txt"
-            lists = [path if path.is_file() else None for path in paths]
+            for home in (self.where, self.where / "ImageSets" / "Segmentation"):
+                paths = home / "train.txt", home / "val.txt"
+                lists = lists if any(lists) else [p if p.is_file() else None for p in paths]
         listing, other = lists if split == "train" else lists[::-1]
         taken = [("", main), ("val/", val)][: 1 + bool(val)]
         if any(lists) and "" in parts:
@@ -94,6 +97,9 @@ class FolderDataset(Dataset):
         self.image_info = every
         if "test" in parts:
             told.append(_left_out(parts["test"]))
+        tests = [info["name"] for info in every if _TEST.search(os.path.dirname(info["name"]))]
+        if tests:
+            told.append(f"Taken, though in folders for tests: {few(tests)}. {ASK}")
         if split and any(lists):
             self.division = "Lists tell training and validation images apart."
             listed = _listed(every, Path(listing or other))

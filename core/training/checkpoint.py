@@ -20,7 +20,13 @@ from core.support.flags import default_names
 
 SPLIT_FILE = "split.json"  # the names of a run's training and validation images
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
-_FREE = ("workers", "epochs", "patience", "planned")  # settings that may change when a run resumes
+_FREE = (
+    "workers",
+    "epochs",
+    "patience",
+    "minutes",
+    "planned",
+)  # settings that may change when a run resumes
 
 
 def save_checkpoint(model, path: Path, config: Config, found: Found, history: list[dict]) -> None:
@@ -60,8 +66,8 @@ def as_begun(config: Config, args, folder: Path) -> Config:
         return config
     before = read_settings(path)[0]
     names = [name for name in before.planned if getattr(args, name) is None]
-    config = dataclasses.replace(config, **{name: getattr(before, name) for name in names})
-    return completed(config, before)
+    kept = {name: getattr(before, name) for name in names} | {"planned": before.planned}
+    return completed(dataclasses.replace(config, **kept), before)
 
 
 def epochs_behind(config: Config, folder: Path) -> list[dict]:

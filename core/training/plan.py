@@ -5,13 +5,14 @@ Each rule is a few lines with its reason. A flag that is given takes the place o
 
 import dataclasses
 import math
-import shlex
 import time
 
-from core.config import PRESETS, Config
+from core.config import Config
 from core.prediction.model_file import SHIPPED
 from core.support import devices
+from core.support.errors import UserError
 from core.training.cost import Cost, measure, seen
+from nets.sizes import check_size
 
 MINUTES = 20  # for own data, without --minutes
 PLANNED = (
@@ -131,28 +132,16 @@ def shrinking(facts: Fingerprint, size: tuple[int, int]) -> float:
     return max(1.0, *(side / wanted for side, wanted in zip(facts.size, size, strict=True)))
 
 
-def lost(facts: Fingerprint, config: Config) -> str:
-    """Says how much images are shrunk, and what becomes of the thinnest objects."""
-    times = shrinking(facts, config.size)
-    if config.crop or times < 1.05:
-        return "Images keep their resolution."
-    told = f"Images are shrunk {times:.1f} times"
-    if facts.objects:
-        name = config.names[min(facts.objects, key=facts.thickness.__getitem__)]
-        told += f"; the thinnest objects ({name}) become {facts.thinnest / times:.1f} pixels"
-    return f"{told}."
-
-
 def affordable(facts: Fingerprint, cost: Cost, seconds: float, crops: bool = True) -> dict:
-    """Chooses the resolution that the time allows: "size" and "crop".
-
-    Each image should be visited `VISITS` times. If the thinnest objects would be lost on the canvas
-    for that, crops show them at their own resolution, unless there are to be no `crops`.
-    """
+    """Chooses the resolution at which the time allows `VISITS` of each image."""
     a_pixel = cost.sample / cost.pixels
     visits = VISITS * (facts.images + VALIDATION * facts.others)
-    pixels = min(LARGEST, max(SMALLEST, seconds / (a_pixel * visits)))
-    size = canvas(facts.size, pixels)
+    return resolution(facts, seconds / (a_pixel * visits), crops)
+
+
+def resolution(facts: Fingerprint, pixels: float, crops: bool) -> dict:
+    """Chooses "size" and "crop" for a number of pixels: crops, where objects would be lost."""
+    size = canvas(facts.size, min(LARGEST, max(SMALLEST, pixels)))
     if crops and facts.thinnest / shrinking(facts, size) < 2 and _crop(facts):
         return {"size": canvas(facts.largest, LARGEST), "crop": _crop(facts)}
     return {"size": size, "crop": None}
@@ -203,7 +192,7 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
         free -= {"encoder_lr_factor"}
     by_time = "size" in free and not (config.crop or facts.thin)
     if by_time:
-        config = with_values({"size": canvas(facts.size, CROP**2)})
+        config = with_values(resolution(facts, CROP**2, "crop" in free))
     if "epochs" in free:
         cost = measure(config, opened)
         if by_time:
@@ -213,48 +202,18 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
                 cost = measure(config, opened)
         left = end - time.monotonic() - cost.start
         config = with_values(epochs_in(facts, config, cost, left, "repeats" in free))
+    check_sizes(config)
     return dataclasses.replace(config, planned=tuple(sorted(free)))
 
 
-def describe(config: Config, facts: Fingerprint) -> str:
-    """Says what the data is like, what the plan is, and which command does the same."""
-    kind = "grey" if config.channels == 1 else "colour"
-    height, width = facts.size
-    thin = "" if math.isinf(facts.thinnest) else f", objects of {facts.thinnest:.1f} pixels or more"
-    shrunk = shrinking(facts, config.size)
-    where = "{}x{} pixels".format(*(config.crop or config.size))
-    if config.crop:
-        where = f"crops of {where} at their own resolution"
-    else:
-        where = f"shrunk {shrunk:.1f} times, to {where}" if shrunk > 1.05 else f"whole, as {where}"
-    named = f"with {config.encoder} from {config.encoder_weights}"
-    encoder = "from scratch" if config.encoder == "none" else named
-    parts = [
-        f"{kind} images of {height}x{width}{thin}: {where}",
-        f"a U-Net of {config.filters} filters {encoder}",
-        f"{config.loss}, augmentation {config.augmentation}",
-        f"{config.epochs} epochs of {config.repeats * facts.images} samples",
-    ]
-    return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
-
-
-def command(config: Config) -> str:
-    """Returns the command that trains with these settings, with all flags of the plan."""
-    words = ["python", "train.py", "--dataset", config.dataset]
-    for field in dataclasses.fields(Config):
-        name, value = field.name, getattr(config, field.name)
-        flag = f"--{name.replace('_', '-')}"
-        default = getattr(PRESETS[config.dataset], name)
-        if not field.metadata["group"] or name in ("dataset", "minutes"):
-            continue
-        if name not in config.planned and value == default:
-            continue
-        if name == "crop" and not value:
-            words.append("--no-crop")
-        elif field.type is bool:
-            words.append(flag if value else flag.replace("--", "--no-"))
-        elif name in ("classes", "class_names"):
-            words += [flag, ",".join(value)]
-        elif value is not None:
-            words += [flag, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
-    return shlex.join(words)
+def check_sizes(config: Config) -> None:
+    """Raises a UserError if the network that was chosen does not take the sizes that were given."""
+    for name in ("size", "crop") if config.architecture != "paper" else ():
+        try:
+            check_size(
+                *getattr(config, name) or (None, None),
+                encoder=config.encoder.replace("none", "") or None,
+            )
+        except ValueError as error:
+            advice = "" if config.encoder == "none" else " Or add --from-scratch."
+            raise UserError(f"--{name}: {error}{advice}") from error

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from core.config import BACKGROUND, IGNORE, IGNORED, Config, Found
 from core.imaging.draw import voc_palette
 from core.imaging.mask import OTHERS, key, meanings
+from core.sources.own.layouts import TABLES
 from core.support.errors import UserError
 from core.support.files import write_csv
 
-TABLES = ("class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt")  # the first one counts
 _COLUMNS = {
     "name": ("name", "class", "class_name", "classname", "label"),
     "value": ("value", "id", "class_id", "index", "pixel", "grey", "gray"),

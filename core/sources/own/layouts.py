@@ -25,6 +25,7 @@ LAYOUTS = (
     (SPLIT, SPLIT),  # masks lie beside their images, and names tell them apart
     ("", ""),
 )
+TABLES = ("class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt")  # the first one counts
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 DEFAULT = f"voc where {VOC_HOME} exists, else sample; --data: by the layout"
 ASK = "Name the folders with --images DIR --masks DIR."
@@ -232,7 +233,8 @@ def choose(args) -> tuple[str, str]:
     folder = Path(args.data)
     lists = lists or (folder / "ImageSets").is_dir()
     if not folder.is_dir() or lists and (folder / "JPEGImages").is_dir():
-        return "voc", ""
+        table = args.class_table or folder.is_dir() and any((folder / t).is_file() for t in TABLES)
+        return "folder" if table else "voc", ""  # a table has other classes than VOC's
     if all((folder / name).is_file() for name in ISBI_STACKS):
         return "isbi", f"{folder} holds {' and '.join(ISBI_STACKS)}: the data set is isbi."
     if not (args.class_names or args.num_classes or args.class_table) and _has_slices(folder):

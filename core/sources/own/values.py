@@ -118,7 +118,7 @@ def by_values(masks: list, files: list, where: Path) -> Meaning:
     by_colour = bool(clash or has_colours(masks))
     found = counted(masks, by_colour)
     values = set().union(*found.values())
-    ids = sorted(value for value in values if value != IGNORE)
+    ids = sorted(value for value in values if value != IGNORE and isinstance(value, int))
     palette = ()
     if any(isinstance(value, str) for value in values):
         reading = _by_colours({key(value) for value in values})
