@@ -18,7 +18,6 @@ from core.prediction.model_file import SHIPPED
 from core.sources import fingerprint as module
 from core.sources.fingerprint import fingerprint, measure_mask
 from core.sources.planned import command, describe, lost
-from core.support.errors import UserError
 from core.support.flags import training_config
 from core.training import plan as rules
 from core.training.cost import Cost
@@ -212,12 +211,14 @@ def test_with_epochs_nothing_is_measured(monkeypatch):
     assert (plan.size, plan.crop) == (canvas((900, 1200), LARGEST), (256, 256))
 
 
-def test_sizes_that_the_planned_network_does_not_take(monkeypatch):
-    with pytest.raises(UserError, match="--size: An image of 80x80 .* 64 or 96. Or add --from"):
-        planned(monkeypatch, ROAD, size=(80, 80))
-    with pytest.raises(UserError, match="--crop: An image of 48x64"):
-        planned(monkeypatch, ROAD, crop=(48, 64))
-    assert planned(monkeypatch, ROAD, size=(80, 80), from_scratch=True).size == (80, 80)
+def test_sizes_that_the_encoder_does_not_take(monkeypatch):
+    for given in ({"size": (80, 80)}, {"crop": (48, 64)}):
+        plan = planned(monkeypatch, ROAD, **given)
+        assert plan.encoder == "none" and {"size": plan.size, "crop": plan.crop} | given == {
+            "size": plan.size,
+            "crop": plan.crop,
+        }
+    assert planned(monkeypatch, ROAD, size=(96, 64)).encoder == "efficientnet_lite0"
 
 
 def test_what_is_lost_is_said():

@@ -10,9 +10,7 @@ import time
 from core.config import Config
 from core.prediction.model_file import SHIPPED
 from core.support import devices
-from core.support.errors import UserError
 from core.training.cost import Cost, measure, seen
-from nets.sizes import check_size
 
 MINUTES = 20  # for own data, without --minutes
 PLANNED = (
@@ -21,6 +19,7 @@ PLANNED = (
 )  # fmt: skip
 THIN = 16  # pixels; vessels, membranes and cracks are thinner, most objects of photographs are not
 CROP = 256  # pixels; far more than the network sees around a pixel
+STEP = 32  # pixels; sides that are multiples of it suit all networks
 VISITS = 30  # of each image, that a training should have before it gets more pixels
 SMALLEST, LARGEST = 128**2, 1024**2  # pixels of a canvas
 MOST_EPOCHS = 60  # more would only validate and write more often
@@ -109,7 +108,7 @@ def settings_for(facts: Fingerprint, plain: bool | None = None, gpu: bool = Fals
     return chosen
 
 
-def canvas(size: tuple[int, int], pixels: float, step: int = 32) -> tuple[int, int]:
+def canvas(size: tuple[int, int], pixels: float, step: int = STEP) -> tuple[int, int]:
     """Returns the canvas of about so many pixels with the aspect ratio of images of `size`.
 
     It is never larger than they are, but for padding. Its sides are multiples of `step`.
@@ -124,7 +123,7 @@ def _crop(facts):
     """The crop for images at their own resolution; None if they are hardly larger themselves."""
     if math.prod(facts.largest) <= 1.5 * CROP**2:
         return None
-    return tuple(min(CROP, math.ceil(side / 32) * 32) for side in facts.size)
+    return tuple(min(CROP, math.ceil(side / STEP) * STEP) for side in facts.size)
 
 
 def shrinking(facts: Fingerprint, size: tuple[int, int]) -> float:
@@ -181,6 +180,9 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
     if given & {"encoder", "upsampling"} or config.init_weights:
         plain = config.encoder == "none"
         free -= {"encoder", "encoder_weights"}
+    sides = [side for name in {"size", "crop"} & given for side in getattr(config, name) or ()]
+    if any(side % STEP for side in sides):  # which the encoder would not take
+        plain = True if plain is None else plain
     if "size" in given:  # the canvas that images are to be fitted into
         free -= {"crop"}
 
@@ -202,18 +204,4 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
                 cost = measure(config, opened)
         left = end - time.monotonic() - cost.start
         config = with_values(epochs_in(facts, config, cost, left, "repeats" in free))
-    check_sizes(config)
     return dataclasses.replace(config, planned=tuple(sorted(free)))
-
-
-def check_sizes(config: Config) -> None:
-    """Raises a UserError if the network that was chosen does not take the sizes that were given."""
-    for name in ("size", "crop") if config.architecture != "paper" else ():
-        try:
-            check_size(
-                *getattr(config, name) or (None, None),
-                encoder=config.encoder.replace("none", "") or None,
-            )
-        except ValueError as error:
-            advice = "" if config.encoder == "none" else " Or add --from-scratch."
-            raise UserError(f"--{name}: {error}{advice}") from error
