@@ -3,6 +3,7 @@
 import codecs
 import csv
 import re
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,9 +102,7 @@ def read_table(path: Path) -> ClassTable:
         wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         lines = data.decode("utf-16" if wide else "utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: this class table cannot be read ({error}). It must be a text in UTF-8."
-        ) from error
+        raise UserError(f"{path}: this class table cannot be read ({error}). Use UTF-8.") from error
     lines = {number: line for number, line in enumerate(lines, 1) if line.strip()}
     first = next(iter(lines.values()), "")
     if any(map(_CVAT.fullmatch, lines.values())):
@@ -137,10 +136,9 @@ def _checked(rows, path):
     names = tuple(dict.fromkeys(row.name for row in known))
     if not 2 <= len(names) <= IGNORE:
         raise UserError(
-            f"{path}: has {len(names)} classes besides ignored ones. It needs 2 to {IGNORE}, the "
-            "background among them."
+            f"{path}: has {len(names)} classes besides ignored ones. It needs 2 to {IGNORE}."
         )
-    return ClassTable(path, names, tuple(colours[name] for name in names), tuple(rows))
+    return ClassTable(path, names, tuple(map(colours.get, names)), tuple(rows))
 
 
 def _row(cells, where):
@@ -216,10 +214,8 @@ def _lines(lines, path):
             break
     else:
         cells = [{"name": line} for line in lines.values()]
-    return [
-        (number, _row(row, f"{path}, line {number}"))
-        for number, row in zip(lines, cells, strict=True)
-    ]
+    where = f"{path}, line"
+    return [(n, _row(row, f"{where} {n}")) for n, row in zip(lines, cells, strict=True)]
 
 
 def name_of(reading: str | tuple) -> str:
@@ -259,6 +255,5 @@ def classes_writer(folder: Path, config: Config, found: Found):
     import keras
 
     rows = class_rows(config.names, found.masks, found.palette)
-    return keras.callbacks.LambdaCallback(
-        on_train_begin=lambda logs: write_csv(folder / "classes.csv", rows)
-    )
+    begin = partial(write_csv, folder / "classes.csv", rows)
+    return keras.callbacks.LambdaCallback(on_train_begin=lambda logs: begin())
