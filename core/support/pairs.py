@@ -128,7 +128,7 @@ def _find_rule(tried, of_name, masks):
     of s2_NAME.
     """
     sample = [*tried.values()][:: -(-len(tried) // 100)]
-    names = {*tried, *(Path(name).name for name in tried)}
+    names = dict.fromkeys([*tried, *(Path(name).name for name in tried)])
     starts_ends = *_shared(names, len(tried) - 1), *_shared(of_name, len(tried) / 2)
     found = {}  # what rules find, with the best of the rules that find it
     for rule in itertools.product(*starts_ends):

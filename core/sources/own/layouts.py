@@ -196,7 +196,7 @@ def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:
         ends = {name: [m.start() for m in re.finditer(r"[\W_]", name)] for name in found}
         names = {name for name in found if any(name[:end] in found for end in ends[name])}
     images = {name: paths for name, paths in found.items() if name not in names}
-    return images, {name: found[name] for name in names}
+    return images, {name: paths for name, paths in found.items() if name in names}
 
 
 def apart(config: Config, trained: Config) -> bool:
