@@ -150,6 +150,13 @@ def test_epochs_fill_the_time():
         "repeats": 1,
     }
     assert epochs_in(facts, settings, cost(), 0.1, True) == {"epochs": 1, "repeats": 1}
+    # Few samples, and half as many to validate with: training has nine tenths of the time.
+    few = dataclasses.replace(MEMBRANES, images=20, others=10)
+    settings = dataclasses.replace(OWN, size=(512, 512), crop=(256, 256))
+    found = epochs_in(few, settings, cost(), 420, True)
+    rest = 0.4 * 10 * 0.262144 + 0.5
+    assert 9 * rest <= 0.065536 * 20 * found["repeats"] < 9 * rest + 0.065536 * 20
+    assert 7 <= epochs_in(few, settings, cost(), 30, True)["epochs"] <= 10  # but ten or nearly
     for seconds in (60, 300, 1200, 9000):
         found = epochs_in(VESSELS, dataclasses.replace(OWN, crop=(256, 256)), cost(), seconds, True)
         assert found["epochs"] <= 61

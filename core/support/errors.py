@@ -16,6 +16,10 @@ class UserError(Exception):
     """Something the user must change; its message says what is wrong, where, and what to do."""
 
 
+class Lost(UserError):
+    """Another process of a training has ended; JAX's threads are about to say so, too."""
+
+
 def together(problems) -> dict[str, int]:
     """Returns what problems say, each with how many say it: those that are equal in one line.
 
@@ -63,6 +67,8 @@ def run(main):
         with lasting():
             status = main() or 0
     except UserError as error:
+        if isinstance(error, Lost):
+            _silence_others()
         status = _say(error)
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
@@ -73,6 +79,14 @@ def run(main):
         _say(" ".join(["interrupted.", *map(str, error.args)]))
         status = 128 + came[-1]
     leave(status)
+
+
+def _silence_others():
+    """Keeps other threads off stderr, so that our message is the last line."""
+    own = os.dup(sys.stderr.fileno())
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())
+    sys.stderr = open(own, "w", errors="backslashreplace")
 
 
 class _Lasting:

@@ -11,7 +11,7 @@ import zlib
 from argparse import ArgumentParser, Namespace
 
 from core.config import Config, Found
-from core.support.errors import UserError
+from core.support.errors import Lost, UserError
 from core.support.flags import whole_number
 
 PATIENCE = 300  # seconds in which the processes must come together
@@ -117,7 +117,7 @@ def joined():
             atexit.register(os._exit, 1)  # the last one registered is called first
             # JAX raises its own error, or a ValueError where it compares what processes have.
             if type(error).__name__ == "JaxRuntimeError" or re.search("Gloo|NCCL", str(error)):
-                raise UserError(
+                raise Lost(
                     "Another process of this training has ended or cannot be reached, so this one "
                     "ends, too. Start all of them again: they resume after the last whole epoch."
                 ) from error

@@ -153,7 +153,9 @@ def epochs_in(facts: Fingerprint, config: Config, cost: Cost, seconds: float, re
     rest = VALIDATION * a_pixel * facts.others * math.prod(config.size) + cost.writing
     repeats = config.repeats
     if repeat:
-        repeats = max(1, math.ceil((seconds / MOST_EPOCHS - rest) / (visit * facts.images)))
+        # Of many short epochs, most of the time would go into validation.
+        shortest = max(seconds / MOST_EPOCHS - rest, min(9 * rest, seconds / 10 - rest))
+        repeats = max(1, math.ceil(shortest / (visit * facts.images)))
     epochs = seconds / (visit * facts.images * repeats + rest)
     return {"epochs": max(1, round(epochs)), "repeats": repeats}
 
