@@ -397,7 +397,8 @@ def test_own_data_by_the_default_command(call, tmp_path):
 
 @pytest.mark.slow
 def test_minutes_choose_the_epochs_of_other_data(call):
-    flags = ("--dataset", "sample", "--minutes", 0.4, "--filters", 2, "--output", "run")
+    flags = ("--dataset", "sample", "--minutes", 0.4, "--filters", 2, "--lr", 0.002)
+    flags += ("--output", "run")
     status, _, err = call("train", *flags)
     kept = json.loads(Path("run/config.json").read_text())
     assert status == 0 and kept["planned"] == ["epochs"], err
