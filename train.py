@@ -4,7 +4,7 @@ import importlib.util
 import sys
 import time
 
-from core.sources.own.layouts import DEFAULT, choose
+from core.sources.layouts import DEFAULT, choose
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
@@ -50,7 +50,7 @@ def main():
     if args.summary and config.dataset != "folder":
         backend.start()
         backend.import_tensorflow()
-        importlib.import_module("core.training.cost").print_summary(config)
+        importlib.import_module("core.training.facts").print_summary(config)
         return
     new = args.overwrite or args.check_data or args.summary
     config = config if new else checkpoint.as_begun(config, args, folder)
@@ -69,13 +69,12 @@ def main():
 def run(args, config, folder, history, started):
     """Checks the data and trains on it, or resumes after the epochs in `history`."""
     from core.prediction.model_file import read_settings
+    from core.sources.cache import Index
     from core.sources.check import check_data, draw_check
-    from core.sources.choose import open_both, with_classes
-    from core.sources.index import Index
-    from core.sources.own.classes import classes_writer
-    from core.sources.planned import planned
+    from core.sources.choose import open_both, planned, with_classes
+    from core.sources.classes import classes_writer
     from core.training import checkpoint, transfer
-    from core.training.cost import print_summary
+    from core.training.facts import print_summary
     from core.training.fit import find_out, train
     from core.training.run_folder import draw_samples
 

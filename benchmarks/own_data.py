@@ -57,7 +57,7 @@ def write_photographs(source, folder, count):
 def training(args, source, folder):
     """Returns the rows of the photographs: epochs of training, and samples."""
     from core.dataset import Dataset
-    from core.sources.store import Store
+    from core.sources.cache import Store
     from core.training.fit import build, prepare
 
     config = dataclasses.replace(PRESETS["folder"], class_names=PRESETS["voc"].class_names)
@@ -101,8 +101,8 @@ def training(args, source, folder):
 
 def starting(args, folder):
     """Returns the row of a second start: to open and check the training data."""
+    from core.sources.cache import Index
     from core.sources.choose import open_both
-    from core.sources.index import Index
 
     config = dataclasses.replace(PRESETS["voc"], data=args.data)
 

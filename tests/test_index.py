@@ -13,9 +13,9 @@ from PIL import Image
 from core.imaging import intensity, mask
 from core.imaging.draw import voc_palette
 from core.imaging.intensity import find_range
-from core.sources import index as module
+from core.sources import cache as module
+from core.sources.cache import INDEX_FILE, Index
 from core.sources.folder import FolderDataset
-from core.sources.index import INDEX_FILE, Index
 from core.support.errors import UserError
 from core.VOCdataset import VOCDataset
 
@@ -141,7 +141,7 @@ def test_masks_of_own_data_are_read_once(monkeypatch):
         image.save(f"own/masks/{number}.png")
     data = FolderDataset("own", "train", 3, target_size=(8, 8), index=Index("run"))
     counts = data.check()
-    from core.sources.own import palettes
+    from core.sources import palettes
 
     read = []
     plain = palettes.read_indexed

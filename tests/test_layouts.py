@@ -10,7 +10,7 @@ from PIL import Image
 
 from core.config import PRESETS
 from core.sources.folder import FolderDataset
-from core.sources.own.layouts import choose, find
+from core.sources.layouts import choose, find
 
 DATA = Path(__file__).parents[2] / "shared/data"
 

@@ -15,19 +15,20 @@ from PIL import Image
 from core.config import PRESETS
 from core.dataset import Dataset
 from core.prediction.model_file import SHIPPED
-from core.sources import fingerprint as module
-from core.sources.fingerprint import fingerprint, measure_mask
-from core.sources.planned import command, describe, lost
 from core.support.flags import training_config
+from core.training import facts as module
 from core.training import plan as rules
-from core.training.cost import Cost
+from core.training.facts import Cost, fingerprint, measure_mask
 from core.training.plan import (
     LARGEST,
     SMALLEST,
     Fingerprint,
     affordable,
     canvas,
+    command,
+    describe,
     epochs_in,
+    lost,
     make_plan,
     settings_for,
     shrinking,

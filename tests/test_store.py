@@ -13,9 +13,9 @@ from test_checkpoint import assert_equal
 from core.config import PRESETS
 from core.dataset import Dataset
 from core.imaging.letterbox import letterbox, letterbox_mask, shrink
-from core.sources import store as stores
+from core.sources import cache as stores
+from core.sources.cache import Store, total_memory
 from core.sources.choose import open_both
-from core.sources.store import Store, total_memory
 from core.training import run_folder
 from core.VOCdataset import VOCDataset
 

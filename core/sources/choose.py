@@ -5,6 +5,7 @@ subclass of `Dataset` and a function `open_part`, see `open_dataset`. folder.py 
 """
 
 import dataclasses
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from core.config import ISBI_STACKS, PRESETS, Config, Found
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
-from core.sources.own.layouts import apart
+from core.sources.cache import Store
+from core.sources.layouts import apart
 from core.sources.sample import sample_folder
-from core.sources.store import Store
 from core.support import devices, processes
 from core.support.errors import UserError
+from core.training.facts import fingerprint
+from core.training.plan import MINUTES, PLANNED, describe, lost, make_plan
 from core.VOCdataset import MASK_FOLDERS, VOCDataset
 from nets.reach import geometry
 from nets.unet import UNet
@@ -159,6 +162,45 @@ def open_both(
     shared["intensity"] = dataset.find_intensity()
     config = with_classes(config, dataset)
     return dataset, open_dataset(config, "val", reading=dataset.reading, **shared)
+
+
+def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
+    """Makes the plan for own data, or only chooses the epochs for `--minutes`.
+
+    Args:
+        config: the `Config` that the flags gave.
+        args: the flags; those that were given stay.
+        dataset: the data set to train on.
+        validation: the data set to validate with.
+        started: when the program began, by `time.monotonic`.
+        resumed: whether this is a run that has its plan already.
+
+    Returns:
+        The settings, the data sets for them, and what to say of the plan.
+    """
+    given = {name for name, value in vars(args).items() if value is not None}
+    if config.dataset != "folder":
+        given = {*PLANNED} - {"epochs"} if config.minutes else {*PLANNED}
+    if processes.process()[1] > 1:
+        if config.minutes:
+            raise UserError("--minutes: processes have different clocks. Give --epochs instead.")
+        given.add("epochs")
+    named = with_classes(config, dataset)
+    plans = not (given >= {*PLANNED} or resumed)
+    if not (plans or args.check_data):
+        return named, dataset, validation, ""
+
+    def opened(settings):
+        known = {"class_names": config.class_names, "intensity": dataset.find_intensity()}
+        return open_both(dataclasses.replace(settings, **known), index=dataset.index)
+
+    facts = fingerprint(dataset, len(validation.image_info))
+    if not plans:
+        return named, dataset, validation, lost(facts, named)
+    left = 60 * (config.minutes or MINUTES) - (time.monotonic() - started)
+    plan = make_plan(named, given, facts, opened, left)
+    told = [describe(plan, facts)] + [lost(facts, plan)] * bool(args.check_data)
+    return plan, *opened(plan), "\n".join(told)
 
 
 def _open_voc(config, split, reading, **options):

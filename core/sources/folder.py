@@ -14,9 +14,9 @@ import numpy as np
 from core.config import Config
 from core.dataset import Dataset
 from core.imaging.image import count_pages
-from core.sources.own.classes import find_table, name_of
-from core.sources.own.layouts import ASK, IMAGES, find, inside
-from core.sources.own.palettes import find_out
+from core.sources.classes import find_table, name_of
+from core.sources.layouts import ASK, IMAGES, find, inside
+from core.sources.palettes import find_out
 from core.support.errors import UserError, few
 from core.support.files import read_list
 from core.support.flags import default_names
@@ -26,10 +26,10 @@ _TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s)?(?![^\W\d_])")
 
 
 class FolderDataset(Dataset):
-    """Images and masks in one of the layouts of `core.sources.own.layouts`, paired by name.
+    """Images and masks in one of the layouts of `core.sources.layouts`, paired by name.
 
     The files may be of any kind that predict.py takes, TIFF stacks among them. What the values of
-    masks mean is said by a class table or found out, see `core.sources.own.palettes`.
+    masks mean is said by a class table or found out, see `core.sources.palettes`.
 
     The first of these that exists tells training and validation images apart: the given lists, with
     a file's name in each line, with or without suffix; folders for both parts; the lists
@@ -44,7 +44,7 @@ class FolderDataset(Dataset):
         val_fraction: share of the images that is drawn for validation.
         class_names: the classes; empty: `num_classes` of them without names, or if that is 0 those
             of the class table or the masks.
-        class_table: a file, see `core.sources.own.classes`; None: the one in the folder, if any.
+        class_table: a file, see `core.sources.classes`; None: the one in the folder, if any.
         reading: how the masks of the training are read, which holds here, too; None: found out.
         strict: whether a missing mask is an error at once.
         images, masks: their folders, where the layout leaves them open.

@@ -185,7 +185,7 @@ class Named:
     drawn = False  # whether the seed told them apart
     notes = ""  # sentences on what else was found out about the files
     listed_in = None  # the list that names the images
-    index = None  # remembers what is known about the files, see `core.sources.index`
+    index = None  # remembers what is known about the files, see `core.sources.cache`
 
     def name(self, index: int) -> str:
         """Returns the name of an image: `info["name"]` or its file's, with the page of a stack."""

@@ -5,73 +5,25 @@ Each rule is a few lines with its reason. A flag that is given takes the place o
 
 import dataclasses
 import math
+import shlex
 import time
 
-from core.config import Config
+from core.config import PRESETS, Config
 from core.prediction.model_file import SHIPPED
 from core.support import devices
-from core.training.cost import Cost, measure, seen
+from core.training.facts import Cost, Fingerprint, measure, seen
 
 MINUTES = 20  # for own data, without --minutes
 PLANNED = (
     "channels", "size", "crop", "augmentation", "encoder", "encoder_weights", "filters", "loss",
     "batch_size", "lr", "encoder_lr_factor", "repeats", "epochs",
 )  # fmt: skip
-THIN = 16  # pixels; vessels, membranes and cracks are thinner, most objects of photographs are not
 CROP = 256  # pixels; far more than the network sees around a pixel
 STEP = 32  # pixels; sides that are multiples of it suit all networks
 VISITS = 30  # of each image, that a training should have before it gets more pixels
 SMALLEST, LARGEST = 128**2, 1024**2  # pixels of a canvas
 MOST_EPOCHS = 60  # more would only validate and write more often
 VALIDATION = 0.4  # what a pixel takes in validation, as a share of what it takes in training
-
-
-@dataclasses.dataclass(frozen=True)
-class Fingerprint:
-    """What own data is like.
-
-    Attributes:
-        images, others: how many there are to train on, and to validate with.
-        size: the median height and width in pixels.
-        largest: the largest height and the largest width.
-        grey: whether no image has colours.
-        shares: the share of each class in the known pixels.
-        thickness: the typical thickness of each class in pixels, 0 where it does not occur.
-        top_bottom: how far the classes of the upper and the lower halves of images differ, in
-            standard errors, of the class that differs most.
-    """
-
-    images: int
-    others: int
-    size: tuple[int, int]
-    largest: tuple[int, int]
-    grey: bool
-    shares: tuple[float, ...]
-    thickness: tuple[float, ...]
-    top_bottom: float = 0.0
-
-    @property
-    def objects(self) -> list[int]:
-        """The ids of the classes that occur, without the commonest."""
-        commonest = max(range(len(self.shares)), key=self.shares.__getitem__)
-        return [i for i, share in enumerate(self.shares) if share and i != commonest]
-
-    @property
-    def thinnest(self) -> float:
-        """The thickness of the thinnest objects in pixels."""
-        return min((self.thickness[i] for i in self.objects), default=math.inf)
-
-    @property
-    def thin(self) -> bool:
-        """Whether thin structures are all there is, such as vessels or membranes."""
-        return bool(self.objects) and all(self.thickness[i] < THIN for i in self.objects)
-
-    @property
-    def upright(self) -> bool:
-        """Whether images have an up and a down: photographs, unless many images say otherwise."""
-        if self.grey or self.thin:
-            return self.images >= 20 and self.top_bottom > 10
-        return self.images < 100 or self.top_bottom > 3
 
 
 def settings_for(facts: Fingerprint, plain: bool | None = None, gpu: bool = False) -> dict:
@@ -207,3 +159,61 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
         left = end - time.monotonic() - cost.start
         config = with_values(epochs_in(facts, config, cost, left, "repeats" in free))
     return dataclasses.replace(config, planned=tuple(sorted(free)))
+
+
+def lost(facts: Fingerprint, config: Config) -> str:
+    """Says how much images are shrunk, and what becomes of the thinnest objects."""
+    times = shrinking(facts, config.size)
+    if config.crop or times < 1.05:
+        return "Images keep their resolution."
+    told = f"Images are shrunk {times:.1f} times"
+    if facts.objects:
+        name = config.names[min(facts.objects, key=facts.thickness.__getitem__)]
+        told += f"; the thinnest objects ({name}) become {facts.thinnest / times:.1f} pixels"
+    return f"{told}."
+
+
+def describe(config: Config, facts: Fingerprint) -> str:
+    """Says what the data is like, what the plan is, and which command does the same."""
+    kind = "grey" if config.channels == 1 else "colour"
+    height, width = facts.size
+    thin = "" if math.isinf(facts.thinnest) else f", objects of {facts.thinnest:.1f} pixels or more"
+    shrunk = shrinking(facts, config.size)
+    where = "{}x{} pixels".format(*(config.crop or config.size))
+    if config.crop:
+        where = f"crops of {where} at their own resolution"
+    else:
+        where = f"shrunk {shrunk:.1f} times, to {where}" if shrunk > 1.05 else f"whole, as {where}"
+    named = f"with {config.encoder} from {config.encoder_weights}"
+    encoder = "from scratch" if config.encoder == "none" else named
+    parts = [
+        f"{kind} images of {height}x{width}{thin}: {where}",
+        f"a U-Net of {config.filters} filters {encoder}",
+        f"{config.loss}, augmentation {config.augmentation}",
+        f"{config.epochs} epochs of {config.repeats * facts.images} samples",
+    ]
+    return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
+
+
+def command(config: Config) -> str:
+    """Returns the command that trains with these settings, with all flags of the plan."""
+    words = ["python", "train.py", "--dataset", config.dataset]
+    for field in dataclasses.fields(Config):
+        name, value = field.name, getattr(config, field.name)
+        flag = f"--{name.replace('_', '-')}"
+        default = getattr(PRESETS[config.dataset], name)
+        if not field.metadata["group"] or name in ("dataset", "minutes"):
+            continue
+        if name not in PLANNED and value == default:
+            continue
+        if name.startswith("encoder_") and value == default:  # needs an encoder
+            continue
+        if name == "crop" and not value:
+            words.append("--no-crop")
+        elif field.type is bool:
+            words.append(flag if value else flag.replace("--", "--no-"))
+        elif name in ("classes", "class_names"):
+            words += [flag, ",".join(value)]
+        elif value is not None:
+            words += [flag, *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return shlex.join(words)

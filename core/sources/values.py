@@ -20,7 +20,7 @@ from core.imaging.mask import (
     numbered_objects,
     unknown,
 )
-from core.sources.own.classes import class_rows
+from core.sources.classes import class_rows
 from core.support.errors import UserError
 from core.support.flags import default_names
 

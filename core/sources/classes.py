@@ -10,7 +10,7 @@ from typing import NamedTuple
 from core.config import BACKGROUND, IGNORE, IGNORED, Config, Found
 from core.imaging.draw import voc_palette
 from core.imaging.mask import OTHERS, key, meanings
-from core.sources.own.layouts import TABLES
+from core.sources.layouts import TABLES
 from core.support.errors import UserError
 from core.support.files import write_csv
 

@@ -8,8 +8,8 @@ import numpy as np
 from core.config import IGNORE
 from core.imaging.image import read_indexed
 from core.imaging.mask import OTHERS, count_values, find_clash, key, lossy, named, unknown
-from core.sources.own.classes import name_of
-from core.sources.own.values import ADVICE, Meaning, by_values, counted, has_colours, understand
+from core.sources.classes import name_of
+from core.sources.values import ADVICE, Meaning, by_values, counted, has_colours, understand
 from core.support.errors import UserError, few
 from core.support.flags import default_names
 from core.support.threads import attempts

@@ -1,1 +1,0 @@
-"""Own data: which files belong together, and what their masks mean."""
