@@ -1,6 +1,5 @@
 """Class tables: the name of each class of own data, and its colour or value in the masks."""
 
-import codecs
 import csv
 import re
 from functools import partial
@@ -12,7 +11,7 @@ from core.imaging.draw import voc_palette
 from core.imaging.mask import OTHERS, key, meanings
 from core.sources.layouts import TABLES
 from core.support.errors import UserError
-from core.support.files import write_csv
+from core.support.files import read_text, write_csv
 
 _COLUMNS = {
     "name": ("name", "class", "class_name", "classname", "label"),
@@ -98,9 +97,7 @@ def read_table(path: Path) -> ClassTable:
     a header says so; or a text with a name a line, and before or behind it perhaps its id.
     """
     try:
-        data = path.read_bytes()
-        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        lines = data.decode("utf-16" if wide else "utf-8-sig").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this class table cannot be read ({error}). Use UTF-8.") from error
     lines = {number: line for number, line in enumerate(lines, 1) if line.strip()}

@@ -26,7 +26,6 @@ LAYOUTS = (
     ("", ""),
 )
 TABLES = ("class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt")  # the first one counts
-JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 DEFAULT = f"voc where {VOC_HOME} exists, else sample; --data: by the layout"
 ASK = "Name the folders with --images DIR --masks DIR."
 _WORDS = re.compile(rf"(?i)(?<![^\W\d_])(?:{MASKS}|seg|annot|manual)(?![^\W\d_])")

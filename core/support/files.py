@@ -112,24 +112,24 @@ def write_csv(path, rows):
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def subfolder(folder: Path | str, name: str) -> Path:
-    """Returns the path of a folder in a folder, in capitals if that is how it is written there."""
-    folder = Path(folder)
-    if (folder / name).is_dir() or not folder.is_dir():
-        return folder / name
-    alike = (p for p in sorted(folder.iterdir()) if p.name.lower() == name.lower() and p.is_dir())
-    return next(alike, folder / name)
+def read_text(path: Path) -> str:
+    """Returns a text in UTF-8, or in UTF-16 as some programs on Windows write it.
+
+    Raises:
+        OSError, UnicodeDecodeError: if it cannot be read.
+    """
+    data = path.read_bytes()
+    wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def read_list(path: Path) -> list[str]:
     """Returns the lines of a text file, without blank ones; raises a UserError if none is left.
 
-    Lists of Windows may be in UTF-16, and have backslashes between folders.
+    Lists of Windows may have backslashes between folders.
     """
     try:
-        data = path.read_bytes()
-        wide = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        lines = data.decode("utf-16" if wide else "utf-8-sig").replace("\\", "/").splitlines()
+        lines = read_text(path).replace("\\", "/").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: this list cannot be read ({error}). Name the folder with --data, or the "

@@ -1,4 +1,4 @@
-"""What the plan is made from: what the data is like, and what a training step takes here."""
+"""Facts to choose settings by: what the data is like, what a step takes here, and the network."""
 
 import dataclasses
 import math
