@@ -100,8 +100,8 @@ class Config:
     augmentation: str | None = _training(
         None,
         "photograph: mirror images, shifts, colours, sharpness; upright: also scaling from 0.7 to "
-        "1.4; turned: also all orientations; microscopy: orientations, scaling, elastic, grey "
-        "values (default: that of the data set)",
+        "1.4; turned: also all orientations; microscopy: orientations, elastic, grey values "
+        "(default: that of the data set)",
         AUGMENTATIONS,
     )
 

@@ -194,7 +194,7 @@ AUGMENTATIONS = {
     "photograph": (photograph, False, 1.0),
     "upright": (photograph, False, 1.4),
     "turned": (turned, False, 1.4),
-    "microscopy": (microscopy, True, 1.4),
+    "microscopy": (microscopy, True, 1.0),
 }
 
 

@@ -160,7 +160,8 @@ def measure(config: Config, opened, seconds: float = 6) -> Cost:
         written = time.monotonic()
         save_model(model, Path(folder, "last.keras"), config, Found(), optimizer=model.optimizer)
         written = 2 * (time.monotonic() - written)
-    sample = (stamps[-1] - stamps[1]) / (len(stamps) - 2) / config.batch_size
+    # The median: what else runs on the machine for a moment does not count.
+    sample = float(np.median(np.diff(stamps[1:]))) / config.batch_size
     return Cost(sample, seen(config), 1.3 * (stamps[0] - begin), written)
 
 
