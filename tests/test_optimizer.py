@@ -25,6 +25,15 @@ def test_the_schedule_ends_at_its_floor(steps, warmup):
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
 
 
+def test_a_last_layer_alone_learns_faster():
+    config = Config(filters=2, class_names=("a", "b"), lr=1e-3)
+    model = build(config)
+    for frozen, peak in ((True, 2e-2), (False, 1e-3)):
+        set_frozen(model, frozen, all_but_last=True)
+        schedule = make_optimizer(config, model, steps=100)._learning_rate
+        assert float(schedule(10)) == pytest.approx(peak)
+
+
 def first_steps(config, policy, gradient, frozen=False):
     """How far the first step moves each variable of the encoder and of the rest."""
     model = build(config, policy)

@@ -268,6 +268,8 @@ def test_the_sentence():
         "192x256 pixels; a U-Net of 16 filters from scratch; crossentropy, augmentation upright; "
         "9 epochs of 734 samples."
     )
+    plan = dataclasses.replace(plan, encoder="resnet50", init_weights="a.keras")
+    assert "16 filters with resnet50 from a.keras;" in describe(plan, ROAD)
 
 
 class Toys(Dataset):

@@ -227,8 +227,8 @@ def test_new_classes_are_said_and_learn_first(source, data, capfd):
     assert stages(begun) == [(0, 3, True), (3, 100, False)]
     assert capfd.readouterr().err == (
         f"Starting from {source}. New classes: new; known: background, a. Until the end of "
-        "epoch 3 the last layer learns alone. The learning rate is 0.00025, a quarter of the "
-        "usual.\n"
+        "epoch 3 the last layer learns alone, 20 times as fast. The learning rate is 0.00025, a "
+        "quarter of the usual.\n"
     )
     assert transfer.begin(config, flags(freeze_encoder=0, lr=0.1), *data) == config
     same = dataclasses.replace(config, class_names=NAMES)

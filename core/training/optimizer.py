@@ -1,12 +1,17 @@
 """Which layers learn, and how fast: frozen layers, the optimizer and its learning rate schedule."""
 
+import dataclasses
+
 import keras
 
 from core.config import Config
+from core.training.transfer import ALONE
 
 
 def make_optimizer(config: Config, model: keras.Model, steps: int) -> keras.optimizers.Optimizer:
     """Makes the optimizer of a training of so many steps; the model may have frozen layers."""
+    if len(model.trainable_variables) <= 2:  # kernel and bias of the last layer
+        config = dataclasses.replace(config, lr=ALONE * config.lr)
     kind, options = keras.optimizers.Adam, {}
     if config.optimizer == "sgd":
         kind, options = keras.optimizers.SGD, {"momentum": 0.99}  # as in the U-Net paper

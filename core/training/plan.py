@@ -185,11 +185,12 @@ def describe(config: Config, facts: Fingerprint) -> str:
         where = f"crops of {where} at their own resolution"
     else:
         where = f"shrunk {shrunk:.1f} times, to {where}" if shrunk > 1.05 else f"whole, as {where}"
-    named = f"with {config.encoder} from {config.encoder_weights}"
-    encoder = "from scratch" if config.encoder == "none" else named
+    source = config.init_weights or config.encoder_weights
+    named = f"with {config.encoder} " * (config.encoder != "none")
+    named += "from scratch" if source == "none" else f"from {source}"
     parts = [
         f"{kind} images of {height}x{width}{thin}: {where}",
-        f"a U-Net of {config.filters} filters {encoder}",
+        f"a U-Net of {config.filters} filters {named}",
         f"{config.loss}, augmentation {config.augmentation}",
         f"{config.epochs} epochs of {config.repeats * facts.images} samples",
     ]

@@ -13,6 +13,7 @@ FLAG = "--init-weights"
 # The settings that are the network's: they come from the model, and flags cannot change them.
 NETWORK = ("architecture", "encoder", "filters", "normalization", "upsampling", "channels")
 EXCLUDED = ("encoder_weights", "encoder_lr_factor", "from_scratch")
+ALONE = 20  # by this is it higher while the last layer learns alone: nothing can be spoilt
 SLOWER = 4  # by this is the learning rate smaller than the preset's
 
 
@@ -118,7 +119,8 @@ def begin(config: Config, args, dataset, validation) -> Config:
         known = [name for name in config.names if name in before.names]
         told += f" New classes: {', '.join(new)}; known: {', '.join(known) or 'none'}."
     if config.freeze_encoder:
-        told += f" Until the end of epoch {config.freeze_encoder} the last layer learns alone."
+        told += f" Until the end of epoch {config.freeze_encoder} the last layer learns alone, "
+        told += f"{ALONE} times as fast."
     if args.lr is None:
         told += f" The learning rate is {config.lr:g}, a quarter of the usual."
     print(told, file=sys.stderr)
