@@ -2,18 +2,22 @@
 
 import math
 import sys
+from dataclasses import fields
 
+from core.config import BACKGROUND
 from core.support import backend, errors
+from core.support.errors import UserError
 from core.support.files import check_folder
-from core.support.flags import Parser, add_inference_flags, given_intensity, number
+from core.support.flags import Parser, add_inference_flags, given_intensity, number, whole_number
 
 
 def get_args():
     """Parses the command line."""
     parser = Parser(
         description="For cat.jpg writes cat_mask.png (class ids as a palette PNG, at the "
-        "image's own size) and cat_overlay.png, and prints the classes found with their share of "
-        "the pixels. For a TIFF file of several pages, TIFF files with as many."
+        "image's own size) and cat_overlay.jpg, and prints the classes found with their share of "
+        "the pixels. For a TIFF file of several pages, TIFF files with as many. predictions.csv "
+        "has a line for each image and class."
     )
     parser.add_argument(
         "inputs",
@@ -21,9 +25,8 @@ def get_args():
         metavar="IMAGE | FOLDER | STACK.tif",
         help="default: an image that the model can know",
     )
-    parser.add_argument(
-        "--output", metavar="DIR", default="predictions", help="default: %(default)s"
-    )
+    text = "default: predictions/ and in it a folder with the model's name"
+    parser.add_argument("--output", metavar="DIR", help=text)
     photographs = ", without any run the model for photographs that comes with the project"
     add_inference_flags(parser, without_run=photographs)
     parser.add_argument(
@@ -45,23 +48,45 @@ def get_args():
         default=0.5,
         help="opacity of the overlay (default: %(default)s)",
     )
+    text = "also number the objects of each class: NAME_objects.tif, and objects.csv measures them"
+    parser.add_argument("--objects", action="store_true", help=text)
+    for flag, most, default, text in (
+        ("--min-area", 2**31, None, "with --objects: those of fewer pixels become background"),
+        ("--overlay-size", 2**15, 2048, "longest side of an overlay (default: %(default)s)"),
+        ("--uncertain", 1000, None, "also draw the N images of which the model is least certain"),
+    ):
+        kind = whole_number(1, most)
+        parser.add_argument(flag, type=kind, metavar="N", default=default, help=text)
     return parser.parse_args()
+
+
+def check(args, config):
+    """Refuses --min-area where it has no meaning."""
+    if args.min_area and not args.objects:
+        raise UserError("--min-area goes with --objects. Add that flag.")
+    if args.min_area and config.names[0].lower() not in BACKGROUND:
+        raise UserError(
+            "--min-area lets smaller objects become background, which this model does not know: "
+            f"its classes are {', '.join(config.names)}. Leave the flag out; objects.csv has areas."
+        )
 
 
 def main():
     """Predicts; returns the exit status."""
     args = get_args()
-    from core.prediction.inputs import collect
+    from core.prediction.inputs import PREDICTIONS, collect, folder_for
     from core.prediction.model_file import find_weights, load_model, read_settings, reason_for
-    from core.prediction.table import Table
+    from core.prediction.outputs import Outputs
     from core.sources.sample import known_image
 
     weights = find_weights(args.weights)
     config, _ = read_settings(weights)  # refuses what is no model of ours before Keras is started
-    left_out = []
-    sources = collect(args.inputs or [known_image(config)], args.output, left_out)
-    output = check_folder(args.output)
-    Table(output).close()  # refuses a predictions.csv that is not ours, also before
+    check(args, config)
+    left_out, output = [], args.output or folder_for(weights)
+    named = args.inputs or [known_image(config)]
+    sources = collect(named, output, left_out, args.output or PREDICTIONS)
+    output = check_folder(output)
+    Outputs(output, args.uncertain).close()  # refuses tables that are not ours, also before
     print(reason_for(weights, args.weights), file=sys.stderr)
     if left_out:
         print(f"No images, so left out: {errors.few(left_out)}.", file=sys.stderr)
@@ -69,14 +94,14 @@ def main():
     backend.start()
     from tqdm import tqdm
 
-    from core.prediction.files import predict_files
+    from core.prediction.files import Wanted, predict_files
 
     tile = config.tile if args.tile is None else args.tile
     model, config, found = load_model(weights, tile)
     failures = {}
-    options = {name: getattr(args, name) for name in ("tta", "alpha", "probabilities")}
-    options |= {"tile": tile, "intensity": (found.intensity, given_intensity(args))}
-    options["batch_size"] = min(8, len(sources))
+    wanted = Wanted(**{field.name: getattr(args, field.name) for field in fields(Wanted)})
+    options = {"tile": tile, "tta": args.tta, "batch_size": min(8, len(sources))}
+    options |= {"wanted": wanted, "intensity": (found.intensity, given_intensity(args))}
     lines = predict_files(model, config, found.palette, sources, output, failures, **options)
     for line in tqdm(lines, total=len(sources), disable=None, unit="image"):
         tqdm.write(line)

@@ -24,8 +24,9 @@ def get_args():
     parser = Parser(
         description="Compares epochs of training on photographs of 12 megapixels, after the check, "
         "with epochs on the same images stored as small as the canvas, and samples of them with "
-        "samples read anew. Then opens and checks the training data twice, with the index of a "
-        "run. The data, in VOC's layout, also shows what is in the photographs.",
+        "samples read anew. Then predicts the photographs by the model that comes along, which is "
+        "compared with decoding them, and opens and checks the training data twice, with the index "
+        "of a run. The data, in VOC's layout, also shows what is in the photographs.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
@@ -99,6 +100,31 @@ def training(args, source, folder):
     ]
 
 
+def predicting(args, folder):
+    """Returns the row of predicting photographs, from files to files, held against decoding."""
+    from core.imaging.image import read_image
+    from core.prediction.files import predict_files
+    from core.prediction.inputs import Source
+    from core.prediction.model_file import SHIPPED, load_model
+    from core.support.threads import mapped
+
+    paths = [folder / f"large{index}.jpg" for index in range(args.photographs)]
+    model, config, found = load_model(SHIPPED)
+    sources, output = list(map(Source, paths)), folder / "predictions"
+
+    def predict():
+        for _ in predict_files(model, config, found.palette, sources, output, {}):
+            pass
+
+    def decode():
+        for _ in mapped(read_image, paths, 8):
+            pass
+
+    seconds = in_turns({"predict": predict, "decode": decode}, args.rounds)
+    figures = (scaled(seconds[name], 1e3 / args.photographs) for name in ("predict", "decode"))
+    return Row("predict.py, 12 megapixels / decoding", *figures, "at most 2.5")
+
+
 def starting(args, folder):
     """Returns the row of a second start: to open and check the training data."""
     from core.sources.cache import Index
@@ -131,6 +157,7 @@ def main():
     source = open_dataset(config, "train")
     with tempfile.TemporaryDirectory() as folder:
         rows = training(args, source, Path(folder))
+        rows.append(predicting(args, Path(folder)))
         rows.append(starting(args, Path(folder)))
     show(rows, "keras", "opencv-python-headless", "pillow", "numpy")
 

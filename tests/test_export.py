@@ -42,7 +42,7 @@ def test_the_readme_s_use_of_a_model_elsewhere(call, rng, exported):
     model.get_layer("logits").bias.assign(-means)
     save_model(model, "runs/sample/best.keras", config, Found(palette=voc_palette()[:5].tolist()))
     assert call("predict", "cat.jpg")[0] == 0
-    wanted = read_mask("predictions/cat_mask.png")
+    wanted = read_mask("predictions/sample/cat_mask.png")
     assert len(np.unique(wanted)) > 1
 
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)

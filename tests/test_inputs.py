@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from core.prediction.inputs import collect
+from core.prediction.inputs import collect, folder_for
 from core.support.errors import UserError
 
 
@@ -43,6 +43,32 @@ def test_folders_are_gone_through(photos):
 
 def test_predictions_are_no_pictures(photos):
     assert "photos/out/b_mask.png" not in paths("photos", output="photos/out")
+
+
+def test_predictions_of_other_models_are_no_pictures(photos):
+    for name in ("one", "two"):
+        Path(f"photos/predictions/{name}").mkdir(parents=True)
+        Path(f"photos/predictions/{name}/b_overlay.jpg").touch()
+    os.chdir("photos")
+    found = collect(["."], "predictions/two", hidden="predictions")
+    assert [str(source.path) for source in found] == [
+        "a.PNG",
+        "b.jpg",
+        "out/b_mask.png",
+        "sub/deep er/c.tif",
+    ]
+    with pytest.raises(UserError, match="there is no such file"):
+        collect(["predictions/*/*"], "predictions/two", hidden="predictions")
+
+
+def test_the_folder_of_a_model_s_predictions(tmp_path):
+    for weights, wanted in (
+        ("runs/exp/one/best.keras", "one"),
+        ("runs/exp/one/last.keras", "one-last"),
+        ("weights/isbi.keras", "isbi"),
+        (tmp_path / "run" / ".." / "best.keras", tmp_path.name),
+    ):
+        assert folder_for(Path(weights)) == Path("predictions", wanted)
 
 
 def test_patterns_do_not_go_into_the_output(photos):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from core.imaging.letterbox import (
-    class_map,
+    decide,
     letterbox,
     letterbox_mask,
     padded,
@@ -150,14 +150,26 @@ def test_undo_letterbox_interpolates_bilinearly():
 @pytest.mark.parametrize("shape", [(8, 12), (30, 20), (16, 16), (5, 5), (1, 40)])
 def test_the_class_map_is_where_the_resized_scores_are_highest(rng, shape):
     scores = rng.random((16, 16, 140)).astype(np.float32)
-    found = class_map(scores, shape)
+    found, _ = decide(scores, shape)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, undo_letterbox(scores, shape).argmax(-1))
-    np.testing.assert_array_equal(class_map(scores), scores.argmax(-1))
+    np.testing.assert_array_equal(decide(scores)[0], scores.argmax(-1))
+
+
+@pytest.mark.parametrize("sharpness", [0, 0.1, 9])
+def test_a_decision_is_the_highest_of_the_resized_probabilities(rng, sharpness):
+    """Also where most classes are unlikely everywhere, or all are alike."""
+    scores = np.exp(sharpness * rng.normal(size=(16, 16, 6)) - 2 * sharpness * np.arange(6))
+    scores = (scores / scores.sum(-1, keepdims=True)).astype(np.float32)
+    for shape in ((30, 20), (16, 16)):
+        classes, best = decide(scores, shape)
+        wanted = undo_letterbox(scores, shape)
+        np.testing.assert_array_equal(classes, wanted.argmax(-1))
+        np.testing.assert_array_equal(best, wanted.max(-1))
 
 
 def test_of_equal_scores_the_first_class_wins():
-    assert class_map(np.array([[[0.2, 0.4, 0.4]]], np.float32)).tolist() == [[1]]
+    assert decide(np.array([[[0.2, 0.4, 0.4]]], np.float32))[0].tolist() == [[1]]
 
 
 def test_padding_and_cutting_by_hand():

@@ -38,13 +38,13 @@ def bands(height=40, width=48, mode="RGB"):
     return Image.fromarray(np.array(GREYS, np.uint8)[mask]).convert(mode), mask
 
 
-def written(folder="predictions"):
+def written(folder="predictions/model"):
     """All files but the table."""
     files = sorted(str(p.relative_to(folder)) for p in Path(folder).rglob("*") if p.is_file())
     return [name for name in files if name != table.NAME]
 
 
-def rows(folder="predictions"):
+def rows(folder="predictions/model"):
     """The lines of the table that count, dictionaries by its header."""
     found = []
     with open(Path(folder, table.NAME), encoding="utf-8", newline="") as file:
@@ -56,7 +56,7 @@ def rows(folder="predictions"):
     return found
 
 
-def assert_the_table_is_true(folder="predictions"):
+def assert_the_table_is_true(folder="predictions/model"):
     """It lists the masks that are there, each for one image, with its pixels."""
     listed = {row["mask"]: row["file"] for row in rows(folder)}
     assert sorted(listed) == [name for name in written(folder) if "_mask." in name]
@@ -83,15 +83,14 @@ def test_a_picture(predict):
     picture.save("cat.png")
     status, out, err = predict("cat.png")
     assert (status, out) == (0, "cat.png: background 33.3%, a 33.3%, b 33.3%\n")
-    assert err == "predictions: masks and overlays by model.keras.\n"
-    assert written() == ["cat_mask.png", "cat_overlay.png"]
-    found = Image.open("predictions/cat_mask.png")
+    assert err == "predictions/model: masks and overlays by model.keras.\n"
+    assert written() == ["cat_mask.png", "cat_overlay.jpg"]
+    found = Image.open("predictions/model/cat_mask.png")
     assert found.mode == "P" and found.getpalette()[:9] == [0, 0, 0, 200, 0, 0, 0, 200, 0]
     np.testing.assert_array_equal(found, mask)
-    overlay = np.asarray(Image.open("predictions/cat_overlay.png"))
-    np.testing.assert_array_equal(
-        overlay[0, [0, 20, 40]], [[128] * 3, [110, 10, 10], [116, 216, 116]]
-    )
+    overlay = np.asarray(Image.open("predictions/model/cat_overlay.jpg"))
+    colours = [[128] * 3, [110, 10, 10], [116, 216, 116]]
+    np.testing.assert_allclose(overlay[4, [4, 20, 36]], colours, atol=3)
 
 
 @pytest.mark.parametrize("kind", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
@@ -105,7 +104,7 @@ def test_pictures_of_every_kind(predict, kind, tile):
         picture = picture.convert(kind)
     picture.save("picture.tif")
     assert predict("picture.tif", tile)[0] == 0
-    found = read_mask("predictions/picture_mask.png")
+    found = read_mask("predictions/model/picture_mask.png")
     if kind == "1":  # dithered to black and white: neither is as grey as background
         assert set(np.unique(found)) == {1, 2}
     else:
@@ -118,8 +117,8 @@ def test_the_mask_lies_as_a_viewer_shows_the_picture(predict):
     exif[0x0112] = 6  # stored lying on its side: to be turned a quarter clockwise
     picture.save("phone.png", exif=exif)
     assert predict("phone.png")[0] == 0
-    np.testing.assert_array_equal(read_mask("predictions/phone_mask.png"), np.rot90(mask, -1))
-    assert Image.open("predictions/phone_overlay.png").size == (40, 48)
+    np.testing.assert_array_equal(read_mask("predictions/model/phone_mask.png"), np.rot90(mask, -1))
+    assert Image.open("predictions/model/phone_overlay.jpg").size == (40, 48)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 5000), (5000, 3), (2, 33000)])
@@ -127,7 +126,7 @@ def test_the_mask_lies_as_a_viewer_shows_the_picture(predict):
 def test_odd_sizes(predict, size, tile):
     Image.new("L", size, GREYS[2]).save("odd.png")
     assert predict("odd.png", tile)[0] == 0
-    found = read_mask("predictions/odd_mask.png")
+    found = read_mask("predictions/model/odd_mask.png")
     assert found.shape == size[::-1] and (found == 2).all()
 
 
@@ -139,9 +138,9 @@ def test_folders_keep_their_shape(predict):
     assert status == 0 and out.count("\n") == 2
     assert written() == [
         "one_mask.png",
-        "one_overlay.png",
+        "one_overlay.jpg",
         "süb folder/one_mask.png",
-        "süb folder/one_overlay.png",
+        "süb folder/one_overlay.jpg",
     ]
 
 
@@ -155,20 +154,22 @@ def test_names_do_not_collide(predict):
         assert predict(*order)[0] == 0
         assert len(written()) == 6 and len(rows()) == 3
         for class_id, stem in enumerate(("cat", "cat-2", "cat-3")):
-            assert (read_mask(f"predictions/{stem}_mask.png") == class_id).all()
+            assert (read_mask(f"predictions/model/{stem}_mask.png") == class_id).all()
 
 
 def test_what_others_wrote_stays(predict):
     bands()[0].save("cat.png")
-    Path("predictions").mkdir()
-    Image.new("L", (7, 7)).save("predictions/cat_mask.png")
-    Path("predictions/cat-2_overlay.png").write_text("not a picture")
-    Path("predictions/cat-3_probabilities.npy").write_text("not numbers")
-    before = {name: Path("predictions", name).read_bytes() for name in written()}
+    Path("predictions/model").mkdir()
+    Image.new("L", (7, 7)).save("predictions/model/cat_mask.png")
+    Path("predictions/model/cat-2_overlay.png").write_text("not a picture")
+    Path("predictions/model/cat-3_probabilities.npy").write_text("not numbers")
+    before = {name: Path("predictions/model", name).read_bytes() for name in written()}
     status, _, err = predict("cat.png")
     assert status == 0 and "cat-4" in err
-    assert all(Path("predictions", name).read_bytes() == data for name, data in before.items())
-    assert {"cat-4_mask.png", "cat-4_overlay.png"} == set(written()) - set(before)
+    assert all(
+        Path("predictions/model", name).read_bytes() == data for name, data in before.items()
+    )
+    assert {"cat-4_mask.png", "cat-4_overlay.jpg"} == set(written()) - set(before)
     assert {row["mask"] for row in rows()} == {"cat-4_mask.png"}
 
 
@@ -177,7 +178,7 @@ def test_probabilities(predict, tile):
     picture, mask = bands()
     picture.save("cat.png")
     assert predict("cat.png", "--probabilities", tile)[0] == 0
-    found = np.load("predictions/cat_probabilities.npy")
+    found = np.load("predictions/model/cat_probabilities.npy")
     assert found.shape == (40, 48, 3) and found.dtype == np.float16
     np.testing.assert_array_equal(found.argmax(-1), mask)
     assert predict("cat.png", "--probabilities")[0] == 0 and len(written()) == 3
@@ -205,14 +206,14 @@ def test_a_stack(predict, tile):
     ]
     assert len(out.splitlines()) == 12
     for kind, mode in (("mask", "P"), ("overlay", "RGB")):
-        with Image.open(f"predictions/stack_{kind}.tif") as found:
+        with Image.open(f"predictions/model/stack_{kind}.tif") as found:
             assert found.n_frames == 11
             for page in range(11):
                 found.seek(page)
                 assert found.mode == mode and found.size == (24 + page, 20)
                 if kind == "mask":
                     assert (np.asarray(found)[:, 2:] == page % 3).all()
-    assert np.load("predictions/stack_probabilities_03.npy").shape == (20, 27, 3)
+    assert np.load("predictions/model/stack_probabilities_03.npy").shape == (20, 27, 3)
     before = written()
     assert predict("stack.tif", "--probabilities", tile)[0] == 0
     assert written() == before and len(before) == 2 + 11 + 2 + 1
@@ -230,7 +231,7 @@ def test_a_stack_with_a_broken_page(predict):
     status, out, err = predict("stack.tif", "cat.png")
     assert status == 1 and out == "cat.png: background 33.3%, a 33.3%, b 33.3%\n"
     assert err.count("\n") == 2 and "stack.tif: cannot be read" in err
-    assert written() == ["cat_mask.png", "cat_overlay.png"]
+    assert written() == ["cat_mask.png", "cat_overlay.jpg"]
 
 
 def test_bad_pictures_among_good_ones(predict):
@@ -259,7 +260,7 @@ def test_nothing_but_a_bad_picture(predict, monkeypatch):
     status, out, err = predict("bomb.png")
     assert (status, out) == (2, "") and err.count("\n") == 1
     assert "bomb.png: has more than the 50 pixels" in err
-    assert not Path("predictions").exists()
+    assert not Path("predictions/model").exists()
 
 
 def test_an_output_that_cannot_be_written_to(predict):
@@ -278,7 +279,7 @@ def test_tiles_are_the_default_of_models_trained_on_windows(call):
     for crop, exact in ((None, False), ((16, 16), True)):
         save_grey_model("model.keras", crop=crop)
         assert call("predict", "--weights", "model.keras", "stripes.png")[0] == 0
-        found = read_mask("predictions/stripes_mask.png")
+        found = read_mask("predictions/model/stripes_mask.png")
         assert (found == np.tile([0, 1], (8, 100))).all() == exact
 
 
@@ -292,11 +293,11 @@ def test_probabilities_come_and_go_with_their_mask(predict):
     assert written() == ["t_mask.tif", "t_overlay.tif", *numbered]
     assert predict("t.tif")[0] == 0
     assert written() == ["t_mask.tif", "t_overlay.tif"]
-    Path("predictions/t_probabilities_0.npy").write_text("mine")
+    Path("predictions/model/t_probabilities_0.npy").write_text("mine")
     status, _, err = predict("t.tif", "--probabilities")
     assert status == 0 and "the files are t-2_*" in err
     assert_the_table_is_true()
-    assert Path("predictions/t_probabilities_0.npy").read_text() == "mine"
+    assert Path("predictions/model/t_probabilities_0.npy").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["stack.tif", "cat.png"])
@@ -343,7 +344,7 @@ def test_other_formats_with_a_tiff_s_suffix(predict):
     picture, mask = bands()
     picture.save("x.tif", "PNG")
     assert predict("x.tif")[0] == 0
-    np.testing.assert_array_equal(read_mask("predictions/x_mask.png"), mask)
+    np.testing.assert_array_equal(read_mask("predictions/model/x_mask.png"), mask)
 
 
 def test_the_table(predict):
@@ -353,37 +354,48 @@ def test_the_table(predict):
     for options in ((), ("--probabilities",), ()):
         assert predict("in", *options)[0] == 0
         cat, page = os.path.realpath("in/cat.png"), os.path.realpath("in/sub/stack.tif")
-        has = "yes" if options else ""
+        also = " probabilities.npy" if options else ""
+        about_cat = "", 1.0, 0.0, "cat_mask.png", f"overlay.jpg{also}"
+        about_page = "", 1.0, 0.0, "sub/stack_mask.tif", f"overlay.tif{also}"
         assert rows() == [
             dict(zip(table.COLUMNS, map(str, row), strict=True))
             for row in (
-                (cat, 0, "background", 640, 0.333333, "cat_mask.png", has),
-                (cat, 0, "a", 640, 0.333333, "cat_mask.png", has),
-                (cat, 0, "b", 640, 0.333333, "cat_mask.png", has),
-                (page, 0, "background", 480, 1.0, "sub/stack_mask.tif", has),
-                (page, 1, "a", 480, 0.96, "sub/stack_mask.tif", has),
-                (page, 1, "background", 20, 0.04, "sub/stack_mask.tif", has),
+                (cat, 0, "background", 640, 0.333333, *about_cat),
+                (cat, 0, "a", 640, 0.333333, *about_cat),
+                (cat, 0, "b", 640, 0.333333, *about_cat),
+                (page, 0, "background", 480, 1.0, *about_page),
+                (page, 1, "a", 480, 0.96, *about_page),
+                (page, 1, "background", 20, 0.04, *about_page),
             )
         ]
-        assert b"\n\n" not in Path("predictions", table.NAME).read_bytes()
+        assert b"\n\n" not in Path("predictions/model", table.NAME).read_bytes()
         assert_the_table_is_true()
 
 
-@pytest.mark.parametrize("content", ["", "name,pixels\ncat,3\n", "PK\x03\x04\0"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "name,pixels\ncat,3\n",
+        "PK\x03\x04\0",
+        "file,page,class,pixels,share,mask,probabilities\ncat.png,0,a,1,1.0,cat_mask.png,\n",  # old
+    ],
+)
 def test_a_table_of_others_is_refused(predict, content):
     bands()[0].save("cat.png")
-    Path("predictions").mkdir()
-    path = Path("predictions", table.NAME)
+    Path("predictions/model").mkdir()
+    path = Path("predictions/model", table.NAME)
     path.write_text(content)
     status, out, err = predict("cat.png")
-    assert (status, out) == (2, "") and err.count("\n") == 1 and f"{path}: is not a table" in err
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert f"{path}: is not a table that this version of predict.py wrote" in err
     assert path.read_text() == content and written() == []
 
 
 def test_a_table_without_its_last_line_break(predict):
     bands()[0].save("cat.png")
     assert predict("cat.png")[0] == 0
-    path = Path("predictions", table.NAME)
+    path = Path("predictions/model", table.NAME)
     path.write_text(path.read_text().rstrip("\n"))
     bands()[0].save("dog.png")
     assert predict("dog.png")[0] == 0
@@ -397,9 +409,9 @@ def test_a_file_that_changes_takes_its_old_predictions_with_it(predict):
         stack("t.tif", pages)
         assert predict("t.tif")[0] == 0
         suffix = "png" if pages == 1 else "tif"
-        assert written() == [f"t_mask.{suffix}", f"t_overlay.{suffix}"]
+        assert written() == [f"t_mask.{suffix}", f"t_overlay.{suffix}"]  # greys: no JPEG
         assert_the_table_is_true()
-    Path("predictions/t_mask.png").unlink()
+    Path("predictions/model/t_mask.png").unlink()
     Path("a").mkdir()
     bands()[0].save("a/t.png")
     assert predict("a/t.png", "t.tif")[0] == 0
@@ -426,8 +438,8 @@ class Nearest:  # needs no Keras, which takes seconds to start
 
 palette = ((0, 0, 0), (200, 0, 0), (0, 200, 0))
 config = Config(class_names={names}, size=(48, 48))
-sources = collect(sys.argv[1:], "predictions")
-for line in predict_files(Nearest(), config, palette, sources, Path("predictions"), {{}}):
+sources = collect(sys.argv[1:], "predictions/model")
+for line in predict_files(Nearest(), config, palette, sources, Path("predictions/model"), {{}}):
     print(line, flush=True)
 """
 
@@ -469,11 +481,11 @@ def test_a_killed_program():
         with start("in") as program:
             for _ in range(wanted):
                 program.stdout.readline()
-            with alone_in(Path("predictions"), seconds=20):  # not just while it renames
+            with alone_in(Path("predictions/model"), seconds=20):  # not just while it renames
                 program.kill()
                 program.wait()
         assert program.returncode == -signal.SIGKILL
-        for hidden in Path("predictions").glob(".partial-*"):
+        for hidden in Path("predictions/model").glob(".partial-*"):
             hidden.unlink()
         assert_the_table_is_true()
         assert wanted <= len(rows()) < 200
@@ -486,7 +498,7 @@ def test_a_killed_program():
 def test_a_folder_that_another_program_keeps(predict, monkeypatch):
     bands()[0].save("cat.png")
     monkeypatch.setattr(table, "_PATIENCE", 0.1)
-    with alone_in(Path("predictions")):
+    with alone_in(Path("predictions/model")):
         status, out, err = predict("cat.png")
     assert (status, out) == (2, "") and err.count("\n") == 1 and "another program writes" in err
     assert written() == []
@@ -498,9 +510,182 @@ def test_the_work_for_an_image_does_not_grow_with_their_number():
         listed = table.Table(Path(str(count)))
         began = time.perf_counter()
         for number in range(count):
-            row = {"page": 0, "mask": f"{number}_mask.png"}
+            row = *[0] * 7, f"{number}_mask.png", ""
             with listed.locked(), listed.listing(f"/in/{number}.png", [row]):
                 pass
         seconds.append((time.perf_counter() - began) / count)
         listed.close()
     assert seconds[1] < 4 * seconds[0]
+
+
+def read_objects():
+    """The lines of objects.csv that count, dictionaries by its header."""
+    with open("predictions/model/objects.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def spots(grey=False):
+    """An image of background with regions of a, of 9 pixels and 1, and of b, of 4; its mask."""
+    mask = np.zeros((40, 48), np.uint8)
+    mask[2:5, 3:6] = mask[30, 40] = 1
+    mask[20:22, 10:12] = 2
+    image = Image.fromarray(np.array(GREYS, np.uint8)[mask])
+    return (image if grey else image.convert("RGB")), mask
+
+
+@pytest.mark.parametrize("tile", ["--tile", "--no-tile"])
+def test_objects(predict, tile):
+    image, mask = spots()
+    image.save("cat.png")
+    stack("stack.tif", 2)
+    status, out, _ = predict("cat.png", "stack.tif", "--objects", tile)
+    assert status == 0 and out.splitlines()[0].endswith("b 0.2%; objects: 3")
+    labels = np.asarray(Image.open("predictions/model/cat_objects.tif"))
+    assert labels.dtype == np.uint16 and labels.max() == 3
+    assert labels[2:5, 3:6].min() == labels[2:5, 3:6].max() == 1 and labels[30, 40] == 2
+    with Image.open("predictions/model/stack_objects.tif") as found:
+        assert found.n_frames == 2 and not np.asarray(found).any()
+        found.seek(1)
+        assert np.unique(np.asarray(found)[:, 2:]).tolist() == [1]
+    names = "class", "label", "area", "x", "y", "left", "top", "width", "height", "mean_intensity"
+    of_cat = [row for row in read_objects() if row["file"].endswith("cat.png")]
+    assert [tuple(row[name] for name in names) for row in of_cat] == [
+        ("a", "1", "9", "4", "3", "3", "2", "3", "3", "21"),
+        ("a", "2", "1", "40", "30", "40", "30", "1", "1", "21"),
+        ("b", "3", "4", "10.5", "20.5", "10", "20", "2", "2", "231"),
+    ]
+    assert all(0.9 < float(row["mean_probability"]) <= 1 for row in of_cat)
+    assert [row["page"] for row in read_objects()] == ["0", "0", "0", "1"]
+    counts = {(Path(r["file"]).name, r["page"], r["class"]): r["objects"] for r in rows()}
+    assert counts == {
+        ("cat.png", "0", "background"): "",
+        ("cat.png", "0", "a"): "2",
+        ("cat.png", "0", "b"): "1",
+        ("stack.tif", "0", "background"): "",
+        ("stack.tif", "1", "a"): "1",
+        ("stack.tif", "1", "background"): "",
+    }
+    assert_the_table_is_true()
+
+
+def test_objects_come_and_go_with_their_mask(predict):
+    spots()[0].save("cat.png")
+    stack("stack.tif", 2)
+    for objects in (True, True, False):
+        assert predict("cat.png", "stack.tif", *["--objects"] * objects)[0] == 0
+        kept = {name for name in written() if "objects" in name}
+        files = {"cat_objects.tif", "stack_objects.tif"} if objects else set()
+        assert kept == files | {"objects.csv"} and len(read_objects()) == 4 * objects
+    Path("predictions/model/cat_objects.tif").write_text("mine")
+    status, _, err = predict("cat.png", "--objects")
+    assert status == 0 and "the files are cat-2_*" in err
+
+
+def test_a_table_of_objects_of_others_is_refused(predict):
+    spots()[0].save("cat.png")
+    Path("predictions/model").mkdir(parents=True)
+    path = Path("predictions/model/objects.csv")
+    path.write_text("mine")
+    status, out, err = predict("cat.png")
+    assert (status, out) == (2, "") and f"{path}: is not a table" in err
+    assert path.read_text() == "mine"
+
+
+def test_small_objects_become_background(predict):
+    image, mask = spots()
+    image.save("cat.png")
+    status, out, _ = predict("cat.png", "--objects", "--min-area", 4)
+    assert status == 0 and out.endswith("; objects: 2 (1 smaller became background)\n")
+    mask[30, 40] = 0
+    np.testing.assert_array_equal(read_mask("predictions/model/cat_mask.png"), mask)
+    assert [row["area"] for row in read_objects()] == ["9", "4"]
+    assert_the_table_is_true()
+
+
+@pytest.mark.parametrize(
+    ("names", "args", "message"),
+    [
+        (NAMES, (), "--min-area goes with --objects"),
+        (("membrane", "cell", "b"), ("--objects",), "its classes are membrane, cell, b"),
+    ],
+)
+def test_a_least_area_without_meaning(call, names, args, message):
+    save_grey_model("model.keras", class_names=names)
+    bands()[0].save("cat.png")
+    status, out, err = call(
+        "predict", "--weights", "model.keras", "cat.png", "--min-area", 4, *args
+    )
+    assert (status, out) == (2, "") and err.count("\n") == 1 and message in err
+    assert not Path("predictions").exists()
+
+
+def test_without_a_background_every_class_has_objects(call):
+    save_grey_model("model.keras", class_names=("membrane", "a", "b"))
+    spots()[0].save("cat.png")
+    assert call("predict", "--weights", "model.keras", "cat.png", "--objects")[0] == 0
+    assert [row["class"] for row in read_objects()] == ["membrane", "a", "a", "b"]
+    assert [row["objects"] for row in rows()] == ["1", "2", "1"]
+
+
+def test_rare_classes_are_not_named(predict):
+    """A class of less than 0.05 %; the table has it."""
+    image = np.full((50, 50), GREYS[0], np.uint8)
+    image[0, 0], image[1, :2] = GREYS[1], GREYS[2]
+    Image.fromarray(image).save("rare.png")
+    assert predict("rare.png", "--tile")[1] == "rare.png: background 99.9%, b 0.1%\n"
+    assert [row["class"] for row in rows()] == ["background", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "name"),
+    [("RGB", "jpg"), ("CMYK", "jpg"), ("L", "png"), ("P", "png"), ("I;16", "png"), ("1", "png")],
+)
+def test_overlays_are_small_and_masks_are_not(predict, mode, name):
+    image = bands(400, 900)[0].convert("L" if mode == "I;16" else mode)
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(image, np.uint16) * 257)
+    image.save("large.tif")
+    assert predict("large.tif", "--overlay-size", 300)[0] == 0
+    assert written() == ["large_mask.png", f"large_overlay.{name}"]
+    with Image.open(f"predictions/model/large_overlay.{name}") as overlay:
+        assert overlay.size == (300, 133) and overlay.mode == "RGB"
+        assert overlay.format == ("JPEG" if name == "jpg" else "PNG")
+    assert Image.open("predictions/model/large_mask.png").size == (900, 400)
+
+
+def test_a_photograph_that_becomes_grey_leaves_no_second_overlay(predict):
+    for mode, name in (("RGB", "jpg"), ("L", "png"), ("RGB", "jpg")):
+        bands(mode=mode)[0].save("cat.png")
+        assert predict("cat.png")[0] == 0
+        assert written() == ["cat_mask.png", f"cat_overlay.{name}"]
+
+
+def test_the_least_certain_images(predict):
+    """A colour halfway between two classes is uncertain; the most certain of four is left out."""
+    greys = (245, 200, 215, 231)
+    for number, (grey, width) in enumerate(zip(greys, (0, 30, 20, 10), strict=True)):
+        values = np.full((20, 40, 3), grey, np.uint8)
+        values[:, :width] = 74, 75, 75  # a has 0.588 there, background the rest
+        Image.fromarray(values).save(f"{number}.png")
+    files = [f"{number}.png" for number in range(4)]
+    assert predict(*files, "--uncertain", 3, "--tile")[0] == 0
+    listed = {Path(row["file"]).name: row for row in rows()}
+    for number, share in enumerate((0, 0.75, 0.5, 0.25)):
+        row = listed[f"{number}.png"]
+        assert float(row["below_0.6"]) == share
+        assert float(row["mean_probability"]) == pytest.approx(1 - 0.412 * share, abs=1e-3)
+    sheet = np.asarray(Image.open("predictions/model/uncertain.png")).astype(int)
+    found = {grey: np.argwhere((sheet == grey).all(-1)) for grey in greys}
+    assert [len(found[grey]) > 1000 for grey in greys] == [False, True, True, True]
+    order = sorted(greys[1:], key=lambda grey: tuple(found[grey].mean(0) // 100))
+    assert order == [200, 215, 231]
+
+
+def test_a_picture_of_others_stays(predict):
+    bands()[0].save("cat.png")
+    Path("predictions/model").mkdir(parents=True)
+    Path("predictions/model/uncertain.png").write_text("mine")
+    status, out, err = predict("cat.png", "--uncertain", 1)
+    assert (status, out) == (2, "") and "uncertain.png: predict.py did not write" in err
+    assert predict("cat.png")[0] == 0
+    assert Path("predictions/model/uncertain.png").read_text() == "mine"

@@ -98,3 +98,31 @@ def test_averaging_is_the_mean_of_the_views_and_deterministic(tmp_path, rng, dat
     for _ in range(2):
         (answer,) = predict(model, [image], config, tta=True)
         np.testing.assert_allclose(answer.scores, np.mean(views, axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize("best", [False, True])
+def test_how_certain_the_network_is(rng, monkeypatch, best):
+    """The mean of the highest probability, and the share of pixels where it is below 0.6."""
+
+    class Random:
+        layers = ()
+
+        def predict_on_batch(self, batch):
+            scores = batch[..., :1] / 255 * [0.3, -0.1, -0.2] + [0.5, 0.3, 0.2]
+            return scores.astype(np.float32)
+
+    monkeypatch.setattr("core.prediction.predict.geometry", lambda model: Geometry(16, 8))
+    config = Config(class_names=("background", "a", "b"), size=(48, 80), filters=2**14)
+    image = 2 * rng.integers(0, 128, (48, 80, 3), np.uint8)  # so that none is just 0.6
+    wanted = 0.5 + 0.3 * image[..., 0] / 255
+    for tile in (True, False):
+        (answer,) = predict(Random(), [image], config, tile=tile, best=best)
+        mask, highest, (mean, unsure) = answer.decided()
+        assert mask.shape == (48, 80) and not mask.any()
+        assert mean == pytest.approx(wanted.mean(), abs=1e-6)
+        assert unsure == pytest.approx((wanted < 0.6).mean(), abs=1e-9) and 0.2 < unsure < 0.5
+        if best or not tile:
+            np.testing.assert_allclose(highest, wanted, atol=3e-4)
+            assert highest.dtype == (np.float16 if tile else np.float32)
+        else:
+            assert highest is None

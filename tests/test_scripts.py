@@ -63,7 +63,12 @@ def test_from_nothing_to_a_report():
     assert (
         predicted.stdout.startswith(str(sample.sample_folder().parent)) and "%" in predicted.stdout
     )
-    assert names("predictions") == {"val_000_mask.png", "val_000_overlay.png", "predictions.csv"}
+    assert names("predictions") == {"sample"}
+    assert names("predictions/sample") == {
+        "val_000_mask.png",
+        "val_000_overlay.jpg",
+        "predictions.csv",
+    }
 
     report = shell("evaluate.py").stdout.splitlines()
     assert report[0] == "-" * 80
@@ -172,7 +177,7 @@ def test_isbi(call, isbi):
     status, out, _ = call("evaluate")
     assert status == 0 and "cell" in out
     status, out, _ = call("predict", isbi / "image/9.png")
-    assert status == 0 and read_mask("predictions/9_mask.png").shape == (32, 32)
+    assert status == 0 and read_mask("predictions/isbi/9_mask.png").shape == (32, 32)
     assert call("predict")[0] == 0  # the sample's picture has colours, the model takes grey
 
 
@@ -188,7 +193,7 @@ def test_the_paper_s_architecture(call, isbi):
     assert call("evaluate", "--no-tile", "--protocol", "letterbox")[0] == 0
     Image.fromarray(np.zeros((37, 50), np.uint8)).save("other.png")
     assert call("predict", "other.png")[0] == call("predict", "other.png", "--no-tile")[0] == 0
-    assert read_mask("predictions/other_mask.png").shape == (37, 50)
+    assert read_mask("predictions/isbi/other_mask.png").shape == (37, 50)
 
 
 @pytest.mark.slow
@@ -261,7 +266,7 @@ def test_predict_folders_and_sizes(call, trained, tmp_path, rng):
         mask = read_mask(f"out/{name}_mask.png")
         assert mask.shape == size and mask.max() <= 2
         assert Image.open(f"out/{name}_mask.png").getpalette()[:6] == [0, 0, 0, 128, 0, 0]
-        assert np.asarray(Image.open(f"out/{name}_overlay.png")).shape == (*size, 3)
+        assert np.asarray(Image.open(f"out/{name}_overlay.jpg")).shape == (*size, 3)
 
 
 @pytest.mark.slow
@@ -270,7 +275,7 @@ def test_one_bad_picture_among_many(call, trained, tmp_path):
     (tmp_path / "bad.png").write_text("no picture")
     status, out, err = call("predict", tmp_path / "bad.png", tmp_path / "good.png")
     assert status == 1 and "good.png: " in out and "bad.png: cannot be read as an image" in err
-    assert names("predictions") == {"good_mask.png", "good_overlay.png", "predictions.csv"}
+    assert names("predictions/voc") == {"good_mask.png", "good_overlay.jpg", "predictions.csv"}
 
 
 @pytest.mark.slow
@@ -400,7 +405,11 @@ def test_without_a_run_there_is_a_model_for_photographs(call):
     status, out, err = call("predict")
     assert status == 0 and "cat.jpg: cat " in out
     assert "voc-animals.keras (no run below runs/, so" in err.splitlines()[0]
-    assert names("predictions") == {"cat_mask.png", "cat_overlay.png", "predictions.csv"}
+    assert names("predictions/voc-animals") == {
+        "cat_mask.png",
+        "cat_overlay.jpg",
+        "predictions.csv",
+    }
     assert_refused(call("evaluate"), "no run below runs/", "Run train.py first")
 
 

@@ -7,8 +7,9 @@ true pixels of class i are `t_i = sum_j n_ij`, its predicted pixels `p_i = sum_j
 import numpy as np
 
 from core.config import IGNORE
-from core.imaging.letterbox import class_map, letterbox_mask
-from core.prediction.predict import OnCanvas, OnTiles
+from core.imaging.letterbox import decide, letterbox_mask
+from core.imaging.tiles import OnTiles
+from core.prediction.predict import OnCanvas
 
 # How a protocol scores a class that occurs in neither truth nor prediction.
 ABSENT = {"voc": np.nan, "letterbox": 0.0}
@@ -108,4 +109,4 @@ def judge(answer: OnCanvas | OnTiles, mask: np.ndarray, protocol: str) -> tuple:
     if protocol == "voc":
         return mask, answer.class_map()
     truth = letterbox_mask(mask, answer.scores.shape[:2])
-    return np.where(truth == IGNORE, 0, truth), class_map(answer.scores)
+    return np.where(truth == IGNORE, 0, truth), decide(answer.scores)[0]

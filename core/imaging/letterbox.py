@@ -111,29 +111,38 @@ def undo_letterbox(scores: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
     The scores are float32 `[height, width, K]`, probabilities or logits, and become `[H, W, K]`.
     """
-    return np.stack(list(_planes(scores, shape)), axis=-1)
+    return np.stack([plane for _, plane in _planes(scores, shape)], axis=-1)
 
 
-def class_map(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    """Returns the class with the highest score at each of the image's pixels, uint8 `[H, W]`.
+def decide(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> tuple:
+    """Finds the class with the highest score at each of the image's pixels, and that score.
 
-    The same as `undo_letterbox(scores, shape).argmax(-1)`, but class by class, to save memory.
-    Without a shape, it is that of the whole canvas.
+    They are those of `undo_letterbox(scores, shape)`, but class by class, to save memory. Without a
+    shape, it is that of the whole canvas.
+
+    Returns:
+        The classes, uint8 `[H, W]`, and the scores, float32 `[H, W]`.
     """
-    planes = _planes(scores, shape or scores.shape)
-    best = next(planes).copy()
+    mean = scores @ np.full(scores.shape[-1], 1 / scores.shape[-1], scores.dtype)
+    # The highest score is nowhere below the mean: a class that is, all over, need not be resized.
+    planes = _planes(scores, shape or scores.shape, mean.min())
+    _, best = next(planes)
     found = np.zeros(best.shape, np.uint8)
-    for class_id, plane in enumerate(planes, 1):
-        found[cv2.compare(plane, best, cv2.CMP_GT) > 0] = class_id
+    for class_id, plane in planes:
+        higher = cv2.compare(plane, best, cv2.CMP_GT)  # 255 or 0
+        np.maximum(found, higher & np.uint8(class_id), out=found)
         cv2.max(best, plane, best)
-    return found
+    return found, best
 
 
-def _planes(scores, shape):
-    """Yields the scores of one class after the other, at the image's own size."""
+def _planes(scores, shape, floor=-np.inf):
+    """Yields the first class, and others that reach the floor, with scores of the image's size."""
     top, left, height, width = placement(shape, scores.shape[:2])
-    for plane in np.moveaxis(scores[top : top + height, left : left + width], -1, 0):
-        plane = np.ascontiguousarray(plane)
+    crop = scores[top : top + height, left : left + width]
+    for class_id, plane in enumerate(np.moveaxis(crop, -1, 0)):
+        plane = plane.copy()
+        if class_id and plane.max() < floor:
+            continue
         if (height, width) != tuple(shape[:2]):
             plane = cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        yield plane
+        yield class_id, plane

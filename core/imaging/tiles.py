@@ -7,13 +7,17 @@ image, in the memory of one tile. With padding the margins of the output are cut
 the output has none.
 """
 
+import dataclasses
 import math
 
 import numpy as np
 
 from core.config import IGNORE
 from core.imaging.elastic import Crop
+from core.imaging.letterbox import decide
 from nets.reach import Geometry
+
+UNSURE = 0.6  # pixels whose highest probability is below are counted
 
 
 def places(shape: tuple[int, ...], geometry: Geometry, longest: int) -> list[Crop]:
@@ -81,3 +85,44 @@ def _mirrored(start, stop, length):
     period = max(1, 2 * (length - 1))
     numbers = np.arange(start, stop) % period
     return np.minimum(numbers, period - numbers)
+
+
+@dataclasses.dataclass
+class OnTiles:
+    """What the network says of an image that was cut into tiles; it is filled tile by tile."""
+
+    mask: np.ndarray  # uint8 `[H, W]`
+    kept: np.ndarray | None  # the class probabilities `[H, W, K]`, if they are to be kept
+    best: np.ndarray | None  # the highest of them, float16 `[H, W]`, if they are to be kept
+    sums: np.ndarray | int = 0  # the `certainty` of all tiles
+
+    @classmethod
+    def empty(cls, shape, num_classes, keep, best):
+        """Makes room for an answer of `shape = (H, W)`; for `keep` and `best` see `predict`."""
+        kept = None if keep is None else np.empty((*shape, num_classes), keep)
+        return cls(np.empty(shape, np.uint8), kept, np.empty(shape, np.float16) if best else None)
+
+    def class_map(self):
+        """The most probable class at each pixel, uint8 `[H, W]`."""
+        return self.mask
+
+    def decided(self):
+        """As of `OnCanvas`, but the probabilities may be None."""
+        return self.mask, self.best, self.sums / self.mask.size
+
+    def probabilities(self):
+        """The class probabilities at each pixel, `[H, W, K]`."""
+        return self.kept
+
+    def add(self, place, scores):
+        """Fills in a tile's core."""
+        self.mask[place], best = decide(scores)
+        self.sums += certainty(best)
+        for kept, values in ((self.kept, scores), (self.best, best)):
+            if kept is not None:
+                kept[place] = values
+
+
+def certainty(best):
+    """The sum of the highest probabilities, and how many are below `UNSURE`, float64 `[2]`."""
+    return np.array([best.sum(), np.count_nonzero(best < UNSURE)], float)

@@ -1,18 +1,41 @@
 """From images in files, through a model, to masks and overlays in files."""
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 
+import cv2
 import numpy as np
+from PIL import Image
 
-from core.imaging.image import count_pages
+from core.config import BACKGROUND
+from core.imaging import draw
+from core.imaging.image import count_pages, read_values
 from core.imaging.intensity import Intensity
-from core.prediction.outputs import Outputs, Page, check_name, draw
+from core.imaging.letterbox import placement, shrink
+from core.imaging.tiles import UNSURE
+from core.prediction.objects import find_objects
+from core.prediction.outputs import Drawn, Outputs, Page, check_name
 from core.prediction.predict import answers
-from core.prediction.table import Table
-from core.support.errors import UserError
+from core.support.errors import UserError, one_line
 from core.support.threads import mapped
+
+_COLOURED = ("RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")  # of Pillow's modes
+_NAMED = 0.0005  # the least share of a class that the terminal names
+_CELL = 320  # the longest side of an image in uncertain.png, in pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is to be written, and how: the fields are flags of predict.py."""
+
+    alpha: float = 0.5
+    overlay_size: int = 2048
+    probabilities: bool = False
+    objects: bool = False
+    min_area: int | None = None
+    uncertain: int | None = None
 
 
 def predict_files(
@@ -24,8 +47,7 @@ def predict_files(
     failures,
     *,
     intensity=(None,),
-    alpha=0.5,
-    probabilities=False,
+    wanted=Wanted(),
     **options,
 ):
     """Predicts files; reading and drawing go on beside the network.
@@ -38,8 +60,7 @@ def predict_files(
         output: the folder for the predictions, a Path.
         failures: a dictionary that receives, by path, the UserErrors of files that cannot be read.
         intensity: the arguments of `Intensity`.
-        alpha: opacity of the overlay.
-        probabilities: whether to write class probabilities, too.
+        wanted: what to write.
         options: `tile`, `tta` and `batch_size` of `predict`.
 
     Yields:
@@ -48,19 +69,18 @@ def predict_files(
     Raises:
         UserError: if the predictions cannot be written.
     """
-    options["keep"] = np.float16 if probabilities else None
+    options["keep"] = np.float16 if wanted.probabilities else None
+    options["best"] = wanted.objects or bool(wanted.uncertain)
     ahead = 1 if options.get("tile") else options.get("batch_size", 8)  # large ones wait singly
     intensity = Intensity(*intensity)
     read = functools.partial(_read, intensity, channels=config.channels, failures=failures)
-    drawing = functools.partial(
-        draw, names=config.names, palette=palette, alpha=alpha, probabilities=probabilities
-    )
+    drawing = functools.partial(_draw, names=config.names, palette=palette, wanted=wanted)
     entries = filter(None, mapped(read, _pages(sources, failures, intensity), ahead))
     drawn = mapped(drawing, answers(model, entries, config, **options), ahead)
-    with contextlib.closing(Table(output)) as table:
-        outputs = Outputs(output, table)
+    with contextlib.closing(Outputs(output, wanted.uncertain)) as outputs:
         for (source, count), pages in itertools.groupby(drawn, lambda drawn: drawn.page[:2]):
             yield from outputs.write(source, count, pages)
+        outputs.draw_uncertain()
     intensity.close()
 
 
@@ -82,6 +102,82 @@ def _read(intensity, page, channels, failures):
     path = page.source.path
     if path not in failures:
         try:
-            return intensity.read(path, page.number, channels), page
+            image = intensity.read(path, page.number, channels)
         except UserError as error:
             failures.setdefault(path, error)
+        else:
+            return image, page._replace(photograph=page.count == 1 and _is_photograph(path))
+
+
+def _is_photograph(path):
+    """Whether each pixel of a file has a colour of its own, no grey and no palette's."""
+    with contextlib.suppress(Exception), Image.open(path) as image:
+        return image.mode in _COLOURED
+    return False  # Pillow does not know it
+
+
+def _draw(answered, names, palette, wanted):
+    """Draws and encodes what is written for a page, a `Drawn`.
+
+    `answered` is an image, uint8 `[H, W, C]`, with its `Page`, and what the network says of it, an
+    `OnCanvas` or `OnTiles`. For the others see `predict_files`.
+    """
+    (image, page), answer = answered
+    mask, best, certainty = answer.decided()
+    background = names[0].lower() in BACKGROUND
+    name = f"{page.source.path}:{page.number}" if page.count > 1 else f"{page.source.path}"
+    counts, measured, labels, note = {}, [], {}, ""
+    if wanted.objects:
+        found = find_objects(mask, int(background), len(names), wanted.min_area or 1)
+        for rows in draw.blocks(mask) if found.smaller else ():
+            mask[rows][found.labels[rows] == 0] = 0
+        values, _ = read_values(page.source.path, page.number)
+        measured = found.measured(names, values, best)
+        counts = found.counts(names)
+        labels = {"objects.tif": draw.encode_image(Image.fromarray(found.image()), "TIFF")}
+        note = f"; objects: {len(measured):,}"
+        note += f" ({found.smaller:,} smaller became background)" if found.smaller else ""
+    shares = draw.class_shares(mask, names)
+    shown = ", ".join(f"{c} {share:.1%}" for c, _, share in shares if share >= _NAMED)
+    mean, unsure = certainty = [round(value, 6) for value in certainty.tolist()]
+    doubt = None
+    if wanted.uncertain:
+        caption = f"{name}: {mean:.3f} on average, {unsure:.1%} below {UNSURE}"
+        doubt = mean, _doubt(image, mask, best, names, palette), one_line(caption)
+    return Drawn(
+        page,
+        _pictures(image, mask, page, palette, wanted, background) | labels,
+        answer.probabilities().astype(np.float16, copy=False) if wanted.probabilities else None,
+        [(c, n, round(share, 6), counts.get(c, ""), *certainty) for c, n, share in shares],
+        measured,
+        one_line(f"{name}: {shown}{note}"),
+        doubt,
+    )
+
+
+def _pictures(image, mask, page, palette, wanted, background):
+    """The bytes of a mask and its overlay, by the ends of their files' names."""
+    small = shrink(image, mask, (wanted.overlay_size, wanted.overlay_size))
+    laid = draw.overlay(*small, palette, wanted.alpha, background)
+    mask = draw.palette_image(mask, palette)
+    if page.count > 1:
+        shown = {"overlay.tif": draw.encode_image(laid, "TIFF")}
+        return {"mask.tif": draw.encode_image(mask, "TIFF")} | shown
+    if page.photograph:
+        shown = {"overlay.jpg": draw.encode_image(laid, "JPEG")}
+    else:
+        shown = {"overlay.png": draw.encode_image(laid, photograph=True)}
+    return {"mask.png": draw.encode_image(mask)} | shown
+
+
+def _doubt(image, mask, best, names, palette):
+    """Shows a mask in outline, and beside it, the brighter the less certain, its probabilities."""
+    doubt = np.empty(mask.shape, np.uint8)
+    for rows in draw.blocks(mask):  # from certainty, 1, to the least that the highest one can be
+        doubt[rows] = (1 - best[rows].astype(np.float32)) * 255 / (1 - 1 / len(names))
+    size = placement(mask.shape, (_CELL, _CELL))[:1:-1]
+    scaling = cv2.INTER_AREA if max(mask.shape) > _CELL else cv2.INTER_LINEAR
+    image, doubt = (cv2.resize(array, size, interpolation=scaling) for array in (image, doubt))
+    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    shown = draw.outlined(image.reshape(*mask.shape, -1), mask, palette)
+    return np.hstack((shown, cv2.applyColorMap(doubt, cv2.COLORMAP_INFERNO)[..., ::-1]))

@@ -8,6 +8,8 @@ from pathlib import Path
 from core.support.errors import UserError
 from core.support.pairs import SUFFIXES
 
+PREDICTIONS = "predictions"  # the folder for the predictions of all models
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -17,7 +19,17 @@ class Source:
     folder: Path = Path()  # where it lies below the folder that the user named
 
 
-def collect(inputs, output, left_out=None):
+def folder_for(weights: Path) -> Path:
+    """Returns the folder for the predictions of a model: `predictions/` and its run's name.
+
+    A model that is not in a run has its file's name there, and `last.keras` both.
+    """
+    run = weights.parent.resolve().name
+    names = {"best.keras": run, "last.keras": f"{run}-last"}
+    return Path(PREDICTIONS, names.get(weights.name, weights.stem))
+
+
+def collect(inputs, output, left_out=None, hidden=None):
     """Returns the images that are meant, each once, or raises a UserError.
 
     Args:
@@ -26,19 +38,20 @@ def collect(inputs, output, left_out=None):
         output: the folder for the predictions, which is never gone into, and must not be one of
             the images' own.
         left_out: a list that receives the files in these folders that are no images.
+        hidden: another folder that is never gone into, by default the output.
     """
     left_out = [] if left_out is None else left_out
-    output = Path(os.path.realpath(output))
+    output, hidden = _real(output), _real(hidden or output)
     found = {}
     for name in map(str, inputs):
         matches = [Path(name)]
         if not os.path.lexists(name):
             matches = map(Path, sorted(glob.glob(name, recursive=True)))
-            matches = [match for match in matches if output not in _real(match).parents]
+            matches = [match for match in matches if hidden not in _real(match).parents]
             if not matches:
                 raise UserError(f"{name or repr(name)}: there is no such file or folder.")
         for match in matches:
-            for source in _walk(match, output, left_out) if match.is_dir() else [Source(match)]:
+            for source in _walk(match, hidden, left_out) if match.is_dir() else [Source(match)]:
                 found.setdefault(_real(source.path), source)
     folders = {real.parent: source.path for real, source in found.items()}
     for target in {_real(output / source.folder) for source in found.values()}:
@@ -54,13 +67,13 @@ def _real(path):
     return Path(os.path.realpath(path))
 
 
-def _walk(top, output, left_out):
+def _walk(top, hidden, left_out):
     """The images in and below a folder."""
     found = []
     for folder, folders, files in os.walk(top, onerror=_refuse):
         folder = Path(folder)
         folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and _real(folder / name) != output
+            name for name in folders if not name.startswith(".") and _real(folder / name) != hidden
         )
         for path in (folder / name for name in sorted(files) if not name.startswith(".")):
             if path.suffix.lower() not in SUFFIXES:

@@ -17,55 +17,39 @@ import numpy as np
 from PIL import TiffImagePlugin
 from tqdm import tqdm
 
-from core.config import BACKGROUND
-from core.imaging.draw import class_shares, encode_image, overlay, palette_image
+from core.imaging.draw import grid, write_image
+from core.prediction import objects
 from core.prediction.inputs import Source
-from core.prediction.table import Table, as_text
+from core.prediction.table import NAME, Table, as_text
 from core.support.errors import UserError, one_line
 from core.support.files import partial_file
 
+UNCERTAIN = "uncertain.png"
 _LONGEST = 255  # bytes in a file's name, on the usual file systems
+# The ends of the names of all files that an input of one page, or of several, can have.
+_SINGLE = "mask.png", "overlay.jpg", "overlay.png", "objects.tif", "probabilities.npy"
+_STACK = "mask.tif", "overlay.tif", "objects.tif", "probabilities.npy"
 
 
 class Page(NamedTuple):
     """An image of an input: the only one of its file, or a page of a stack."""
 
     source: Source
-    count: int  # of the input's pages; more than one make TIFF files with as many, else PNG files
+    count: int  # of the input's pages; more than one make TIFF files with as many
     number: int
+    photograph: bool = False
 
 
 class Drawn(NamedTuple):
     """What is written for a page, and said of it."""
 
     page: Page
-    mask: bytes  # a PNG file, or a TIFF file of one page
-    overlay: bytes
+    files: dict  # by the ends of their names the bytes of files, or of pages of TIFF files
     probabilities: np.ndarray | None  # float16 `[H, W, K]`
-    shares: list  # the classes that were found: tuples of name, pixels and share
+    rows: list  # of predictions.csv: class, pixels, share, objects, mean_probability, below_0.6
+    objects: list  # of objects.csv: all columns from the class on
     line: str  # what is printed
-
-
-def draw(answered, names, palette, alpha, probabilities) -> Drawn:
-    """Draws and encodes what is written for a page.
-
-    `answered` is an image, uint8 `[H, W, C]`, with its `Page`, and what the network says of it, an
-    `OnCanvas` or `OnTiles`. For the others see `predict_files`.
-    """
-    (image, page), answer = answered
-    kind, number = ("PNG", "") if page.count == 1 else ("TIFF", f":{page.number}")
-    mask = answer.class_map()
-    shares = class_shares(mask, names)
-    laid = overlay(image, mask, palette, alpha, names[0].lower() in BACKGROUND)
-    found = ", ".join(f"{name} {share:.1%}" for name, _, share in shares)
-    return Drawn(
-        page,
-        encode_image(palette_image(mask, palette), kind),
-        encode_image(laid, kind, photograph=True),
-        answer.probabilities().astype(np.float16, copy=False) if probabilities else None,
-        shares,
-        one_line(f"{page.source.path}{number}: {found}"),
-    )
+    doubt: tuple | None  # for uncertain.png: mean probability, image and caption
 
 
 def check_name(source: Source, count: int):
@@ -75,61 +59,99 @@ def check_name(source: Source, count: int):
 
 
 class Outputs:
-    """A folder of predictions, made when something is written, and its `Table`."""
+    """A folder of predictions, made when something is written, and its tables.
 
-    def __init__(self, folder: Path, table: Table):
-        self._folder, self._table = folder, table
+    Args:
+        folder: the folder.
+        uncertain: so many of the least certain images are drawn in the end.
+
+    Raises:
+        UserError: if there are files of such names that predict.py did not write.
+    """
+
+    def __init__(self, folder: Path, uncertain: int | None = None):
+        self._folder, self._uncertain = folder, uncertain or 0
+        if uncertain and (folder / UNCERTAIN).exists() and not (folder / NAME).exists():
+            raise UserError(
+                f"{folder / UNCERTAIN}: predict.py did not write this file. Rename it, or name "
+                "another folder with --output."
+            )
+        self._table = Table(folder)
+        self._objects = Table(folder, objects.NAME, objects.COLUMNS)
         self._numbers = {}  # the numbers that are left to try, by the name without one
+        self._doubts = []  # the least certain images, see `Drawn`
+
+    def close(self) -> None:
+        """Ends the work with the tables."""
+        self._table.close()
+        self._objects.close()
 
     def write(self, source: Source, count: int, pages: Iterable[Drawn]) -> list[str]:
         """Writes the files of an input of `count` pages: all of them, or none if pages are missing.
 
-        They are NAME_mask, NAME_overlay and NAME_probabilities. If files that are not this input's
-        have these names, they become NAME-2, then NAME-3. It is a UserError if that fails.
+        If files that are not this input's have the names NAME_mask, NAME_overlay and so on, they
+        become NAME-2, then NAME-3. It is a UserError if that fails.
 
         Returns:
             For each page the line to print; none if nothing was written.
         """
         base = str(self._folder / source.folder / source.path.stem)
-        names = _names(base, count)
-        lines, rows, partials = [], [], []
+        partials, joined = {}, {}  # by the ends of the files' names
+        arrays = _ends(["probabilities.npy"], count)
+        lines, rows, objects_found, doubts = [], [], [], self._doubts
         with contextlib.ExitStack() as together:
 
-            def partial():
-                partials.append(together.enter_context(partial_file(names[len(partials)])))
-                return partials[-1]
+            def partial(end):
+                partials[end] = together.enter_context(partial_file(f"{base}_{end}"))
+                return partials[end]
 
-            with _joined(partial(), count) as add_mask, _joined(partial(), count) as add_overlay:
+            with contextlib.ExitStack() as opened:
                 # Without `count`, `pages` would wait for the next input before they end.
                 for number, drawn in enumerate(itertools.islice(pages, count)):
-                    add_mask(drawn.mask)
-                    add_overlay(drawn.overlay)
+                    for end, data in drawn.files.items():
+                        if end not in joined:
+                            joined[end] = opened.enter_context(_joined(partial(end), count))
+                        joined[end](data)
                     if drawn.probabilities is not None:
-                        np.save(partial(), drawn.probabilities)
-                    rows += [(number, name, n, round(share, 6)) for name, n, share in drawn.shares]
+                        np.save(partial(arrays[number]), drawn.probabilities)
+                    rows += [(number, *row) for row in drawn.rows]
+                    objects_found += [(number, *row) for row in drawn.objects]
+                    doubts = [*doubts, drawn.doubt] if drawn.doubt else doubts
+                    doubts = sorted(doubts, key=lambda doubt: doubt[0])[: self._uncertain]
                     lines.append(drawn.line)
             if len(lines) < count:
                 return []
-            self._publish(source, base, count, partials, rows)
+            self._publish(source, base, count, partials, rows, objects_found)
+        self._doubts = doubts
         return lines
 
-    def _publish(self, source, base, count, partials, rows):
+    def draw_uncertain(self) -> None:
+        """Draws the images of which the model is least certain; not where none was written."""
+        if self._doubts:
+            sheet = grid([doubt[1:] for doubt in self._doubts], columns=2)
+            write_image(self._folder / UNCERTAIN, sheet)
+
+    def _publish(self, source, base, count, partials, rows, objects_found):
         """Gives the files of an input their names, and lists them instead of its old ones."""
         file = as_text(os.path.realpath(source.path))
         with self._table.locked():
+            self._objects.refresh()
             old, chosen = self._old(file, base)
             if not chosen or not self._is_free(chosen, count, file, old):
                 tried = self._numbers.setdefault((base, count == 1), itertools.count(1))
                 named = (base if number == 1 else f"{base}-{number}" for number in tried)
                 chosen = next(name for name in named if self._is_free(name, count, file, old))
-            names = _names(chosen, count)[: len(partials)]
-            about = self._relative(names[0]), "yes" if names[2:] else ""
-            listing = self._table.listing(file, [(*row, *about) for row in rows])
-            with listing, contextlib.ExitStack() as undo:
-                for partial, name in zip(partials, names, strict=True):
-                    os.replace(partial, name)
-                    undo.callback(os.unlink, name)
-                undo.pop_all()
+            names = [f"{chosen}_{end}" for end in partials]
+            kinds = dict.fromkeys(re.sub(r"_\d+\.npy", ".npy", end) for end in partials)
+            about = self._relative(names[0]), " ".join(list(kinds)[1:])
+            with contextlib.ExitStack() as undo:
+                undo.enter_context(self._table.listing(file, [(*row, *about) for row in rows]))
+                undo.enter_context(self._objects.listing(file, objects_found))
+                with contextlib.ExitStack() as renamed:
+                    for partial, name in zip(partials.values(), names, strict=True):
+                        os.replace(partial, name)
+                        renamed.callback(os.unlink, name)
+                    renamed.pop_all()
             for name in old - set(names):
                 Path(name).unlink(missing_ok=True)
         stem = Path(chosen).name
@@ -139,30 +161,33 @@ class Outputs:
 
     def _old(self, file, base):
         """The files that the table lists for an input, and their name if it is of this kind."""
-        mask, last, probabilities = self._table.masks.get(file, ("", 0, ""))
+        last, mask, others = self._table.last.get(file, (0, "", ""))
         if not mask:
             return set(), None
-        name = mask.rpartition("_mask.")[0]
+        name, _, suffix = mask.rpartition("_mask.")
         same = re.fullmatch(re.escape(self._relative(base)) + r"(|-\d+)", name)
         name = base + same[1] if same else str(self._folder / name)
-        names = _names(name, 1 + last)
-        return set(names if probabilities else names[:2]), name if same else None
+        ends = _ends([f"mask.{suffix}", *others.split()], 1 + last)
+        return {f"{name}_{end}" for end in ends}, name if same else None
 
     def _is_free(self, name, count, file, old):
-        names = _names(name, count)
-        owner = self._table.owners.get(self._relative(names[0]), file)
-        return owner == file and not any(os.path.lexists(p) and p not in old for p in names)
+        ends = _SINGLE if count == 1 else _STACK
+        paths = [f"{name}_{end}" for end in _ends(ends, count)]
+        owner = self._table.owners.get(self._relative(paths[0]), file)
+        return owner == file and not any(os.path.lexists(p) and p not in old for p in paths)
 
     def _relative(self, path):
         return as_text(Path(path).relative_to(self._folder).as_posix())
 
 
-def _names(base, count):
-    """The files of an input by the name `base`: mask, overlay, probabilities of each page."""
-    suffix = ".png" if count == 1 else ".tif"
-    numbers = [f"_{n:0{len(str(count - 1))}}" for n in range(count)] if count > 1 else [""]
-    probabilities = [f"{base}_probabilities{number}.npy" for number in numbers]
-    return [f"{base}_mask{suffix}", f"{base}_overlay{suffix}", *probabilities]
+def _ends(ends, count):
+    """The ends of the names of an input's files: a stack has probabilities for each page."""
+    numbers = [f"_{n:0{len(str(count - 1))}}." for n in range(count)] if count > 1 else ["."]
+    return [
+        end.replace(".", number)
+        for end in ends
+        for number in (numbers if end.endswith("npy") else ["."])
+    ]
 
 
 class _Stack(TiffImagePlugin.AppendingTiffWriter):

@@ -8,8 +8,8 @@ from collections import deque
 import numpy as np
 from tqdm import tqdm
 
-from core.imaging.letterbox import class_map, letterbox, undo_letterbox
-from core.imaging.tiles import core_of, cut, places, surround
+from core.imaging.letterbox import decide, letterbox, undo_letterbox
+from core.imaging.tiles import OnTiles, certainty, core_of, cut, places, surround
 from nets.reach import geometry, unpadded
 
 TILE_BUDGET = 3 * 2**24  # pixels of a batch of tiles, times the filters of the first level
@@ -24,30 +24,19 @@ class OnCanvas:
 
     def class_map(self):
         """The most probable class at each of the image's own pixels, uint8 `[H, W]`."""
-        return class_map(self.scores, self.shape)
+        return decide(self.scores, self.shape)[0]
+
+    def decided(self):
+        """The class map, its probabilities `[H, W]`, and what `certainty` says of these."""
+        mask, best = decide(self.scores, self.shape)
+        return mask, best, certainty(best) / best.size
 
     def probabilities(self):
         """The class probabilities at the image's own pixels, float32 `[H, W, K]`."""
         return undo_letterbox(self.scores, self.shape)
 
 
-@dataclasses.dataclass
-class OnTiles:
-    """What the network says of an image that was cut into tiles; it is filled tile by tile."""
-
-    mask: np.ndarray  # uint8 `[H, W]`
-    kept: np.ndarray | None  # the class probabilities `[H, W, K]`, if they are to be kept
-
-    def class_map(self):
-        """The most probable class at each pixel, uint8 `[H, W]`."""
-        return self.mask
-
-    def probabilities(self):
-        """The class probabilities at each pixel, `[H, W, K]`."""
-        return self.kept
-
-
-def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=None):
+def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=None, best=False):
     """Runs images of any sizes through a model, in batches of one shape.
 
     Args:
@@ -59,12 +48,13 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
         tta: whether to average over the ways up that training has shown: all, or upright.
         batch_size: canvases in a batch, or tiles, as far as memory goes.
         keep: with tiles, the dtype to keep probabilities in; None keeps only the classes.
+        best: with tiles, whether to keep the highest probabilities.
 
     Returns:
         An iterator with an `OnCanvas` or `OnTiles` for each image, in order.
     """
     if tile:
-        return _on_tiles(model, images, config, tta, batch_size, keep)
+        return _on_tiles(model, images, config, tta, batch_size, keep, best)
     return _on_canvas(model, images, config, tta, batch_size)
 
 
@@ -96,17 +86,15 @@ def _on_canvas(model, images, config, tta, batch_size):
             yield OnCanvas(scores_of_image, image.shape[:2])
 
 
-def _on_tiles(model, images, config, tta, batch_size, keep):
+def _on_tiles(model, images, config, tta, batch_size, keep, best):
     """Cuts images into tiles; tiles of one shape share batches, also those of two images."""
     needs = geometry(model)
     longest = math.isqrt(TILE_BUDGET // config.filters)
 
     def tiles():
         for image in images:
-            shape = image.shape[:2]
-            kept = None if keep is None else np.empty((*shape, config.num_classes), keep)
-            answer = OnTiles(np.empty(shape, np.uint8), kept)
-            cores = places(shape, needs, longest)
+            answer = OnTiles.empty(image.shape[:2], config.num_classes, keep, best)
+            cores = places(image.shape[:2], needs, longest)
             for place in tqdm(cores, "tiles", leave=False, disable=None if cores[8:] else True):
                 yield answer, place, place is cores[-1], cut(image, needs, place)
 
@@ -115,10 +103,7 @@ def _on_tiles(model, images, config, tta, batch_size, keep):
         while part := list(itertools.islice(group, max(1, min(batch_size, fitting)))):
             scores = _run(model, np.stack([tile for *_, tile in part]), config, tta)
             for (answer, place, last, _), scores_of_tile in zip(part, scores, strict=True):
-                core = core_of(scores_of_tile, needs, place, answer.mask.shape)
-                answer.mask[place] = class_map(core)
-                if keep is not None:
-                    answer.kept[place] = core
+                answer.add(place, core_of(scores_of_tile, needs, place, answer.mask.shape))
                 if last:
                     yield answer
 

@@ -1,8 +1,8 @@
-"""predictions.csv: what predict.py wrote into a folder, and from which images.
+"""predictions.csv: what predict.py wrote into a folder, and from which images; and objects.csv.
 
 Several programs may use a table at once, each under the lock of the folder. Lines are only added
-while they run: a line without a mask says that the image's earlier lines count no more. Such lines
-go at the end of a run.
+while they run: a line with nothing but an image says that its earlier lines count no more. Such
+lines go at the end of a run.
 """
 
 import contextlib
@@ -16,33 +16,33 @@ from core.support.errors import UserError
 from core.support.files import alone_in, write_csv
 
 NAME = "predictions.csv"
-COLUMNS = ("file", "page", "class", "pixels", "share", "mask", "probabilities")
+COLUMNS = ("file", "page", "class", "pixels", "share", "objects")
+COLUMNS += ("mean_probability", "below_0.6", "mask", "others")
 _PATIENCE = 20  # seconds to wait for other programs
 
 
 class Table:
-    """The table of a folder; a UserError if it is a file that predict.py did not write.
+    """A table of a folder; a UserError if it is a file that predict.py did not write.
 
     Attributes:
-        masks: by image, its mask below the folder, last page, and "yes" or "" for probabilities.
-        owners: the image of each mask.
+        last: by image, the page and the last two columns of the last of its lines. In
+            predictions.csv these are its mask, and the endings of its other files' names.
+        owners: in predictions.csv, the image of each mask.
     """
 
-    def __init__(self, folder: Path):
-        self._path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME, columns: tuple = COLUMNS):
+        self._path, self._columns = folder / name, columns
         # The table stays open, so that another file in its place can be told from it.
         self._file = open(os.devnull)
         self._replaced = False
-        if self._path.exists():
-            self._refresh()
+        self.last, self.owners = {}, {}
+        self.refresh()
 
     @contextlib.contextmanager
     def locked(self):
         """Keeps other programs out, or raises a UserError, and reads what they have added."""
         with alone_in(self._path.parent, "program", _PATIENCE):
-            if not self._path.exists():
-                write_csv(self._path, [COLUMNS])
-            self._refresh()
+            self.refresh()
             yield
 
     @contextlib.contextmanager
@@ -51,9 +51,14 @@ class Table:
 
         Its earlier lines count no more.
         """
-        replaced = [(file, *[""] * 6)] if file in self.masks else []
+        replaced = [(file, *[""] * (len(self._columns) - 1))] if file in self.last else []
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(replaced + [(file, *row) for row in rows])
+        if not text.getvalue():
+            yield
+            return
+        if not self._path.exists():
+            write_csv(self._path, [self._columns])
         end = self._path.stat().st_size
         try:
             with open(self._path, "ab") as table:
@@ -62,7 +67,7 @@ class Table:
         except BaseException:
             os.truncate(self._path, end)
             raise
-        self._refresh()
+        self.refresh()
 
     def close(self) -> None:
         """Ends the work with the table: lines that count no more go."""
@@ -76,16 +81,20 @@ class Table:
                 write_csv(self._path, [header, *itertools.chain(*kept.values())])
         self._file.close()
 
-    def _refresh(self):
+    def refresh(self) -> None:
+        """Reads what other programs have added; call it while they are kept out."""
+        if not self._path.exists():
+            self.last, self.owners = {}, {}
+            return
         if not os.path.samestat(self._path.stat(), os.fstat(self._file.fileno())):
             self._file.close()
-            self._file = open(self._path, newline="", encoding="utf-8")
-            self.masks, self.owners = {}, {}
-            if self._file.readline() != ",".join(COLUMNS) + "\n":
+            self._file = open(self._path, newline="", encoding="utf-8", errors="replace")
+            self.last, self.owners = {}, {}
+            if self._file.readline() != ",".join(self._columns) + "\n":
                 self._file.close()
                 raise UserError(
-                    f"{self._path}: is not a table that predict.py wrote. Rename it, or name "
-                    "another folder with --output."
+                    f"{self._path}: is not a table that this version of predict.py wrote. Rename "
+                    "it, or name another folder with --output."
                 )
         text = self._file.read()
         if text and not text.endswith("\n"):  # a program was killed
@@ -93,12 +102,12 @@ class Table:
                 table.write(b"\n")
             self._file.read()
         for row in csv.reader(io.StringIO(text, newline="")):
-            if len(row) == len(COLUMNS) and not row[5]:
+            if len(row) == len(self._columns) and not any(row[1:]):
                 self._replaced = True
-                self.owners.pop(self.masks.pop(row[0], row)[0], None)
-            elif len(row) == len(COLUMNS) and row[1].isdecimal():
-                self.masks[row[0]] = row[5], int(row[1]), row[6]
-                self.owners[row[5]] = row[0]
+                self.owners.pop(self.last.pop(row[0], row)[1], None)
+            elif len(row) == len(self._columns) and row[1].isdecimal():
+                self.last[row[0]] = int(row[1]), *row[-2:]
+                self.owners[row[-2]] = row[0]
 
 
 def as_text(path: str) -> str:
