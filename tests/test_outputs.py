@@ -90,7 +90,9 @@ def test_a_picture(predict):
     np.testing.assert_array_equal(found, mask)
     overlay = np.asarray(Image.open("predictions/cat_overlay.png"))
     np.testing.assert_array_equal(
-        overlay[0, [0, 20, 40]], [[128] * 3, [110, 10, 10], [116, 216, 116]]
+        # Halves of the image and of the classes' colours, which are (255, 40, 40) and (0, 235, 0).
+        overlay[0, [0, 20, 40]],
+        [[128] * 3, [138, 30, 30], [116, 233, 116]],
     )
 
 
