@@ -96,6 +96,18 @@ def test_a_picture(predict):
     )
 
 
+def test_the_legend_below_the_overlay(predict):
+    """It has the classes that are painted; the mask keeps the image's size."""
+    picture, _ = bands()
+    picture.resize((192, 160), Image.Resampling.NEAREST).save("cat.png")
+    assert predict("cat.png")[0] == 0
+    assert Image.open("predictions/cat_mask.png").size == (192, 160)
+    strip = np.asarray(Image.open("predictions/cat_overlay.png"))[160:]
+    assert 20 < len(strip) < 30
+    for colour, there in (((90, 90, 90), False), ((255, 40, 40), True), ((0, 235, 0), True)):
+        assert (strip == colour).all(-1).any() == there
+
+
 @pytest.mark.parametrize("kind", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
 @pytest.mark.parametrize("tile", ["--tile", "--no-tile"])
 def test_pictures_of_every_kind(predict, kind, tile):

@@ -18,7 +18,7 @@ from PIL import TiffImagePlugin
 from tqdm import tqdm
 
 from core.config import BACKGROUND
-from core.imaging.draw import class_shares, encode_image, overlay, palette_image
+from core.imaging.draw import class_shares, encode_image, legend, overlay, palette_image
 from core.prediction.inputs import Source
 from core.prediction.table import Table, as_text
 from core.support.errors import UserError, one_line
@@ -56,7 +56,12 @@ def draw(answered, names, palette, alpha, probabilities) -> Drawn:
     kind, number = ("PNG", "") if page.count == 1 else ("TIFF", f":{page.number}")
     mask = answer.class_map()
     shares = class_shares(mask, names)
-    laid = overlay(image, mask, palette, alpha, names[0].lower() in BACKGROUND)
+    background = names[0].lower() in BACKGROUND
+    laid = overlay(image, mask, palette, alpha, background)
+    if page.count == 1:  # the pages of a stack lie on those of the image
+        painted = {name for name, *_ in shares} - {names[0] if background else None}
+        listed = [i for i, name in enumerate(names) if name in painted]
+        laid = legend(laid, [names[i] for i in listed], [palette[i] for i in listed])
     found = ", ".join(f"{name} {share:.1%}" for name, _, share in shares)
     return Drawn(
         page,
