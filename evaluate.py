@@ -14,7 +14,7 @@ def get_args():
     """Parses the command line."""
     parser = Parser(
         description="Prints the MIoU report of a model and writes metrics.json, per_class.csv, "
-        "confusion.csv and worst.png, the images with the lowest own MIoU."
+        "confusion.csv, confusion.png and worst.png, the images with the lowest own MIoU."
     )
     default = "what the model was trained on, as for all of these"
     add_settings(parser, "data", default=default, presets=False)

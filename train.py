@@ -68,6 +68,7 @@ def main():
 
 def run(args, config, folder, history, started):
     """Checks the data and trains on it, or resumes after the epochs in `history`."""
+    from core.evaluation.samples import draw_samples
     from core.prediction.model_file import read_settings
     from core.sources.cache import Index
     from core.sources.check import check_data, draw_check
@@ -76,7 +77,6 @@ def run(args, config, folder, history, started):
     from core.training import checkpoint, transfer
     from core.training.facts import print_summary
     from core.training.fit import find_out, train
-    from core.training.run_folder import draw_samples
 
     first = not args.process_id  # of several processes only the first one writes
     before, kept = read_settings(folder / "last.keras") if history else (config, None)
@@ -92,7 +92,7 @@ def run(args, config, folder, history, started):
         print_summary(config)
         return
     if args.check_data:
-        draw_check(folder / "check.png", dataset, plan)
+        draw_check(folder / "check.png", dataset, config.names, plan)
         return
     if config.init_weights and not history:
         config = transfer.begin(config, args, dataset, validation)

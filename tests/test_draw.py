@@ -1,12 +1,14 @@
+import cv2
 import numpy as np
-from PIL import Image
+from skimage.segmentation import find_boundaries
 
 from core.imaging.draw import (
     class_shares,
     colorize,
-    contact_sheet,
-    draw_curves,
+    legend,
+    outlined,
     overlay,
+    vivid,
     voc_palette,
 )
 
@@ -32,53 +34,95 @@ def test_colorize_takes_the_model_s_own_colours():
     )
 
 
-def test_overlay_leaves_the_background():
-    image = np.full((1, 2, 3), 100, np.uint8)
-    mask = np.array([[0, 1]], np.uint8)
-    laid = overlay(image, mask, [(0, 0, 0), (200, 0, 0)], alpha=0.25)
-    np.testing.assert_array_equal(laid[0], [(100, 100, 100), (125, 75, 75)])
-    assert overlay(image[..., :1], mask, [(0, 0, 0), (200, 0, 0)]).shape == (1, 2, 3)
+ORANGE, BLUE = (255, 94, 0), (100, 123, 255)  # of a middle brightness: `vivid` keeps them
 
 
-def test_overlay_lightens_dark_colours():
-    """Also black of a class that is not the background."""
-    palette = [(0, 0, 0), (64, 0, 16), (0, 128, 0)]
-    mask = np.array([[0, 1, 2]], np.uint8)
-    laid = overlay(np.zeros((1, 3, 3), np.uint8), mask, palette, alpha=1, background=False)
-    np.testing.assert_array_equal(laid[0], [(128, 128, 128), (128, 64, 80), (0, 128, 0)])
-    np.testing.assert_array_equal(colorize(mask, palette)[0], palette)
+def test_overlay_by_hand():
+    """A square of 4x4: its edge is opaque, its inside is mixed, the background stays."""
+    image = np.full((6, 6, 3), 100, np.uint8)
+    mask = np.zeros((6, 6), np.uint8)
+    mask[1:5, 1:5] = 1
+    wanted = image.copy()
+    wanted[1:5, 1:5] = ORANGE
+    wanted[2:4, 2:4] = (139, 98, 75)  # a quarter of orange; 138.75 and 98.5 are rounded
+    for given in (image, image[..., :1]):
+        np.testing.assert_array_equal(overlay(given, mask, [(0, 0, 0), ORANGE], 0.25), wanted)
+
+
+def test_a_class_0_that_is_no_background_is_painted():
+    mask = np.zeros((3, 6), np.uint8)
+    mask[:, 3:] = 1
+    laid = overlay(np.zeros((3, 6, 1), np.uint8), mask, [BLUE, ORANGE], 0.5, background=False)
+    blue, orange = (50, 62, 128), (128, 47, 0)
+    wanted = [blue, blue, BLUE, ORANGE, orange, orange]
+    np.testing.assert_allclose(laid, np.broadcast_to(wanted, laid.shape), atol=1)
+
+
+def test_the_overlay_has_no_seams(rng, monkeypatch):
+    """Blocks of every number of rows, against one of all; the outlines also by scikit-image."""
+    image = rng.integers(0, 256, (23, 31, 3), np.uint8)
+    mask = cv2.resize(
+        rng.integers(0, 4, (6, 7), np.uint8), (31, 23), interpolation=cv2.INTER_NEAREST
+    )
+    palette = voc_palette()[:4]
+    whole = overlay(image, mask, palette, 0)
+    edges = find_boundaries(mask, mode="thick") & (mask > 0)
+    np.testing.assert_array_equal(whole, np.where(edges[..., None], vivid(palette)[mask], image))
+    whole = overlay(image, mask, palette)
+    for step in (1, 2, 7, 22):
+        parts = [slice(first, first + step) for first in range(0, 23, step)]
+        monkeypatch.setattr("core.imaging.draw.blocks", lambda mask, parts=parts: parts)
+        np.testing.assert_array_equal(overlay(image, mask, palette), whole)
+
+
+def test_colours_lighten_and_darken():
+    """Every colour of VOC, black and white: brighter on black, darker on white, and all differ."""
+    palette = [*voc_palette()[:21].tolist(), (255, 255, 255), ORANGE]
+    shown = vivid(palette)
+    assert len({tuple(colour) for colour in shown.tolist()}) == len(palette)
+    assert tuple(shown[-1]) == ORANGE and len(set(shown[0])) == 1
+    luma = shown @ (0.299, 0.587, 0.114)
+    assert luma.min() > 80 and luma.max() < 180
+
+
+def test_outlines_alone():
+    image = np.full((5, 9, 3), 50, np.uint8)
+    mask = np.zeros((5, 9), np.uint8)
+    mask[:, 1:4], mask[:, 4:8] = 1, 255
+    shown = outlined(image, mask, [(0, 0, 0), ORANGE], hidden=(0, 255))
+    assert (shown == ORANGE).all(-1)[2].tolist() == [False, True, False, True, *[False] * 5]
+    assert (shown[:, 4:] == 50).all()
+
+
+def test_the_outlines_of_large_objects_are_two_pixels_wide():
+    mask = np.zeros((60, 60), np.uint8)
+    mask[5:55, 5:55] = 1
+    shown = outlined(np.zeros((60, 60, 1), np.uint8), mask, [(0, 0, 0), ORANGE], hidden=(0,))
+    assert (shown == ORANGE).all(-1)[30, :9].tolist() == [*[False] * 5, True, True, False, False]
+
+
+def test_the_legend_stands_below():
+    image = np.full((100, 150, 3), 77, np.uint8)
+    laid = legend(image, ["cat", "dog"], [(128, 0, 0), ORANGE])
+    np.testing.assert_array_equal(laid[:100], image)
+    strip = laid[100:]
+    assert len(strip) < 30 and (strip == ORANGE).all(-1).sum() >= 100
+    assert (strip == vivid([(128, 0, 0)])[0]).all(-1).sum() >= 100
+    assert len(legend(image, ["cat"] * 6, [ORANGE] * 6)) - 100 > len(strip)  # in two lines
+    large = legend(image.repeat(20, 0).repeat(20, 1), ["cat"], [ORANGE])
+    assert len(large) - 2000 > 50
+
+
+def test_no_legend_where_nothing_fits():
+    image = np.zeros((100, 40, 3), np.uint8)
+    assert legend(image, ["a long name"], [ORANGE]) is image
+    assert legend(image, [], []) is image
+    assert (
+        len(legend(image, ["a"], [ORANGE])) > 100 and len(legend(image[:40], ["a"], [ORANGE])) == 40
+    )
 
 
 def test_class_shares():
     mask = np.array([[1, 1, 1, 0]], np.uint8)
     found = class_shares(mask, ("background", "cat", "dog"))
     assert found == [("cat", 3, 0.75), ("background", 1, 0.25)]
-
-
-def test_contact_sheet_shows_every_row(tmp_path):
-    palette = [(0, 0, 0), (250, 0, 0), (0, 250, 0)]
-    image = np.full((20, 30, 3), 77, np.uint8)
-    rows = [
-        (image, np.full((20, 30), 1, np.uint8), np.full((20, 30), 2, np.uint8), f"row {i}")
-        for i in range(3)
-    ]
-    contact_sheet(tmp_path / "sheet.png", rows, ("background", "cat", "dog"), palette, cell=40)
-    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    shares = {
-        colour: (sheet == colour).all(-1).sum()
-        for colour in ((77, 77, 77), (250, 0, 0), (0, 250, 0))
-    }
-    # 3 rows of 40 x 27 pixels each, and 11 x 11 of the legend's squares
-    assert shares == {(77, 77, 77): 3240, (250, 0, 0): 3240 + 121, (0, 250, 0): 3240 + 121}
-
-
-def test_curves_for_one_epoch_many_and_nan(tmp_path):
-    rows = [
-        {"epoch": i, "loss": 1 / i, "val_loss": float("nan"), "miou": 0.1 * i, "val_miou": 0.1 * i}
-        for i in range(1, 8)
-    ]
-    for count in (1, 7):
-        draw_curves(tmp_path / "curves.png", rows[:count])
-        sheet = np.asarray(Image.open(tmp_path / "curves.png"))
-        assert sheet.shape == (380, 1000, 3)
-    assert ((sheet == (31, 119, 180)).all(-1)).sum() > 500

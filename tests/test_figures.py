@@ -21,6 +21,9 @@ def test_miou_by_hand():
     assert float(metric.result()) == pytest.approx((1 + 1 / 2 + 0) / 3)
     metric.update_state(np.zeros((1, 1, 1), np.uint8), logits_of(np.ones((1, 1, 1), int), 4))
     assert float(metric.result()) == pytest.approx((2 / 3 + 1 / 3 + 0) / 3)
+    iou, present = metric.by_class()
+    np.testing.assert_allclose(iou, [2 / 3, 1 / 3, 0, 0], rtol=1e-6)
+    np.testing.assert_array_equal(present, [1, 1, 0, 1])
     metric.reset_state()
     assert float(metric.result()) == 0
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from core.config import PRESETS, Config, Found
+from core.evaluation.samples import draw_samples
 from core.imaging.borders import balanced_weights
 from core.prediction.model_file import load_model
 from core.training.checkpoint import best_of, load_checkpoint, save_checkpoint
@@ -19,7 +20,7 @@ from core.training.fit import (
     train,
 )
 from core.training.losses import SegmentationLoss
-from core.training.run_folder import RunFolder, draw_samples
+from core.training.run_folder import RunFolder
 from core.VOCdataset import VOCDataset
 from nets.unet import UNet
 
@@ -83,9 +84,13 @@ def test_a_run_s_folder(tiny, tmp_path):
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     figures = ("loss", "miou", "val_loss", "val_miou", "penalty", "learning_rate")
-    assert tuple(rows[0]) == ("epoch", *figures)
+    classes = [f"val_iou_{name}" for name in config.names]
+    assert tuple(rows[0]) == ("epoch", *figures, *classes)
+    for row in history:
+        known = [row[name] for name in classes if row[name] is not None]
+        assert row["val_miou"] == pytest.approx(np.mean(known), abs=1e-6)
     assert [row["val_miou"] for row in history] == [float(row["val_miou"]) for row in rows]
-    assert Image.open(tmp_path / "curves.png").size == (1000, 380)
+    assert Image.open(tmp_path / "curves.png").width > 1500
     last, *_ = load_model(tmp_path / "last.keras")
     draw_samples(tmp_path / "samples.png", tmp_path / "best.keras", validation)
     assert Image.open(tmp_path / "samples.png").width > 500
@@ -153,7 +158,7 @@ def test_what_is_minimized_has_weights_and_the_penalty(tiny, tmp_path, monkeypat
 
 
 def test_a_run_of_an_older_version_resumes(tiny, tmp_path):
-    """Its epochs have no penalty."""
+    """Its epochs have no penalty, and no IoU of the classes."""
     config, data, validation = tiny
     train(dataclasses.replace(config, epochs=1), FOUND, data, validation, tmp_path)
     model = build(config)
@@ -164,7 +169,8 @@ def test_a_run_of_an_older_version_resumes(tiny, tmp_path):
     history = train(config, FOUND, data, validation, tmp_path, old)
     assert history[0] == old[0] and history[1]["penalty"] > 0
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
-    assert [row["penalty"] == "" for row in rows] == [True, False]
+    for name in ("penalty", "val_iou_a"):
+        assert [row[name] == "" for row in rows] == [True, False]
     assert [row["loss"] for row in rows] == ["9", str(history[1]["loss"])]
 
 

@@ -89,8 +89,21 @@ def test_a_picture(predict):
     assert found.mode == "P" and found.getpalette()[:9] == [0, 0, 0, 200, 0, 0, 0, 200, 0]
     np.testing.assert_array_equal(found, mask)
     overlay = np.asarray(Image.open("predictions/model/cat_overlay.jpg"))
-    colours = [[128] * 3, [110, 10, 10], [116, 216, 116]]
-    np.testing.assert_allclose(overlay[4, [4, 20, 36]], colours, atol=3)
+    # Halves of the image and of the classes' colours, which are (255, 40, 40) and (0, 235, 0).
+    colours = [[128] * 3, [138, 30, 30], [116, 233, 116]]
+    np.testing.assert_allclose(overlay[4, [4, 24, 42]], colours, atol=4)
+
+
+def test_the_legend_below_the_overlay(predict):
+    """It has the classes that are painted; the mask keeps the image's size."""
+    picture, _ = bands()
+    picture.resize((192, 160), Image.Resampling.NEAREST).save("cat.png")
+    assert predict("cat.png")[0] == 0
+    assert Image.open("predictions/model/cat_mask.png").size == (192, 160)
+    strip = np.asarray(Image.open("predictions/model/cat_overlay.jpg"))[160:].astype(int)
+    assert 20 < len(strip) < 30
+    for colour, there in (((90, 90, 90), False), ((255, 40, 40), True), ((0, 235, 0), True)):
+        assert (abs(strip - colour) < 9).all(-1).any() == there
 
 
 @pytest.mark.parametrize("kind", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])

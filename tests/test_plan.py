@@ -14,6 +14,7 @@ from PIL import Image
 
 from core.config import PRESETS
 from core.dataset import Dataset
+from core.imaging.draw import vivid
 from core.prediction.model_file import SHIPPED
 from core.support.flags import training_config
 from core.training import facts as module
@@ -349,7 +350,7 @@ def test_check_data_draws_what_the_network_will_see(call, tmp_path):
     sheet = np.asarray(Image.open("run/check.png"))
     assert [path.name for path in Path("run").iterdir()] == ["check.png"]
     colours = {tuple(colour) for colour in sheet.reshape(-1, 3).tolist()}
-    assert (255, 0, 0) in colours  # the outlines of class 1
+    assert tuple(vivid([(128, 0, 0)])[0].tolist()) in colours  # the outlines of class 1
     assert "Images keep their resolution." in out
     status, out, _ = call("train", *flags, "--size", 32, 32)
     assert "shrunk 2.0 times, to 32x32 pixels" in out

@@ -44,14 +44,18 @@ def test_a_perfect_prediction_scores_1(call, shown, protocol):
     assert sum(map(sum, metrics["confusion"])) == 2 * (48 * 48 if protocol == "letterbox" else 1440)
 
 
-def scored(config, data, batch_size=8, workers=1, order=None, **settings):
+def scored(config, data, batch_size=8, workers=1, order=None, protocol="voc", **settings):
     dataset = VOCDataset(
         data / "ImageSets/Segmentation/train.txt", num_classes=3, workers=workers, **settings
     )
     if order:
         dataset.image_info = [dataset.image_info[i] for i in order]
     model, *_ = load_model("model.keras")
-    return score(model, dataset, config, "voc", batch_size=batch_size)
+    return score(model, dataset, config, protocol, batch_size=batch_size)
+
+
+def worst(found):
+    return [(own.mean_iou, name) for own, name, *_ in found.worst]
 
 
 def test_scores_do_not_depend_on_how_they_are_computed(voc):
@@ -68,7 +72,7 @@ def test_scores_do_not_depend_on_how_they_are_computed(voc):
     ):
         found = scored(config, voc, **options)
         np.testing.assert_array_equal(found.matrix.counts, wanted.matrix.counts)
-        assert [row[:2] for row in found.worst] == [row[:2] for row in wanted.worst]
+        assert worst(found) == worst(wanted)
 
 
 def test_twice_the_data_has_the_same_score(voc):
@@ -84,9 +88,18 @@ def test_the_worst_images(shown):
     Image.new("RGB", (48, 40), (128, 128, 128)).save(shown / "JPEGImages/picture4.jpg")
     found = scored(config, shown)
     assert [name for _, name, *_ in found.worst][0] == "picture4"
-    assert [miou for miou, *_ in found.worst] == pytest.approx([1 / 9, 1, 1, 1])
+    assert [miou for miou, _ in worst(found)] == pytest.approx([1 / 9, 1, 1, 1])
     _, _, image, truth, prediction = found.worst[0]
     assert image.shape == (40, 48, 3) and truth.shape == prediction.shape == (40, 48)
+
+
+def test_the_worst_images_are_shown_without_padding(shown):
+    """The canvas of 96x96 has a bar of 8 rows above and below; the score counts them."""
+    config = save_grey_model("model.keras", data=str(shown), size=(96, 96))
+    found = scored(config, shown, protocol="letterbox")
+    own, _, image, truth, prediction = found.worst[0]
+    assert image.shape == (80, 96, 3) and truth.shape == prediction.shape == (80, 96)
+    assert own.counts.sum() == 96 * 96
 
 
 class Traced(keras.layers.Layer):
@@ -144,8 +157,9 @@ def test_the_report_s_files(call, voc):
     confusion = list(csv.reader(open("confusion.csv")))
     assert confusion[0] == ["truth / prediction", *NAMES]
     assert [[int(cell) for cell in row[1:]] for row in confusion[1:]] == metrics["confusion"]
-    with Image.open("worst.png") as sheet:
-        assert sheet.height > 4 * 192
+    with Image.open("worst.png") as sheet:  # of four images of 48x40, enlarged
+        assert sheet.width > 4 * 320 and sheet.height > 4 * 267
+    assert Image.open("confusion.png").width > 3 * 90
 
 
 def test_membranes(call, tmp_path):

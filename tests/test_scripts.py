@@ -22,7 +22,7 @@ from core.sources import sample
 ROOT = Path(__file__).parent.parent
 RUN_FILES = {"best.keras", "last.keras", "config.json", "split.json", "history.csv", "curves.png"}
 RUN_FILES |= {"samples.png", "index.json.gz"}
-REPORT_FILES = {"metrics.json", "per_class.csv", "confusion.csv", "worst.png"}
+REPORT_FILES = {"metrics.json", "per_class.csv", "confusion.csv", "confusion.png", "worst.png"}
 
 
 def names(folder):

@@ -13,9 +13,12 @@ import scipy
 
 from core.config import REPORT_FILES
 from core.evaluation.metrics import ConfusionMatrix
+from core.evaluation.samples import caption
 from core.evaluation.score import Evaluation
 from core.evaluation.segments import best_scores
-from core.imaging.draw import contact_sheet
+from core.imaging.draw import write_image
+from core.prediction.charts import draw_confusion
+from core.prediction.sheets import compare
 from core.support.files import replacing, write_csv, write_text
 
 _FIGURES = ("iou", "precision", "recall", "dice")  # of each class
@@ -57,7 +60,7 @@ def table(matrix: ConfusionMatrix, names: tuple[str, ...]) -> str:
 def write_report(
     folder: Path, found: Evaluation, names: tuple[str, ...], palette: tuple, facts: dict
 ) -> None:
-    """Writes metrics.json, per_class.csv, confusion.csv and worst.png, all four or none.
+    """Writes metrics.json, per_class.csv, confusion.csv, confusion.png and worst.png, or none.
 
     The palette has the classes' colours, `[K, 3]`; `facts` are further entries of metrics.json.
     """
@@ -78,13 +81,14 @@ def write_report(
             figures |= {name: _number(value), f"{name}_threshold": threshold}
     figures |= facts | {"versions": _versions()}
     confusion = np.column_stack((names, matrix.counts)).tolist()
-    sheet = [(*arrays, f"{name}: MIoU {miou:.4f}") for miou, name, *arrays in found.worst]
+    worst = [(*arrays, caption(name, own, names)) for own, name, *arrays in found.worst]
     with contextlib.ExitStack() as together:
         files = {name: together.enter_context(replacing(folder / name)) for name in REPORT_FILES}
         write_text(files["metrics.json"], json.dumps(figures, indent=2) + "\n")
         write_csv(files["per_class.csv"], [list(rows[0]), *map(dict.values, rows)])
         write_csv(files["confusion.csv"], [["truth / prediction", *names], *confusion])
-        contact_sheet(files["worst.png"], sheet, names, palette)
+        write_image(files["confusion.png"], draw_confusion(matrix.counts, names))
+        write_image(files["worst.png"], compare(worst, names, palette))
 
 
 def _rows(matrix, names):

@@ -12,7 +12,7 @@ from core.dataset import Dataset
 from core.evaluation.metrics import ABSENT, ConfusionMatrix, judge
 from core.evaluation.segments import slice_scores
 from core.imaging.intensity import Intensity
-from core.imaging.letterbox import letterbox
+from core.imaging.letterbox import letterbox, placement
 from core.imaging.mask import check_palettes
 from core.prediction.predict import answers
 from core.support.errors import UserError
@@ -26,7 +26,7 @@ class Evaluation:
     """What `score` finds."""
 
     matrix: ConfusionMatrix  # of all images
-    worst: list  # tuples of own MIoU, name, image, truth and prediction, the lowest MIoU first
+    worst: list  # tuples of own matrix, name, image, truth and prediction, the lowest MIoU first
     segments: list | None  # `segments.slice_scores` of each slice for membrane models
 
 
@@ -71,8 +71,12 @@ def score(
         own = ConfusionMatrix(config.num_classes)  # absent classes do not count here
         own.add(truth, prediction)
         scores = slice_scores(answer.probabilities()[..., 1], mask) if cells else None
-        shown = image if protocol == "voc" else letterbox(image, config.size)
-        return own, scores, (shown, truth, prediction)
+        shown = image, truth, prediction
+        if protocol == "letterbox":  # without the padding
+            top, left, height, width = placement(image.shape, config.size)
+            shown = letterbox(image, config.size), truth, prediction
+            shown = (array[top : top + height, left : left + width] for array in shown)
+        return own, scores, tuple(shown)
 
     options |= {"batch_size": batch_size, "keep": np.float32 if cells else None}
     pairs = mapped(dataset.load, range(count), batch_size, dataset.workers)
@@ -84,8 +88,8 @@ def score(
         if cells:
             found.segments.append(scores)
         if not np.isnan(own.mean_iou):
-            found.worst.append((own.mean_iou, dataset.name(index), *arrays))
-            found.worst = sorted(found.worst, key=lambda entry: entry[0])[:WORST]
+            found.worst.append((own, dataset.name(index), *arrays))
+            found.worst = sorted(found.worst, key=lambda entry: entry[0].mean_iou)[:WORST]
     if not matrix.counts.any():
         raise UserError(
             f"{dataset.image_info[0]['mask_path']}: this mask and all others hold nothing but 255 "

@@ -18,6 +18,7 @@ from core.imaging.tiles import UNSURE
 from core.prediction.objects import find_objects
 from core.prediction.outputs import Drawn, Outputs, Page, check_name
 from core.prediction.predict import answers
+from core.prediction.sheets import base_class
 from core.support.errors import UserError, one_line
 from core.support.threads import mapped
 
@@ -146,7 +147,7 @@ def _draw(answered, names, palette, wanted):
         doubt = mean, _doubt(image, mask, best, names, palette), one_line(caption)
     return Drawn(
         page,
-        _pictures(image, mask, page, palette, wanted, background) | labels,
+        _pictures(image, mask, page, names, palette, wanted) | labels,
         answer.probabilities().astype(np.float16, copy=False) if wanted.probabilities else None,
         [(c, n, round(share, 6), counts.get(c, ""), *certainty) for c, n, share in shares],
         measured,
@@ -155,11 +156,15 @@ def _draw(answered, names, palette, wanted):
     )
 
 
-def _pictures(image, mask, page, palette, wanted, background):
+def _pictures(image, mask, page, names, palette, wanted):
     """The bytes of a mask and its overlay, by the ends of their files' names."""
-    small = shrink(image, mask, (wanted.overlay_size, wanted.overlay_size))
-    laid = draw.overlay(*small, palette, wanted.alpha, background)
+    image, small = shrink(image, mask, (wanted.overlay_size, wanted.overlay_size))
+    background = names[0].lower() in BACKGROUND
+    laid = draw.overlay(image, small, palette, wanted.alpha, background)
     mask = draw.palette_image(mask, palette)
+    if page.count == 1:  # the pages of a stack lie on those of the image
+        painted = [i for i in np.unique(small) if i or not background]
+        laid = draw.legend(laid, [names[i] for i in painted], [palette[i] for i in painted])
     if page.count > 1:
         shown = {"overlay.tif": draw.encode_image(laid, "TIFF")}
         return {"mask.tif": draw.encode_image(mask, "TIFF")} | shown
@@ -179,5 +184,6 @@ def _doubt(image, mask, best, names, palette):
     scaling = cv2.INTER_AREA if max(mask.shape) > _CELL else cv2.INTER_LINEAR
     image, doubt = (cv2.resize(array, size, interpolation=scaling) for array in (image, doubt))
     mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    shown = draw.outlined(image.reshape(*mask.shape, -1), mask, palette)
+    hidden = {base_class(names)} - {None}
+    shown = draw.outlined(image.reshape(*mask.shape, -1), mask, palette, [*hidden])
     return np.hstack((shown, cv2.applyColorMap(doubt, cv2.COLORMAP_INFERNO)[..., ::-1]))

@@ -17,9 +17,10 @@ import numpy as np
 from PIL import TiffImagePlugin
 from tqdm import tqdm
 
-from core.imaging.draw import grid, write_image
+from core.imaging.draw import write_image
 from core.prediction import objects
 from core.prediction.inputs import Source
+from core.prediction.sheets import sheet
 from core.prediction.table import NAME, Table, as_text
 from core.support.errors import UserError, one_line
 from core.support.files import partial_file
@@ -128,8 +129,9 @@ class Outputs:
     def draw_uncertain(self) -> None:
         """Draws the images of which the model is least certain; not where none was written."""
         if self._doubts:
-            sheet = grid([doubt[1:] for doubt in self._doubts], columns=2)
-            write_image(self._folder / UNCERTAIN, sheet)
+            cells = [doubt[1:] for doubt in self._doubts]
+            rows = [cells[i : i + 2] for i in range(0, len(cells), 2)]
+            write_image(self._folder / UNCERTAIN, sheet(rows))
 
     def _publish(self, source, base, count, partials, rows, objects_found):
         """Gives the files of an input their names, and lists them instead of its old ones."""

@@ -9,11 +9,12 @@ import numpy as np
 
 from core.config import IGNORE
 from core.dataset import Dataset
-from core.imaging.draw import grid, outlined, voc_palette, write_image
+from core.imaging.draw import voc_palette, write_image
 from core.imaging.image import SizesDiffer
 from core.imaging.intensity import find_outside, in_words
 from core.imaging.letterbox import padded
 from core.imaging.mask import WrongValues, check_objects, check_palettes, explain, histogram
+from core.prediction.sheets import outlines
 from core.support.errors import UserError, summary, together
 from core.support.files import Missing, missing
 from core.support.threads import attempts
@@ -117,7 +118,9 @@ def _table(found, names):
     return "\n".join(lines)
 
 
-def draw_check(path: Path, dataset: Dataset, plan: str = "", count: int = 12) -> None:
+def draw_check(
+    path: Path, dataset: Dataset, names: Sequence[str], plan: str = "", count: int = 12
+) -> None:
     """Draws images as the network will see them, with the outlines of their masks, as a PNG."""
     palette = dataset.palette or voc_palette()
     samples = len(dataset.image_info) * dataset.repeats
@@ -128,9 +131,7 @@ def draw_check(path: Path, dataset: Dataset, plan: str = "", count: int = 12) ->
         image, _ = padded(
             image, image[..., 0], mask.shape
         )  # without an unpadded one's surroundings
-        rows.append(
-            (outlined(image, mask, palette), dataset.name(number % len(dataset.image_info)))
-        )
+        rows.append((image, mask, dataset.name(number % len(dataset.image_info))))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, grid(rows))
+    write_image(path, outlines(rows, names, palette))
     print(f"\n{plan}".rstrip(), f"{path}: images as the network will see them.", sep="\n")

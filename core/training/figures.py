@@ -41,13 +41,30 @@ class MeanIoU(keras.metrics.Metric):
         """Returns the constructor's arguments."""
         return {"num_classes": self.num_classes, "name": self.name}
 
-    def result(self):
-        """Returns the mean, a float32 scalar; 0 if nothing was counted."""
+    def by_class(self):
+        """Returns the IoU of each class, and where any occurs, float32 `[K]` of 0 and 1."""
         counts = ops.cast(self.high, "float32") * _WORD + ops.cast(self.low, "float32")
         hits = ops.diagonal(counts)
         sizes = ops.sum(counts, 0) + ops.sum(counts, 1) - hits
-        present = ops.sum(ops.cast(sizes > 0, "float32"))
-        return ops.sum(hits / ops.maximum(sizes, 1.0)) / ops.maximum(present, 1.0)
+        return hits / ops.maximum(sizes, 1.0), ops.cast(sizes > 0, "float32")
+
+    def result(self):
+        """Returns the mean, a float32 scalar; 0 if nothing was counted."""
+        iou, present = self.by_class()
+        return ops.sum(iou) / ops.maximum(ops.sum(present), 1.0)
+
+
+def class_iou(model: keras.Model) -> list:
+    """Returns the IoU of each class that a model's `MeanIoU` has counted last, in `fit` validation.
+
+    It is None of a class that occurs nowhere. Without that metric, the list is empty.
+    """
+    inner = [each for metric in model.metrics for each in getattr(metric, "metrics", ())]
+    for metric in inner:
+        if isinstance(metric, MeanIoU):
+            pairs = zip(*map(ops.convert_to_numpy, metric.by_class()), strict=True)
+            return [float(iou) if present else None for iou, present in pairs]
+    return []
 
 
 class DataLoss(keras.metrics.Mean):

@@ -3,15 +3,15 @@
 import math
 
 import keras
-import numpy as np
 
 from core.config import REPORT_FILES, RUN_FILES
-from core.imaging.draw import contact_sheet, draw_curves
-from core.prediction.model_file import load_model, save_model, to_json
-from core.prediction.predict import predict
+from core.imaging.draw import voc_palette, write_image
+from core.prediction.charts import draw_curves
+from core.prediction.model_file import save_model, to_json
 from core.support.errors import UserError
 from core.support.files import write_csv, write_text
 from core.training.checkpoint import best_of, finished, save_checkpoint
+from core.training.figures import class_iou
 
 
 class RunFolder(keras.callbacks.Callback):
@@ -67,6 +67,7 @@ class RunFolder(keras.callbacks.Callback):
         logs["penalty"] = float(sum(self.model.losses))
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         row = {"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}}
+        row |= zip(self._columns(), class_iou(self.model), strict=False)
         self.history.append(row)
         self.model.stop_training = finished(self.history, self.config)
         if not self.write:
@@ -91,24 +92,18 @@ class RunFolder(keras.callbacks.Callback):
         columns = list(self.history[-1])
         rows = [columns, *([row.get(name) for name in columns] for row in self.history)]
         write_csv(self.folder / "history.csv", rows)
-        draw_curves(self.folder / "curves.png", self.history)
+        palette = self.found.palette or voc_palette()
+        curves = ([row.get(name) for row in self.history] for name in self._columns())
+        classes = list(zip(self.config.names, palette, curves, strict=False))
+        chart = draw_curves(self.history, best_of(self.history)["epoch"], classes)
+        write_image(self.folder / "curves.png", chart)
+
+    def _columns(self):
+        """Where history.csv has the validation IoU of each class."""
+        return [f"val_iou_{name}" for name in self.config.names]
 
 
 def _rename(logs):
     """Puts the loss on the data in the place of the one that was minimized."""
     for name in [name for name in logs if name.endswith("data_loss")]:
         logs[name.replace("data_", "")] = logs.pop(name)
-
-
-def draw_samples(path, weights, dataset, count=8) -> None:
-    """Draws up to `count` images from all over a data set, with truth and prediction, as a PNG."""
-    model, config, found = load_model(weights)
-    size = len(dataset.image_info)
-    indices = np.unique(np.linspace(0, size - 1, min(count, size)).round().astype(int))
-    images, masks = zip(*map(dataset.load, indices), strict=True)
-    answers = predict(model, images, config, tile=config.tile, batch_size=1)
-    rows = [
-        (image, mask, answer.class_map(), dataset.name(index))
-        for index, image, mask, answer in zip(indices, images, masks, answers, strict=True)
-    ]
-    contact_sheet(path, rows, config.names, found.palette)
