@@ -79,9 +79,11 @@ def main():
     from core.evaluation.score import score, set_range
     from core.prediction.model_file import load_model
     from core.sources.choose import open_scored
+    from core.support.devices import choose_policy
     from core.training.checkpoint import read_split
 
-    model, *_ = load_model(weights, tile)
+    policy = choose_policy(args.precision)
+    model, *_ = load_model(weights, tile, policy)
     known = read_split(weights.parent)
     alike = config.dataset == trained.dataset and not args.class_table
     reading = found.masks if alike else None
@@ -102,6 +104,7 @@ def main():
         "split": split,
         "tile": tile,
         "tta": args.tta,
+        "precision": policy.removeprefix("mixed_"),
         "pictures": len(dataset.image_info),
     }
     write_report(output, scored, config.names, found.palette, facts)
@@ -109,7 +112,7 @@ def main():
     print(*(part for part in parts if part is not None), sep="\n")
     which = f"{facts['pictures']} images ({config.dataset}, {split})"
     print(f"{args.protocol} protocol, {which}, {weights}")
-    print(f"{output}: {', '.join(REPORT_FILES)}.", file=sys.stderr)
+    print(f"{output}: {', '.join(REPORT_FILES)}; in {facts['precision']}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -70,9 +70,11 @@ def main():
     from tqdm import tqdm
 
     from core.prediction.files import predict_files
+    from core.support.devices import choose_policy
 
     tile = config.tile if args.tile is None else args.tile
-    model, config, found = load_model(weights, tile)
+    policy = choose_policy(args.precision)
+    model, config, found = load_model(weights, tile, policy)
     failures = {}
     options = {name: getattr(args, name) for name in ("tta", "alpha", "probabilities")}
     options |= {"tile": tile, "intensity": (found.intensity, given_intensity(args))}
@@ -81,7 +83,8 @@ def main():
     for line in tqdm(lines, total=len(sources), disable=None, unit="image"):
         tqdm.write(line)
     if len(failures) < len(sources):
-        print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
+        precision = policy.removeprefix("mixed_")
+        print(f"{output}: masks and overlays by {weights}, in {precision}.", file=sys.stderr)
     for error in failures.values():
         print(errors.one_line(error), file=sys.stderr)
     return 2 if len(failures) == len(sources) else min(1, len(failures))

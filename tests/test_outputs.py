@@ -81,9 +81,9 @@ def assert_the_table_is_true(folder="predictions"):
 def test_a_picture(predict):
     picture, mask = bands()
     picture.save("cat.png")
-    status, out, err = predict("cat.png")
+    status, out, err = predict("cat.png", "--precision", "float32")
     assert (status, out) == (0, "cat.png: background 33.3%, a 33.3%, b 33.3%\n")
-    assert err == "predictions: masks and overlays by model.keras.\n"
+    assert err == "predictions: masks and overlays by model.keras, in float32.\n"
     assert written() == ["cat_mask.png", "cat_overlay.png"]
     found = Image.open("predictions/cat_mask.png")
     assert found.mode == "P" and found.getpalette()[:9] == [0, 0, 0, 200, 0, 0, 0, 200, 0]
