@@ -28,9 +28,8 @@ def get_args():
         "padding as background, as the original project's figures were made (default: %(default)s)",
     )
     add_inference_flags(parser)
-    parser.add_argument(
-        "--batch-size", type=whole_number(1), metavar="N", default=8, help="default: %(default)s"
-    )
+    size = {"type": whole_number(1), "metavar": "N", "default": 8}
+    parser.add_argument("--batch-size", help="default: %(default)s", **size)
     parser.add_argument(
         "--output",
         metavar="DIR",
@@ -77,6 +76,7 @@ def main():
     backend.start()
     from core.evaluation.report import block, membranes, table, write_report
     from core.evaluation.score import score, set_range
+    from core.imaging.tiles import large_images
     from core.prediction.model_file import load_model
     from core.sources.choose import open_scored
     from core.support.devices import choose_policy
@@ -93,9 +93,10 @@ def main():
     if dataset.drawn:
         note = f"{weights} has no split.json beside it that fits: it may know these images."
         print(note, file=sys.stderr)
-    set_range(dataset, found.intensity, args.intensity and config.intensity)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
-    scored = score(model, dataset, config, args.protocol, **options)
+    with large_images(tile):
+        set_range(dataset, found.intensity, args.intensity and config.intensity)
+        scored = score(model, dataset, config, args.protocol, **options)
     facts = {
         "protocol": args.protocol,
         "weights": str(weights),

@@ -69,6 +69,7 @@ def main():
     backend.start()
     from tqdm import tqdm
 
+    from core.imaging.tiles import large_images
     from core.prediction.files import predict_files
     from core.support.devices import choose_policy
 
@@ -80,8 +81,9 @@ def main():
     options |= {"tile": tile, "intensity": (found.intensity, given_intensity(args))}
     options["batch_size"] = min(8, len(sources))
     lines = predict_files(model, config, found.palette, sources, output, failures, **options)
-    for line in tqdm(lines, total=len(sources), disable=None, unit="image"):
-        tqdm.write(line)
+    with large_images(tile):
+        for line in tqdm(lines, total=len(sources), disable=None, unit="image"):
+            tqdm.write(line)
     if len(failures) < len(sources):
         precision = policy.removeprefix("mixed_")
         print(f"{output}: masks and overlays by {weights}, in {precision}.", file=sys.stderr)

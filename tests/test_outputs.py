@@ -260,6 +260,8 @@ def test_nothing_but_a_bad_picture(predict, monkeypatch):
     assert (status, out) == (2, "") and err.count("\n") == 1
     assert "bomb.png: has more than the 50 pixels" in err
     assert not Path("predictions").exists()
+    assert predict("bomb.png", "--tile")[0] == 0
+    assert Image.MAX_IMAGE_PIXELS == 50
 
 
 def test_an_output_that_cannot_be_written_to(predict):
