@@ -28,9 +28,8 @@ def get_args():
         "padding as background, as the original project's figures were made (default: %(default)s)",
     )
     add_inference_flags(parser)
-    parser.add_argument(
-        "--batch-size", type=whole_number(1), metavar="N", default=8, help="default: %(default)s"
-    )
+    size = {"type": whole_number(1), "metavar": "N", "default": 8}
+    parser.add_argument("--batch-size", help="default: %(default)s", **size)
     parser.add_argument(
         "--output",
         metavar="DIR",
@@ -77,11 +76,14 @@ def main():
     backend.start()
     from core.evaluation.report import block, membranes, table, write_report
     from core.evaluation.score import score, set_range
+    from core.imaging.tiles import large_images
     from core.prediction.model_file import load_model
     from core.sources.choose import open_scored
+    from core.support.devices import choose_policy
     from core.training.checkpoint import read_split
 
-    model, *_ = load_model(weights, tile)
+    policy = choose_policy(args.precision)
+    model, *_ = load_model(weights, tile, policy)
     known = read_split(weights.parent)
     alike = config.dataset == trained.dataset and not args.class_table
     reading = found.masks if alike else None
@@ -91,9 +93,10 @@ def main():
     if dataset.drawn:
         note = f"{weights} has no split.json beside it that fits: it may know these images."
         print(note, file=sys.stderr)
-    set_range(dataset, found.intensity, args.intensity and config.intensity)
     options = {"tile": tile, "tta": args.tta, "batch_size": args.batch_size}
-    scored = score(model, dataset, config, args.protocol, **options)
+    with large_images(tile):
+        set_range(dataset, found.intensity, args.intensity and config.intensity)
+        scored = score(model, dataset, config, args.protocol, **options)
     facts = {
         "protocol": args.protocol,
         "weights": str(weights),
@@ -102,6 +105,7 @@ def main():
         "split": split,
         "tile": tile,
         "tta": args.tta,
+        "precision": policy.removeprefix("mixed_"),
         "pictures": len(dataset.image_info),
     }
     write_report(output, scored, config.names, found.palette, facts)
@@ -109,7 +113,7 @@ def main():
     print(*(part for part in parts if part is not None), sep="\n")
     which = f"{facts['pictures']} images ({config.dataset}, {split})"
     print(f"{args.protocol} protocol, {which}, {weights}")
-    print(f"{output}: {', '.join(REPORT_FILES)}.", file=sys.stderr)
+    print(f"{output}: {', '.join(REPORT_FILES)}; in {facts['precision']}.", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -94,19 +94,23 @@ def main():
     backend.start()
     from tqdm import tqdm
 
+    from core.imaging.tiles import large_images
     from core.prediction.files import Wanted, predict_files
+    from core.support.devices import choose_policy
 
     tile = config.tile if args.tile is None else args.tile
-    model, config, found = load_model(weights, tile)
-    failures = {}
-    wanted = Wanted(**{field.name: getattr(args, field.name) for field in fields(Wanted)})
+    policy = choose_policy(args.precision)
+    model, config, found = load_model(weights, tile, policy)
+    failures, wanted = {}, Wanted(**{f.name: getattr(args, f.name) for f in fields(Wanted)})
     options = {"tile": tile, "tta": args.tta, "batch_size": min(8, len(sources))}
     options |= {"wanted": wanted, "intensity": (found.intensity, given_intensity(args))}
     lines = predict_files(model, config, found.palette, sources, output, failures, **options)
-    for line in tqdm(lines, total=len(sources), disable=None, unit="image"):
-        tqdm.write(line)
+    with large_images(tile):
+        for line in tqdm(lines, total=len(sources), disable=None, unit="image"):
+            tqdm.write(line)
     if len(failures) < len(sources):
-        print(f"{output}: masks and overlays by {weights}.", file=sys.stderr)
+        precision = policy.removeprefix("mixed_")
+        print(f"{output}: masks and overlays by {weights}, in {precision}.", file=sys.stderr)
     for error in failures.values():
         print(errors.one_line(error), file=sys.stderr)
     return 2 if len(failures) == len(sources) else min(1, len(failures))

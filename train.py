@@ -48,8 +48,7 @@ def main():
     if args.tensorboard and not importlib.util.find_spec("tensorboard"):
         raise UserError("--tensorboard: the package tensorboard is missing. Install it with pip.")
     if args.summary and config.dataset != "folder":
-        backend.start()
-        backend.import_tensorflow()
+        backend.start_training()
         importlib.import_module("core.training.facts").print_summary(config)
         return
     new = args.overwrite or args.check_data or args.summary
@@ -60,8 +59,7 @@ def main():
     say(note)
     if group:
         say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
-    backend.start(group)
-    backend.import_tensorflow()
+    backend.start_training(group)
     with processes.joined():
         run(args, config, folder, history, started)
 

@@ -66,6 +66,10 @@ def main():
     backend.start()
     import keras
 
+    from core.support.devices import gpu_generation
+
+    if not gpu_generation():
+        raise errors.UserError("There is no GPU here. benchmarks.training measures a processor.")
     print(machine("keras", keras.config.backend(), "numpy"))
     print("batch  from files  from memory  ratio  TFLOP/s  of the peak   [images/s]")
     for batch_size in args.batch_size:

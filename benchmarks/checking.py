@@ -1,9 +1,8 @@
 """What --check-data costs beside decoding the files: python -m benchmarks.checking --help."""
 
 import argparse
-import statistics
-import time
 
+from benchmarks.common import Row, in_turns, show
 from core.config import VOC_HOME, Config
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
@@ -17,6 +16,7 @@ def get_args():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
+    parser.add_argument("--images", type=whole_number(1), metavar="N", default=3000, help="at most")
     parser.add_argument("--workers", type=whole_number(1), metavar="N", default=2)
     parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=3)
     return parser.parse_args()
@@ -33,6 +33,8 @@ def main():
 
     config = Config(data=args.data, workers=args.workers)
     datasets = [open_dataset(config, split) for split in ("train", "val")]
+    for dataset in datasets:
+        dataset.image_info = dataset.image_info[: args.images // 2]
     infos = [info for dataset in datasets for info in dataset.image_info]
 
     def decode():
@@ -47,18 +49,9 @@ def main():
         for dataset in datasets:
             survey(dataset)
 
-    decode()  # brings the files into the system's cache
-    ratios = []
-    print("round  decoding/s  checking/s  ratio")
-    for number in range(args.rounds):
-        rates = {}
-        for job in (decode, check) if number % 2 == 0 else (check, decode):
-            start = time.perf_counter()
-            job()
-            rates[job] = len(infos) / (time.perf_counter() - start)
-        ratios.append(rates[check] / rates[decode])
-        print(f"{number + 1:5}  {rates[decode]:10.1f}  {rates[check]:10.1f}  {ratios[-1]:5.2f}")
-    print(f"median ratio: {statistics.median(ratios):.3f} of {len(infos)} pairs")
+    seconds = in_turns({"checking": check, "decoding": decode}, args.rounds)
+    rates = ([len(infos) / s for s in times] for times in seconds.values())
+    show([Row("pairs per second of --check-data / only decoding", *rates, "", "1/s")], "numpy")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,12 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import sys
 import time
 from pathlib import Path
+
+TABLE = "BENCHMARKS_TABLE"  # names a file that `show` adds its rows to, for `python -m benchmarks`
+_BEGIN, _ENOUGH = time.monotonic(), 130  # seconds after which no other round begins
 
 
 @dataclasses.dataclass
@@ -36,9 +40,11 @@ class Row:
 def in_turns(jobs, rounds, clock=time.perf_counter):
     """Times functions in turns, so that whatever else the machine does slows down all of them.
 
+    So that a program ends within three minutes, no round begins when it has run for long.
+
     Args:
         jobs: functions without arguments, by name; each runs once more before.
-        rounds: how often each runs.
+        rounds: how often each runs, at most.
         clock: for work of one thread time.thread_time, which other programs disturb less.
 
     Returns:
@@ -49,6 +55,9 @@ def in_turns(jobs, rounds, clock=time.perf_counter):
         job()
     seconds = {name: [] for name in jobs}
     for number in range(rounds):
+        if number and time.monotonic() - _BEGIN > _ENOUGH:
+            print(f"After {_ENOUGH} s, {number} of {rounds} rounds must do.", file=sys.stderr)
+            break
         # Whoever is first is not always first.
         for name in sorted(jobs, key=list(jobs).index, reverse=number % 2):
             start = clock()
@@ -92,6 +101,18 @@ def show(rows, *packages):
             f"{row.what:{width}} {_three(here)} {_three(limit)} {statistics.median(ratios):6.2f}  "
             f"({min(ratios):6.2f}.. {max(ratios):5.2f})  {row.wanted}  [{row.unit}]"
         )
+    if TABLE in os.environ:
+        with open(os.environ[TABLE], "a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in map(in_table, rows))
+
+
+def in_table(row):
+    """Returns a line of the table in docs/speed.md: what, held against, ratio and aim."""
+    what, _, against = row.what.partition(" / ")
+    low, high = (f"{ratio:.2f}" for ratio in (min(row.ratios), max(row.ratios)))
+    program = Path(sys.argv[0]).stem
+    ratio = low if low == high else f"{low} to {high}"
+    return f"| {what} | {against} | {ratio} | {row.wanted} | `{program}` |"
 
 
 def _three(number):

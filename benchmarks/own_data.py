@@ -30,9 +30,9 @@ def get_args():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
-    parser.add_argument("--photographs", type=whole_number(4), metavar="N", default=40)
+    parser.add_argument("--photographs", type=whole_number(4), metavar="N", default=20)
     parser.add_argument("--filters", type=whole_number(1), metavar="N", default=16)
-    parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=5)
+    parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=3)
     return parser.parse_args()
 
 

@@ -27,7 +27,7 @@ def get_args():
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
     parser.add_argument("--isbi", metavar="DIR", default=ISBI_HOME, help="in ISBI's layout")
     parser.add_argument("--images", type=whole_number(1), metavar="N", default=100)
-    parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=5)
+    parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=3)
     return parser.parse_args()
 
 

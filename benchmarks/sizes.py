@@ -23,11 +23,9 @@ def get_args():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     number = whole_number(1)
-    parser.add_argument(
-        "--sides", type=number, nargs="+", metavar="N", default=[128, 256, 512, 1024]
-    )
+    parser.add_argument("--sides", type=number, nargs="+", metavar="N", default=[128, 256, 512])
     parser.add_argument("--filters", type=number, nargs="+", metavar="N", default=[16, 32, 64])
-    parser.add_argument("--rounds", type=number, metavar="N", default=3)
+    parser.add_argument("--rounds", type=number, metavar="N", default=2)
     return parser.parse_args()
 
 

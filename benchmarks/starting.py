@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import in_turns, machine
+from benchmarks.common import Row, in_turns, show
 from core.config import PRESETS, Found
 from core.imaging.draw import write_image
 from core.support import backend, errors
@@ -21,12 +21,12 @@ IMPORT = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="Compares --help of each script with starting Python, and predict.py for a "
-        "single image, by an untrained network of the sample preset, with importing Keras and "
-        "TensorFlow. These limits are differences, in seconds.",
+        description="Compares how much longer --help of each script takes than starting Python "
+        "with 0.3 s, and how much longer predict.py takes for a single image, by an untrained "
+        "network of the sample preset, than importing Keras and TensorFlow, with 1 s.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=5)
+    parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=3)
     return parser.parse_args()
 
 
@@ -65,16 +65,13 @@ def main():
             jobs[f"{script}.py --help"] = started(f"{script}.py", "--help")
         jobs["predict.py IMAGE"] = started("predict.py", *flags)
         seconds = in_turns(jobs, args.rounds)
-    print(machine("keras", "tensorflow", "numpy"))
-    print(f"{'':22}   here  limit  more  (of all rounds)  wanted  [s]")
+    rows = []
     for name in list(jobs)[2:]:
-        base, wanted = ("Python", 0.3) if "--help" in name else ("Keras", 1)
-        here, limit = (np.median(seconds[which]) for which in (name, base))
+        base, most = ("Python", 0.3) if "--help" in name else ("Keras", 1)
         more = np.subtract(seconds[name], seconds[base])
-        print(
-            f"{name:22} {here:6.2f} {limit:6.2f} {np.median(more):5.2f}  ({more.min():5.2f}.. "
-            f"{more.max():4.2f})  at most {wanted}"
-        )
+        what = f"{name} beyond {base} / {most} s"
+        rows.append(Row(what, more.tolist(), [most] * len(more), "at most 1", "s"))
+    show(rows, "keras", "tensorflow", "numpy")
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main():
     from nets.reach import geometry
 
     config = dataclasses.replace(PRESETS["isbi"], filters=args.filters)
-    model = build(config)
+    model = build(config, devices.choose_policy("auto"))
     devices.fuse(model)
     model = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))
     image = np.random.default_rng(0).integers(0, 256, (args.side, args.side, 1), np.uint8)

@@ -160,6 +160,9 @@ def main():
         with concurrent.futures.ProcessPoolExecutor(1, spawn) as pool:
             rows.append(pool.submit(memory, args.filters).result())
     backend.start()
+    if "feeding" in wanted and not Path(args.data).is_dir():
+        print(f"{args.data} is not there, so that feeding is left out (--data DIR).")
+        wanted = [name for name in wanted if name != "feeding"]
     rows += [jobs[name](args) for name in wanted if name in jobs]
     rows = [row for row in rows if row]
     if rows:

@@ -1,6 +1,7 @@
 """The programs in benchmarks/: that they start, and their arithmetic; nothing here is timed."""
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -39,11 +40,39 @@ def test_jobs_take_turns():
     assert len(seconds["a"]) == 2 and all(0 <= s < 0.5 for s in seconds["a"])
 
 
-def test_the_table(capsys):
-    common.show([common.Row("work", [2.0, 3.0, 40.0], [1.0, 2.0, 10.0], "at most 2")], "numpy")
-    machine, _, row = capsys.readouterr().out.splitlines()
+def test_no_round_begins_after_long(monkeypatch, capsys):
+    monkeypatch.setattr(common, "_ENOUGH", -1)
+    calls = []
+    assert len(common.in_turns({"a": lambda: calls.append("a")}, 9)["a"]) == 1
+    assert calls == ["a", "a"] and "1 of 9 rounds must do" in capsys.readouterr().err
+
+
+def test_the_table(capsys, monkeypatch):
+    monkeypatch.setenv(common.TABLE, "table.md")
+    monkeypatch.setattr(sys, "argv", ["benchmarks/own.py"])
+    row = common.Row("work / its limit", [2.0, 3.0, 40.0], [1.0, 2.0, 10.0], "at most 2")
+    common.show([row], "numpy")
+    machine, _, line = capsys.readouterr().out.splitlines()
     assert f"numpy {np.__version__}" in machine
-    assert row.split() == "work 3.00 2.00 2.00 ( 1.50.. 4.00) at most 2 [ms]".split()
+    assert line.split() == "work / its limit 3.00 2.00 2.00 ( 1.50.. 4.00) at most 2 [ms]".split()
+    line = "| work | its limit | 1.50 to 4.00 | at most 2 | `own` |\n"
+    assert Path("table.md").read_text() == line
+
+
+def test_all_programs_that_need_no_gpu_make_one_table(call, monkeypatch):
+    def run(command, env, **_):
+        name = command[2].removeprefix("benchmarks.")
+        Path(env[common.TABLE]).open("a").write(f"| {name} |\n" * (name != "training"))
+        return subprocess.CompletedProcess(command, 2 if name == "training" else 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    status, out, err = call("benchmarks.__main__")
+    names = list(importlib.import_module("benchmarks.__main__").PROGRAMS)
+    assert set(names) <= set(PROGRAMS) - {"accelerator"}
+    assert status == 1 and "Left out, see above: training." in err
+    head, *rows = out.splitlines()[2:]
+    assert head == "| what | held against | ratio | aim | `python -m benchmarks.` |"
+    assert rows == ["|---|---|---|---|---|", *(f"| {n} |" for n in names if n != "training")]
 
 
 def test_the_law_of_cost_is_found():

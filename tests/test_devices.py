@@ -47,6 +47,10 @@ def test_the_fastest_precision(monkeypatch):
     for has, policy in ((True, "mixed_bfloat16"), (False, "float32")):
         monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda has=has: has)
         assert devices.choose_policy("auto") == policy
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: True)
+    for backend, policy in (("openvino", "mixed_bfloat16"), ("jax", "float32")):
+        monkeypatch.setattr(devices, "BACKEND", backend)
+        assert devices.choose_policy("auto") == policy
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

@@ -1,4 +1,4 @@
-"""The model without this project: the README's lines as they stand there."""
+"""The model without this project: tools/export.py, and the README's lines as they stand there."""
 
 import dataclasses
 import re
@@ -13,26 +13,17 @@ from core.config import PRESETS, Found
 from core.imaging.draw import voc_palette
 from core.imaging.image import read_image, read_mask
 from core.prediction.model_file import save_model
+from core.sources import sample
+from core.support.backend import keras_before
 from core.training.fit import build
+from tools.export import PACKAGES, SUFFIXES, opened
 
 README = Path(__file__).parent.parent / "README.md"
 
 
-OLD = tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "exported",
-    [
-        "mask_of_saved_model",
-        pytest.param(
-            "mask_of_litert",
-            marks=pytest.mark.skipif(OLD, reason=f"Keras {keras.__version__} exports no LiteRT"),
-        ),
-    ],
-)
-def test_the_readme_s_use_of_a_model_elsewhere(call, rng, exported):
+@pytest.fixture
+def run(rng):
+    """A run's folder with an untrained network, and cat.jpg, on which it tells classes apart."""
     blobs = Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).resize((128, 128))
     blobs.save("cat.jpg")
     config = dataclasses.replace(PRESETS["sample"], filters=2)
@@ -41,15 +32,76 @@ def test_the_readme_s_use_of_a_model_elsewhere(call, rng, exported):
     means = model.predict_on_batch(read_image("cat.jpg")[None]).mean(axis=(0, 1, 2))
     model.get_layer("logits").bias.assign(-means)
     save_model(model, "runs/sample/best.keras", config, Found(palette=voc_palette()[:5].tolist()))
-    assert call("predict", "cat.jpg")[0] == 0
+    return Path("runs/sample")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["saved_model", "litert"])
+def test_the_readme_s_use_of_a_model_elsewhere(call, run, kind):
+    if kind == "litert":
+        if keras_before(3, 13):
+            pytest.skip(f"Keras {keras.__version__} exports no LiteRT")
+        pytest.importorskip("ai_edge_litert")
+    assert call("predict", "cat.jpg", "--precision", "float32")[0] == 0
     wanted = read_mask("predictions/sample/cat_mask.png")
     assert len(np.unique(wanted)) > 1
 
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    load, export = (
-        next(block for block in blocks if line in block) for line in ("load_model", exported)
-    )
+    text = README.read_text(encoding="utf-8")
+    command = re.search(rf"^python -m (tools\.export .*--format {kind})$", text, re.MULTILINE)[1]
+    status, out, err = call(*command.split())
+    assert status == 0 and "Warning" not in err
+    assert re.match(r"Beside Keras, .* 128x128: .* 0 of 16,384 pixels of another class\.\n", out)
+    assert out.splitlines()[-1] == f"runs/sample/best{SUFFIXES[kind]}"
+    assert {path.name for path in run.iterdir()} == {"best.keras", f"best{SUFFIXES[kind]}"}
+
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    wanted_lines = ("load_model", f"mask_of_{kind}")
+    load, use = (next(block for block in blocks if line in block) for line in wanted_lines)
     names = {}
-    exec(load + export, names)
-    for result in ("mask", exported):
+    exec(load + use, names)
+    for result in ("mask", f"mask_of_{kind}"):
         assert (names[result] == wanted).mean() > 0.999, result  # but for equals in float32
+
+
+@pytest.mark.slow
+def test_onnx_takes_images_of_any_size(call, run):
+    for package in PACKAGES["onnx"]:
+        pytest.importorskip(package)
+    status, out, _ = call("tools.export", run, "--format", "onnx")
+    assert status == 0 and " 0 of 16,384 pixels" in out
+    logits = opened(run / "best.onnx", "onnx")(np.zeros((2, 32, 48, 3), np.float32))
+    assert logits.shape == (2, 32, 48, 5)
+
+
+@pytest.mark.slow
+def test_8_bits(call, run, monkeypatch):
+    """Calibrated and scored on the validation part."""
+    if keras_before(3, 13):
+        pytest.skip(f"Keras {keras.__version__} exports no LiteRT")
+    monkeypatch.setattr(sample, "IMAGES", {"train": 6, "val": 3})
+    monkeypatch.setattr(sample, "VERSION", "test")
+    status, out, _ = call("tools.export", run, "--format", "litert", "--int8", "--size", 64, 64)
+    assert status == 0 and (run / "best_int8.tflite").is_file()
+    before, after = map(float, re.search(r"on 3 images: (.*) before, (.*) in 8 bits", out).groups())
+    assert before == pytest.approx(after, abs=0.05)
+
+
+def test_packages_that_are_not_there_are_named(call, run, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    status, out, err = call("tools.export", run, "--format", "onnx")
+    assert (status, out) == (2, "")
+    assert "pip install tf2onnx onnx onnxruntime" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--format", "onnx", "--int8"), "--int8 goes with --format litert"),
+        (("--format", "litert", "--data", "."), "--data with --int8"),
+        (("--format", "saved_model", "--size", 50, 64), "For 50 take 48 or 64"),
+    ],
+)
+def test_what_cannot_be_exported(call, run, flags, words):
+    status, out, err = call("tools.export", run, *flags)
+    assert (status, out) == (2, "") and words in err and err.count("\n") == 1
+    assert [path.name for path in run.iterdir()] == ["best.keras"]

@@ -1,15 +1,18 @@
 import struct
+import tracemalloc
 import warnings
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from core.dataset import Dataset
 from core.imaging.draw import palette_image, write_image
 from core.imaging.image import SizesDiffer, count_pages, read_image, read_mask
+from core.imaging.tiles import as_array, large_images
 from core.support.errors import UserError
 
 
@@ -161,6 +164,45 @@ def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
             warnings.simplefilter("error")
             read_image(tmp_path / "huge.png")
         assert "Cut it into smaller images." in str(error.value)
+        with large_images(), warnings.catch_warnings():  # for tiles
+            warnings.simplefilter("error")
+            assert read_image(tmp_path / "huge.png", 1).shape == (*size[::-1], 1)
+    with large_images(allowed=False), pytest.raises(UserError, match="--tile takes up to 1,073,"):
+        read_image(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])
+def test_large_images_are_copied_block_by_block(rng, mode):
+    values = rng.integers(0, 256, (1100, 1000), np.uint8)
+    image = Image.fromarray(values.astype(np.uint16)) if mode == "I;16" else Image.fromarray(values)
+    image = image if mode == "I;16" else image.convert(mode)
+    np.testing.assert_array_equal(as_array(image), np.asarray(image))
+    assert as_array(image).dtype == np.asarray(image).dtype
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bands", "options", "held"),
+    [
+        (np.uint8, 3, {}, 1.1),
+        (np.uint8, 3, {"compression": "zlib", "predictor": True}, 1.1),
+        (np.uint8, 1, {"byteorder": ">"}, 1.1),
+        (np.uint16, 1, {"byteorder": ">"}, 1.6),  # the values and the image
+    ],
+)
+def test_reading_holds_little_beyond_the_image(tmp_path, rng, dtype, bands, options, held):
+    values = np.arange(3000 * 1000 * bands, dtype=np.uint32).astype(dtype)
+    values = values.reshape((3000, 1000, bands) if bands > 1 else (3000, 1000))
+    photometric = "rgb" if bands > 1 else "minisblack"
+    options = {"rowsperstrip": 50, "photometric": photometric, **options}
+    tifffile.imwrite(tmp_path / "large.tif", values, **options)
+    read_image(tmp_path / "large.tif", bands)
+    tracemalloc.start()
+    image = read_image(tmp_path / "large.tif", bands)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    shown = values if dtype == np.uint8 else values >> 8
+    np.testing.assert_array_equal(image, shown.reshape(image.shape))
+    assert peak < held * values.nbytes + 2**22
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4])

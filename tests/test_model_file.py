@@ -42,6 +42,34 @@ def test_a_model_carries_its_settings(tmp_path):
     assert os.listdir(tmp_path) == ["model.keras"]
 
 
+def test_a_model_in_bfloat16(tmp_path, rng):
+    """Its weights and probabilities are float32; tests/test_weights.py looks at its masks."""
+    keras.utils.set_random_seed(0)
+    model = UNet((None, None, 3), 3, 4, normalization="batch")
+    config = dataclasses.replace(CONFIG, class_names=("background", "a", "b"))
+    save_model(model, tmp_path / "model.keras", config, Found(palette=((0, 0, 0),) * 3))
+    image = rng.integers(0, 256, (1, 32, 32, 3), np.uint8)
+    full, half = (
+        load_model(tmp_path / "model.keras", policy=policy)[0]
+        for policy in ("float32", "mixed_bfloat16")
+    )
+    wanted, found = full.predict_on_batch(image), half.predict_on_batch(image)
+    assert found.dtype == np.float32 and 0 < np.abs(found - wanted).mean() < 0.01
+    np.testing.assert_allclose(found.sum(-1), 1, atol=1e-6)
+    assert {weight.dtype for weight in half.weights} == {"float32"}
+
+
+def test_what_stays_in_float32(tmp_path):
+    """Depthwise convolutions, and all from the last convolution on: here the user's softmax."""
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.DepthwiseConv2D(3)(keras.layers.Conv2D(4, 3)(inputs))
+    x = keras.layers.Conv2D(2, 1, activation="softmax")(keras.layers.ReLU()(x))
+    save_model(keras.Model(inputs, x), tmp_path / "model.keras", CONFIG, FOUND)
+    model, *_ = load_model(tmp_path / "model.keras", policy="mixed_bfloat16")
+    found = [layer.compute_dtype for layer in model.layers]
+    assert found[1:] == ["bfloat16", "float32", "bfloat16", "float32", "float32"]
+
+
 def test_settings_survive_json():
     for config in map(without_colours, PRESETS.values()):
         assert from_json(to_json(config, FOUND)) == (config, FOUND)

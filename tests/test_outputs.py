@@ -81,9 +81,9 @@ def assert_the_table_is_true(folder="predictions/model"):
 def test_a_picture(predict):
     picture, mask = bands()
     picture.save("cat.png")
-    status, out, err = predict("cat.png")
+    status, out, err = predict("cat.png", "--precision", "float32")
     assert (status, out) == (0, "cat.png: background 33.3%, a 33.3%, b 33.3%\n")
-    assert err == "predictions/model: masks and overlays by model.keras.\n"
+    assert err == "predictions/model: masks and overlays by model.keras, in float32.\n"
     assert written() == ["cat_mask.png", "cat_overlay.jpg"]
     found = Image.open("predictions/model/cat_mask.png")
     assert found.mode == "P" and found.getpalette()[:9] == [0, 0, 0, 200, 0, 0, 0, 200, 0]
@@ -274,6 +274,8 @@ def test_nothing_but_a_bad_picture(predict, monkeypatch):
     assert (status, out) == (2, "") and err.count("\n") == 1
     assert "bomb.png: has more than the 50 pixels" in err
     assert not Path("predictions/model").exists()
+    assert predict("bomb.png", "--tile")[0] == 0
+    assert Image.MAX_IMAGE_PIXELS == 50
 
 
 def test_an_output_that_cannot_be_written_to(predict):

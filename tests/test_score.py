@@ -144,9 +144,11 @@ def test_the_table(voc):
 
 def test_the_report_s_files(call, voc):
     save_grey_model("model.keras", data=str(voc))
-    status, out, _ = call("evaluate", "--weights", "model.keras", "--split", "train")
-    assert status == 0 and "pixel error" not in out
+    args = ("--weights", "model.keras", "--split", "train", "--precision", "bfloat16")
+    status, out, err = call("evaluate", *args)
+    assert status == 0 and "pixel error" not in out and err.endswith("; in bfloat16.\n")
     metrics = json.loads(Path("metrics.json").read_text())
+    assert metrics["precision"] == "bfloat16"
     assert metrics["protocol"] == "voc" and metrics["pictures"] == 4
     assert (metrics["data"], metrics["split"]) == (str(voc), "train")
     assert metrics["weights"] == "model.keras"

@@ -65,6 +65,19 @@ def test_drawn_cells_are_told_apart(membranes):
     assert (answer.class_map() == mask).mean() > 0.8
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "equal"), [(SHIPPED, "cat.jpg", 0.998), (ISBI, "cells.png", 0.999)]
+)
+def test_masks_hardly_change_in_bfloat16(path, name, equal):
+    masks = []
+    for policy in ("float32", "mixed_bfloat16"):
+        model, config, _ = load_model(path, policy=policy)
+        image = read_image(DOCS / name, config.channels)
+        (answer,) = predict(model, [image], config, batch_size=1)
+        masks.append(answer.class_map())
+    assert (masks[0] == masks[1]).mean() > equal
+
+
 def validation(config, name):
     """The pictures of the real data for validation, none of which was learnt from."""
     folder = DATA / name

@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from core.config import BYTES
+from core.imaging.draw import blocks
+from core.imaging.tiles import LARGEST, as_array
 from core.support.errors import UserError
 from core.support.tiff import Page, decode, is_tiff
 
@@ -17,9 +19,7 @@ LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 
 
 def read_image(path, channels=3, page=0, intensity=None):
-    """Reads an image as a viewer shows it, upright; a UserError if that fails.
-
-    Transparency is dropped: the colours beneath count.
+    """Reads an image as a viewer shows it, upright, without transparency; or raises a UserError.
 
     Args:
         path: the file, in any format that Pillow reads.
@@ -44,18 +44,24 @@ def read_values(path, page=0):
     def shown(image, _):
         if image.mode not in ("L", "RGB") and not image.mode.startswith(("I", "F")):
             image = image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
-        return np.asarray(image)
+        return as_array(image)
 
     return _read(path, page, shown)
 
 
 def as_image(values, white_is_zero, channels, intensity):
     """Makes an image, uint8 `[H, W, channels]`, of what `read_values` returns."""
-    image = to_bytes(values, intensity)
-    image = np.invert(image) if white_is_zero else image
-    if image.ndim == 3 and channels == 1:
-        image = np.asarray(Image.fromarray(image).convert("L"))
-    return image if image.ndim == 3 else image[..., None].repeat(channels, -1)
+    fits, head = values.shape[2:] == (channels,) * (channels > 1), values[:1]
+    if fits and not white_is_zero and to_bytes(head, intensity) is head:
+        return values.reshape(*values.shape[:2], channels)
+    image = np.empty((*values.shape[:2], channels), np.uint8)
+    for rows in blocks(values):  # so that temporary arrays do not grow with the image
+        part = to_bytes(values[rows], intensity)
+        part = np.invert(part) if white_is_zero else part
+        if part.ndim == 3 > channels:
+            part = np.asarray(Image.fromarray(part).convert("L"))
+        image[rows] = part if part.ndim == 3 else part[..., None]
+    return image
 
 
 def to_bytes(values, intensity):
@@ -102,7 +108,8 @@ def read_indexed(path, page=0):
             _refuse_transparent(path, image.convert("RGBA").getextrema())
         if image.mode == "P":
             palette = np.reshape(image.getpalette(), (-1, 3)).astype(np.uint8)
-        return np.asarray(image.convert("RGB") if image.mode in _COLOURED else image) // scale
+        values = as_array(image.convert("RGB") if image.mode in _COLOURED else image)
+        return values if scale == 1 else values // scale
 
     values, _ = _read(path, page, stored)
     if values.dtype == np.uint16 and values.ndim == 3:
@@ -134,23 +141,17 @@ def count_pages(path):
     """
     if path.suffix.lower() not in (".tif", ".tiff"):
         return 1
-    with _explained(path):
-        if is_tiff(path):
-            with Page(path) as page:
-                return page.count
-        with Image.open(path) as image:
-            return getattr(image, "n_frames", 1)  # other formats have this suffix, too
+    with _explained(path), Page(path) if is_tiff(path) else Image.open(path) as file:
+        return file.count if isinstance(file, Page) else getattr(file, "n_frames", 1)
 
 
 def describe(path, page=0):
     """Returns whether an image has more than 8 bits, and its orientation, 1 to 8 as in EXIF."""
-    with _explained(path):
-        if is_tiff(path):
-            with Page(path, page) as tiff:
-                return tiff.deep, tiff.orientation
-        with Image.open(path) as image:
-            deep = image.mode.startswith(("I", "F")) or _narrowed(image)
-            return deep, image.getexif().get(_ORIENTATION, 1)
+    with _explained(path), Page(path, page) if is_tiff(path) else Image.open(path) as file:
+        if isinstance(file, Page):
+            return file.deep, file.orientation
+        deep = file.mode.startswith(("I", "F")) or _narrowed(file)
+        return deep, file.getexif().get(_ORIENTATION, 1)
 
 
 class SizesDiffer(UserError):
@@ -213,10 +214,10 @@ def _loaded(image, convert, inverted=False):
     kind = str(image.tile[0][3]) if image.tile else ""
     scale = next((scale for name, scale in _SCALED.items() if name in kind), 1)
     image.load()
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if inverted and image.mode in ("1", "L"):
         image = ImageOps.invert(image)
-    return np.asarray(convert(image, scale))
+    return convert(image, scale)
 
 
 def _narrowed(image):
@@ -251,7 +252,7 @@ def _explained(path):
     except Image.DecompressionBombError as error:
         raise UserError(
             f"{path}: has more than the {Image.MAX_IMAGE_PIXELS:,} pixels that Pillow takes for "
-            "harmless. Cut it into smaller images."
+            f"harmless. Cut it into smaller images. predict.py --tile takes up to {LARGEST:,}."
         ) from error
     except Exception as error:  # a decoder raises whatever its parser runs into
         raise UserError(

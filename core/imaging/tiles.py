@@ -7,16 +7,19 @@ image, in the memory of one tile. With padding the margins of the output are cut
 the output has none.
 """
 
+import contextlib
 import dataclasses
 import math
 
 import numpy as np
+from PIL import Image
 
 from core.config import IGNORE
 from core.imaging.elastic import Crop
 from core.imaging.letterbox import decide
 from nets.reach import Geometry
 
+LARGEST = 2**30  # pixels of an image that is cut into tiles
 UNSURE = 0.6  # pixels whose highest probability is below are counted
 
 
@@ -85,6 +88,35 @@ def _mirrored(start, stop, length):
     period = max(1, 2 * (length - 1))
     numbers = np.arange(start, stop) % period
     return np.minimum(numbers, period - numbers)
+
+
+@contextlib.contextmanager
+def large_images(allowed: bool = True):
+    """Lets images have up to `LARGEST` pixels, in place of what Pillow takes for harmless."""
+    usual = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = LARGEST if allowed else usual
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = usual
+
+
+def as_array(image: Image.Image) -> np.ndarray:
+    """Returns the values of Pillow's image, `[H, W]` or `[H, W, bands]`.
+
+    Large ones are copied block by block, because NumPy would hold them three times.
+    """
+    step = max(1, 2**20 // image.width)
+    if image.height <= step:
+        return np.asarray(image)
+    values = None
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        part = np.asarray(image.crop((0, top, image.width, bottom)))
+        if values is None:
+            values = np.empty((image.height, *part.shape[1:]), part.dtype)
+        values[top:bottom] = part
+    return values
 
 
 @dataclasses.dataclass

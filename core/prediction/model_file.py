@@ -167,8 +167,10 @@ def read_settings(path):
         ) from error
 
 
-def load_model(path, tile=False):
+def load_model(path, tile=False, policy="float32"):
     """Loads a model for inference, with `tile` on tiles, and its settings, or raises a UserError.
+
+    It computes with a Keras dtype policy, its probabilities always in float32.
 
     Returns:
         A `keras.Model` from images `[B, H, W, C]`, values 0..255, to class probabilities
@@ -177,7 +179,7 @@ def load_model(path, tile=False):
     config, found = read_settings(path)
     import keras
 
-    from core.support.devices import fuse
+    from core.support.devices import compute_in, fuse
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -195,6 +197,7 @@ def load_model(path, tile=False):
         )
     if tile:
         check_tiles(path, model)
+    compute_in(model, policy)
     fuse(model)
     return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config, found
 

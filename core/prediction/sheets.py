@@ -76,7 +76,7 @@ def _legend(found, base, names, palette):
 
 
 def base_class(names: Sequence[str]) -> int | None:
-    """Returns the class whose outlines are not drawn, since those of the others show it; None if none."""
+    """Returns the class without outlines, since those of the others show it; None if none."""
     return 0 if names[0].lower() in BACKGROUND or len(names) == 2 else None
 
 

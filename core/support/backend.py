@@ -45,9 +45,15 @@ def start(group: tuple | None = None) -> None:
         except ImportError as error:
             raise UserError(
                 f"Keras cannot start ({error}). Install requirements.txt; if KERAS_BACKEND or "
-                "~/.keras/keras.json name a backend, install it, too, or choose tensorflow."
+                "~/.keras/keras.json name a backend, install it, too (openvino goes with Keras "
+                "3.13 or later), or choose tensorflow."
             ) from error
         keras.config.set_image_data_format("channels_last")  # whatever the user's keras.json says
+    if keras.backend.backend() == "openvino" and keras_before(3, 13):
+        raise UserError(
+            "The backend openvino needs Keras 3.13 or later, and so Python 3.11; this is Keras "
+            f"{keras.__version__}. Update it, or choose tensorflow."
+        )
     if group:
         from core.support.processes import join
 
@@ -58,8 +64,26 @@ def start(group: tuple | None = None) -> None:
         keras.ops.zeros(())  # makes the backend find its devices
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow quietly if it is there: `fit` imports it later on every backend."""
+def keras_before(*version: int) -> bool:
+    """Says whether Keras is older than a version, given by its first two numbers."""
+    import keras
+
+    return tuple(map(int, keras.__version__.split(".")[:2])) < version
+
+
+def start_training(group: tuple | None = None) -> None:
+    """Does `start` for a training; a UserError if the backend only predicts.
+
+    TensorFlow is imported quietly if it is there: `fit` imports it later on every backend.
+    """
+    start(group)
+    import keras
+
+    if keras.backend.backend() == "openvino":
+        raise UserError(
+            "The backend openvino only predicts. Train with tensorflow or jax (KERAS_BACKEND, or "
+            "~/.keras/keras.json); predict.py and evaluate.py take the model on each of them."
+        )
     with _stderr_held_back(), _interrupts_held_back(), contextlib.suppress(ImportError):
         import tensorflow  # noqa: F401
 

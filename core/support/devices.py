@@ -1,4 +1,4 @@
-"""The devices that training computes on, and their precision."""
+"""The devices that networks compute on, and their precision."""
 
 import contextlib
 import functools
@@ -17,6 +17,8 @@ if BACKEND == "tensorflow":
     import tensorflow as tf
 elif BACKEND == "jax":
     import jax
+elif BACKEND == "openvino":
+    import openvino
 
 
 def choose_policy(precision: str) -> str:
@@ -30,7 +32,7 @@ def choose_policy(precision: str) -> str:
         if gpu:
             precision = "bfloat16" if gpu >= (8, 0) else "float16" if gpu >= (7, 0) else "float32"
         else:  # JAX computes by XLA, which does not gain from bfloat16 on a CPU
-            gains = BACKEND == "tensorflow" and cpu_has_bfloat16()
+            gains = BACKEND in ("tensorflow", "openvino") and cpu_has_bfloat16()
             precision = "bfloat16" if gains else "float32"
     return precision if precision == "float32" else f"mixed_{precision}"
 
@@ -99,6 +101,25 @@ def synchronize(model: keras.Model, on: bool = True) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = several
+
+
+def compute_in(model: keras.Model, policy: str) -> None:
+    """Lets a network that was loaded predict in a Keras dtype policy.
+
+    From its last convolution on it stays in float32, as the logits do in training. So do depthwise
+    convolutions, which gain nothing. OpenVINO chooses by itself what it computes in a precision; it
+    is given one for all models from now on.
+    """
+    if BACKEND == "openvino":
+        hint = {"INFERENCE_PRECISION_HINT": "f32" if policy == "float32" else "bf16"}
+        # Keras has no argument for it, but calls this.
+        openvino.compile_model = functools.partial(openvino.compile_model, config=hint)
+        return
+    kinds = keras.layers.Conv2D, keras.layers.Conv2DTranspose
+    last = max((i for i, layer in enumerate(model.layers) if isinstance(layer, kinds)), default=0)
+    for layer in model.layers[:last]:
+        if not isinstance(layer, keras.layers.DepthwiseConv2D | keras.Model):
+            layer.dtype_policy = policy
 
 
 def fuse(model: keras.Model) -> None:

@@ -146,18 +146,14 @@ def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") 
     """Adds the flags that say how a model looks at images; `without_run` is for --weights' help."""
     text = "a .keras file or a run's folder (default: the newest best.keras below runs/"
     parser.add_argument("--weights", metavar="PATH", help=f"{text}{without_run})")
-    parser.add_argument(
-        "--tile",
-        action=argparse.BooleanOptionalAction,
-        help="cut images into overlapping tiles at their own resolution, instead of fitting them "
-        "into the canvas (default: as trained)",
-    )
-    parser.add_argument(
-        "--tta",
-        action="store_true",
-        help="test-time augmentation: average over the mirror image, too, and on isbi and the "
-        "sample over all turns",
-    )
+    text = "cut images into overlapping tiles at their own resolution, instead of fitting them "
+    text += "into the canvas (default: as trained)"
+    parser.add_argument("--tile", action=argparse.BooleanOptionalAction, help=text)
+    text = "test-time augmentation: average over the mirror image, too, and on isbi and the sample "
+    parser.add_argument("--tta", action="store_true", help=f"{text}over all turns")
+    text = "of the computation; auto is the fastest that the processor has in hardware"
+    choices = {"choices": ("auto", "float32", "bfloat16"), "default": "auto"}
+    parser.add_argument("--precision", help=f"{text} (default: %(default)s)", **choices)
 
 
 def given_intensity(args: argparse.Namespace) -> tuple | None:

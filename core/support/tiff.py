@@ -159,18 +159,27 @@ class Page:
         ):
             return None
         shape, dtype = self.size[::-1], np.dtype(f"{self._endian}{kind}{bits // 8}")
-        size, data = shape[0] * shape[1] * bands * dtype.itemsize, bytearray()
+        data = np.empty(shape[0] * shape[1] * bands * dtype.itemsize, np.uint8)
+        end = 0
         for start, count in zip(tags[_STRIPS], tags[_COUNTS], strict=True):
             self.file.seek(start)
             strip = self.file.read(count)
-            data += strip if packing == 1 else zlib.decompressobj().decompress(strip, size)
-        if len(data) != size:
+            if packing != 1:
+                strip = zlib.decompressobj().decompress(strip, data.size)
+            if end + len(strip) > data.size:
+                return None
+            data[end : end + len(strip)] = np.frombuffer(strip, np.uint8)
+            end += len(strip)
+        if end != data.size:
             return None
-        values = np.frombuffer(data, dtype).astype(dtype.newbyteorder("="))
+        values = data.view(dtype)
+        if not dtype.isnative:
+            values = values.byteswap(inplace=True).view(dtype.newbyteorder("="))
         values = values.reshape(planes, *shape, bands // planes)
         if differences:  # of each value to its left neighbour
-            values = values.cumsum(2, values.dtype)
-        values = np.concatenate(values, -1)
+            for row in values.reshape(-1, *values.shape[2:]):
+                np.cumsum(row, 0, row.dtype, row)
+        values = np.concatenate(values, -1) if planes > 1 else values[0]
         return values[..., 0] if grey else values[..., :3]
 
     def _simple(self):
