@@ -364,7 +364,7 @@ def test_check_data_of_the_paper_s_network(call, tmp_path):
     own = write_own(tmp_path / "own", size=188)
     flags = ("--architecture", "paper", "--filters", 1, "--epochs", 1, "--check-data")
     status, out, err = call("train", "--data", own, *flags, "--size", 188, 188)
-    assert status == 0 and "1 filters from scratch; crossentropy, augmentation None" in out, err
+    assert status == 0 and "1 filters from scratch; crossentropy, augmentation as usual" in out, err
     assert Path("runs/folder/check.png").exists()
 
 

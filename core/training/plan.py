@@ -191,7 +191,7 @@ def describe(config: Config, facts: Fingerprint) -> str:
     parts = [
         f"{kind} images of {height}x{width}{thin}: {where}",
         f"a U-Net of {config.filters} filters {named}",
-        f"{config.loss}, augmentation {config.augmentation}",
+        f"{config.loss}, augmentation {config.augmentation or 'as usual'}",
         f"{config.epochs} epochs of {config.repeats * facts.images} samples",
     ]
     return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
