@@ -136,7 +136,7 @@ def test_one_folder_deeper(data):
 
 def test_masks_that_may_be_of_two_images(data):
     folder = data("train/{1,2}.png", "val/{2,3}.png", "masks/{1,2,3}.png")
-    with pytest.raises(UserError, match="masks: 2 may be of train/ or val/. Divide masks, too."):
+    with pytest.raises(UserError, match="masks: 2 may be of train/ or val/. Divide it, too."):
         find(folder)
 
 
@@ -175,6 +175,14 @@ def test_two_persons_in_one_folder(data):
     found, said = names(folder, None)
     assert {mask for _, mask in found} == {"I_01L_1stHO.png", "I_02L_1stHO.png"}
     assert "Masks without an image, so left out: " in said
+
+
+def test_second_masks_of_some_images_are_named(data):
+    folder = data("x{1,2,3,4,5,6,7,8}.png", "x{1,2,3,4,5,6,7,8}_mask.png", "x{2,3,4,5}_mask_1.png")
+    found, said = names(folder, None)
+    assert found == {(f"x{n}.png", f"x{n}_mask.png") for n in range(1, 9)}
+    left_out = ", ".join(f"own/x{n}_mask_1.png" for n in (2, 3, 4))
+    assert f"Masks without an image, so left out: {left_out} and 1 more." in said
 
 
 @pytest.mark.parametrize(

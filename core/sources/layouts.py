@@ -78,7 +78,7 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> t
     train, val = parts.get("train"), parts.get("val")
     if train and val and train.masks == val.masks:
         if both := sorted({*images_in(train.images)[0]} & {*images_in(val.images)[0]}):
-            raise UserError(f"{val.masks}: {few(both)} may be of train/ or val/. Divide masks, too.")
+            raise UserError(f"{val.masks}: {few(both)} may be of train/ or val/. Divide it, too.")
     return folder, parts
 
 
