@@ -109,7 +109,8 @@ def main():
         "pictures": len(dataset.image_info),
     }
     write_report(output, scored, config.names, found.palette, facts)
-    parts = block(scored.matrix), membranes(scored), "", table(scored.matrix, config.names)
+    matrix, names = scored.matrix, config.names
+    parts = block(matrix, names), membranes(scored), "", table(matrix, names)
     print(*(part for part in parts if part is not None), sep="\n")
     which = f"{facts['pictures']} images ({config.dataset}, {split})"
     print(f"{args.protocol} protocol, {which}, {weights}")

@@ -89,11 +89,11 @@ def run(args, config, folder, history, started):
     if args.summary:
         print_summary(config)
         return
+    if config.init_weights and not history:
+        config = transfer.begin(config, args, dataset, validation)
     if args.check_data:
         draw_check(folder / "check.png", dataset, config.names, plan)
         return
-    if config.init_weights and not history:
-        config = transfer.begin(config, args, dataset, validation)
     found = find_out(config, dataset, dataset.check(), kept)
     validation.check()
     say(dataset.stated)

@@ -45,7 +45,7 @@ def main():
     for index in tqdm(range(len(dataset.image_info)), unit="image"):
         mask = dataset.read_mask(index)
         matrix.add(mask, decide(votes[letterbox_mask(mask, args.size)], mask.shape)[0])
-    print(block(matrix))
+    print(block(matrix, VOC_CLASSES))
 
 
 if __name__ == "__main__":

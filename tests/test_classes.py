@@ -13,6 +13,7 @@ from core.prediction.model_file import from_json, read_settings, to_json
 from core.sources.choose import open_both, open_dataset, with_classes
 from core.sources.classes import class_rows, classes_writer, read_table
 from core.sources.folder import FolderDataset
+from core.sources.palettes import differs
 from core.support.errors import UserError
 
 BLACK, RED, GREEN, BLUE = (0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -49,6 +50,8 @@ def opened(folder, **options):
          [("car", None, RED, False), ("background", None, BLACK, False)]),
         ("classes.csv", "a,0\nb,128\n", ("a", "b"),
          [("a", 0, None, False), ("b", 128, None, False)]),
+        ("classes.csv", "0,background\n 128, 2\n", ("background", "2"),
+         [("background", 0, None, False), ("2", 128, None, False)]),
         ("classes.csv", "value;ignore;name\n2;;b\n\n0;yes;edge\n1;;a\n", ("a", "b"),
          [("b", 2, None, False), ("edge", 0, None, True), ("a", 1, None, False)]),
         ("classes.csv", '\ufeff"a, b",0,0,0\nc,0,255,0\n', ("a, b", "c"),
@@ -82,6 +85,10 @@ def test_tables_of_all_kinds(tmp_path, name, text, names, rows):
         ("name,r,g\na,0,0\n", "line 1: the columns are name, r, g. A colour needs r, g and b"),
         ("a,1,2\nb,2,3\n", "line 1: has 3 columns and no header"),
         ("a,0\nb,0\n", "line 2: b has the value 0, as a has"),
+        ("0,a\nb,1\n", "line 1: value is 'a'. It must be a whole number"),
+        ("a,0\n1,b\n", "line 2: value is 'b'. It must be a whole number"),
+        ("0,1\n1,2\n", "line 1: has 2 columns and no header. Begin with a line such as name"),
+        ("a,0,0,0\n0,b\n", "line 2: has 2 columns, and not 4"),
         ("a,0,0,0\nb,0,0,0\n", "line 2: b has the colour 0,0,0, as a has"),
         ("a,0\n,1\n", "line 2: there is no name"),
         ("a,0\nvoid,1\n", "has 1 classes besides ignored ones"),
@@ -156,6 +163,21 @@ def test_indices_with_the_colours_of_a_table(tmp_path):
         mask.putpalette(palette)
         mask.save(tmp_path / "masks/0.png")
         assert opened(tmp_path)[1] == [ids]
+
+
+@pytest.mark.parametrize(
+    ("table", "held", "message"),
+    [
+        ("fg,255,255,255\nbg,0,0,0\n", [0, 1], "0 in the masks is the colour of bg, but by the or"),
+        ("a,9,0,0\nb,0,0,0\nvoid,9,9,9\n", [0, 1, 2], "order of the rows a. Say what masks hold"),
+        ("leaf\nbg\n", [0, 255], "the masks hold 0 and 255. Say by a column value which class"),
+        ("fg,255\nbg,0\n", [0, 1], "has no row for 1"),
+    ],
+)
+def test_two_readings_are_asked_about(tmp_path, table, held, message):
+    with pytest.raises(UserError) as raised:
+        opened(write(tmp_path, held, table=table))
+    assert "classes.csv: " in str(raised.value) and message in str(raised.value)
 
 
 def test_colours_that_a_table_lacks(tmp_path):
@@ -266,6 +288,26 @@ def test_both_parts_have_the_classes(tmp_path):
     assert scored.load(0)[1].tolist() == [[0, 2]]
 
 
+@pytest.mark.parametrize(
+    ("reading", "names", "table", "new"),
+    [
+        ("ids", "ab", "a,0\nb,1\n", False),
+        ("ids", "ab", "a,1\nb,0\n", True),
+        ("ids", "ab", "a\nb\n", False),
+        ("ids", "ab", "b\na\n", True),
+        ("ids", "ab", "a\nc\n", True),
+        ("black-and-white", "ab", "b,255\na,0\n", False),
+        ((("#000000", 0), ("#0000ff", 1)), "ab", "a,0,0,0\nb,0,0,255\n", False),
+        ((("#000000", 0), ("#0000ff", 1)), "ab", "a,0,0,0\nb,0,0,254\n", True),
+        ((("#000000", 0), ("#010101", 1)), "ab", "a,9,9,9\nb,0,0,254\n", True),
+        ((("#000000", 0), ("#010101", 1), ("#ffffff", 255)), "ab", "a,9,9,9\nb,0,0,9\n", False),
+    ],
+)
+def test_a_table_that_is_not_the_run_s(tmp_path, reading, names, table, new):
+    (tmp_path / "classes.csv").write_text(table)
+    assert differs(read_table(tmp_path / "classes.csv"), tuple(names), reading) == new
+
+
 SMALL = ("--size", 16, 16, "--filters", 1, "--epochs")
 
 
@@ -284,6 +326,12 @@ def test_from_colours_to_a_report(tmp_path, call):
     assert status == 0 and "Resuming after epoch 1 of 2." in err, err
     config, found = read_settings("runs/folder/last.keras")
     assert (config.class_names, found.palette) == (("Road", "Tree"), (BLUE, GREEN))
+    for table, told in ((CAMVID, False), (CAMVID.replace("Tree", "Bush"), True)):
+        (data / "class_dict.csv").write_text(table)
+        status, _, err = call("train", "--data", data, *SMALL, 3 + told)
+        assert status == 0 and "2 classes: Road, Tree." in err
+        note = f"{data / 'class_dict.csv'}: is not what the run began with, which keeps its classes"
+        assert (note in err) == told, err
     status, out, err = call("evaluate")
     assert status == 0 and "Road" in out, err
     assert "Masks are read as colours." in err

@@ -115,6 +115,18 @@ def test_lists(tmp_path):
             FolderDataset(tmp_path, "val")
 
 
+def test_an_image_in_both_lists_is_refused(tmp_path, call, voc):
+    write(tmp_path / "own", 4)
+    for name, text in (("train", "leaf 0\nleaf 1\nleaf 2\n"), ("val", "leaf 3\nleaf 1.png\n")):
+        (tmp_path / f"own/{name}.txt").write_text(text)
+    lists = voc / "ImageSets/Segmentation"
+    (lists / "train.txt").write_text("picture2\npicture0\n")
+    for folder, name in ((tmp_path / "own", "leaf 1.png"), (voc, "picture0.jpg")):
+        status, out, err = call("train", "--data", folder)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert f"{name}: both for training and for validation. Leave each in one list." in err
+
+
 def test_stacks(tmp_path):
     write(tmp_path, 1)
     for part, value in (("images", 100), ("masks", 1)):

@@ -11,6 +11,7 @@ from PIL import Image
 from core.config import PRESETS
 from core.sources.folder import FolderDataset
 from core.sources.layouts import choose, find
+from core.support.errors import UserError
 
 DATA = Path(__file__).parents[2] / "shared/data"
 
@@ -61,6 +62,7 @@ PARTS = [  # of each split: images, masks
     ("{}/", "{}_labels/"),
     ("{}/", "{}_masks/"),
     ("{}/", "{}annot/"),
+    ("{}/", "masks/{}/"),
     ("{}_images/", "{}_masks/"),
     ("{}/", "{}/mask_"),
 ]
@@ -98,7 +100,44 @@ def test_train_and_test_only(data, images, masks):
     train, said = names(folder, "train")
     val, _ = names(folder, "val")
     assert len(train | val) == 3 and not train & val and all("train" in a for a, _ in train | val)
-    assert "is for tests, so left out: it has no masks." in said
+    assert "is for tests, so left out: it has no masks of its own." in said
+
+
+@pytest.mark.parametrize("images", ["train/", "train_images/", "Training/images/"])
+def test_masks_of_all_parts_in_one_folder(data, images):
+    folder = data(f"{images}{{1,2,3}}.png", "masks/{1,2,3}_mask.png", "test/1.png")
+    found, said = names(folder, "train")
+    assert found < {(f"{images}{n}.png", f"masks/{n}_mask.png") for n in (1, 2, 3)}
+    assert "3 images in" in said and "masks in masks/ as NAME_mask.png. " in said
+    assert "test is for tests, so left out: it has no masks of its own." in said
+    data("val/{4,5}.png", "masks/{4,5}_mask.png")
+    assert names(folder, "val")[0] == {(f"val/{n}.png", f"masks/{n}_mask.png") for n in (4, 5)}
+    assert len(names(folder, "train")[0]) == 3
+
+
+def test_one_folder_deeper(data):
+    """As archives unpack: with a folder of their own, and perhaps others beside it."""
+    folder = data("all/train/{1,2}.png", "all/train/{1,2}_mask.png", "all/test/1.png")
+    wanted = {(f"all/train/{n}.png", f"all/train/{n}_mask.png") for n in (1, 2)}
+    assert names(folder, None)[0] == wanted and chosen(folder)[0] == "folder"
+    (folder / "__MACOSX/all").mkdir(parents=True)
+    folder = data("more/set/images/{1,2,3}.png", "more/set/masks/{1,2,3}.png", "more/x/1.png")
+    (folder / "more/set/classes.csv").write_text("leaf,255\nbg,0\n")
+    (folder / "more/set/train.txt").write_text("2\n3\n")
+    opened = FolderDataset(folder / "more", "train", num_classes=0)
+    assert "3 images in set/images/, masks in set/masks/ as NAME.png." in opened.stated
+    assert opened.class_names == ("bg", "leaf") and opened.names == ["2", "3"]
+    (folder / "more/classes.csv").write_text("tree,255\nbg,0\n")  # this one is nearer
+    assert FolderDataset(folder / "more", num_classes=0).class_names == ("bg", "tree")
+    data("more/other/images/1.png", "more/other/masks/1.png")
+    with pytest.raises(UserError, match="more: the data may be in other/, set/. Name one of them"):
+        find(folder / "more")
+
+
+def test_masks_that_may_be_of_two_images(data):
+    folder = data("train/{1,2}.png", "val/{2,3}.png", "masks/{1,2,3}.png")
+    with pytest.raises(UserError, match="masks: 2 may be of train/ or val/. Divide it, too."):
+        find(folder)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +177,14 @@ def test_two_persons_in_one_folder(data):
     assert "Masks without an image, so left out: " in said
 
 
+def test_second_masks_of_some_images_are_named(data):
+    folder = data("x{1,2,3,4,5,6,7,8}.png", "x{1,2,3,4,5,6,7,8}_mask.png", "x{2,3,4,5}_mask_1.png")
+    found, said = names(folder, None)
+    assert found == {(f"x{n}.png", f"x{n}_mask.png") for n in range(1, 9)}
+    left_out = ", ".join(f"own/x{n}_mask_1.png" for n in (2, 3, 4))
+    assert f"Masks without an image, so left out: {left_out} and 1 more." in said
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -171,6 +218,9 @@ def test_two_persons_in_one_folder(data):
             "train: no folder is known to have masks of these",
         ),
         (("test/images/{1,2}.png", "test/masks/{1,2}.png"), "no known folder of training images"),
+        (("train/{1,2}.png", "masks/{1,2}.png", "labels/{1,2}.png"), "named alike"),
+        (("images/{1,2}.png", "train_masks/{1,2}.png"), "own/masks: there is no such folder"),
+        (("pool/{1,2}.png", "train_masks/{1,2}.png"), "laid out in no way that is known"),
         (("a/{1,2}.png", "a/{1,2}_mask.png", "test/{3,4}.png"), "no known folder of training"),
     ],
 )
@@ -313,7 +363,7 @@ def test_isbi_s_layout_trains_and_tests_are_scored(call, isbi, data):
 @pytest.mark.skipif(not DATA.exists(), reason="needs the real data")
 def test_real_data():
     assert PRESETS["folder"].data is None
-    drive = find(DATA / "drive")[""]
+    drive = find(DATA / "drive")[1][""]
     assert (drive.images.name, drive.masks.name) == ("images", "1st_manual")
     infos, rule, _ = drive.pairs()
     assert rule == ("", "_training", "", "_manual1") and len(infos) == 20

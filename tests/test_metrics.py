@@ -15,7 +15,6 @@ FIGURES = (
     "recall",
     "dice",
     "mean_iou",
-    "object_iou",
     "frequency_weighted_iou",
     "pixel_accuracy",
 )
@@ -33,7 +32,8 @@ def test_by_hand():
     assert matrix.truth_pixels.tolist() == [3, 2, 0]
     np.testing.assert_allclose(matrix.iou, [2 / 4, 1 / 3, np.nan])
     assert matrix.mean_iou == pytest.approx((2 / 4 + 1 / 3) / 2)
-    assert matrix.object_iou == pytest.approx(1 / 3)
+    assert matrix.object_iou(("Background", "a", "b")) == pytest.approx(1 / 3)
+    assert matrix.object_iou(("membrane", "a", "b")) == matrix.mean_iou
     assert matrix.pixel_accuracy == pytest.approx(3 / 5)
     np.testing.assert_allclose(matrix.precision, [2 / 3, 1 / 2, np.nan])
     np.testing.assert_allclose(matrix.recall, [2 / 3, 1 / 2, np.nan])

@@ -79,7 +79,7 @@ def test_twice_the_data_has_the_same_score(voc):
     config = save_grey_model("model.keras", data=str(voc))
     once, twice = scored(config, voc), scored(config, voc, order=[0, 1, 2, 3] * 2)
     np.testing.assert_array_equal(twice.matrix.counts, 2 * once.matrix.counts)
-    assert block(twice.matrix) == block(once.matrix)
+    assert block(twice.matrix, NAMES) == block(once.matrix, NAMES)
 
 
 def test_the_worst_images(shown):

@@ -353,6 +353,8 @@ def test_damaged_data_is_refused(call, voc, damage, parts):
     ("args", "parts"),
     [
         (("--data", "nowhere"), ("nowhere: there is no such folder", "--data")),
+        (("--data", "nowhere", "--summary"), ("nowhere: there is no such folder", "--data")),
+        (("--crop", 64, 64, "--no-crop"), ("--no-crop", "not allowed with argument --crop")),
         (("--dataset", "isbi", "--data", "."), ("holds neither image/ and label/",)),
         (("--size", 100, 96), ("--size 100 96", "multiples of 16")),
         (("--size", 96), ("--size", "expected 2 arguments")),

@@ -236,7 +236,7 @@ def test_new_classes_are_said_and_learn_first(source, data, capfd):
     assert capfd.readouterr().err.splitlines()[-1] == f"Starting from {source}."
 
 
-def test_a_grey_model_takes_no_colours(tmp_path, data, voc):
+def test_a_grey_model_takes_no_colours(tmp_path, data, voc, call):
     learnt(tmp_path / "grey.keras", dataclasses.replace(SOURCE, channels=1))
     config = started(tmp_path / "grey.keras", class_names=NAMES)
     assert config.channels == 1
@@ -245,6 +245,9 @@ def test_a_grey_model_takes_no_colours(tmp_path, data, voc):
     assert transfer.begin(config, flags(channels=1), *data) == config
     with pytest.raises(UserError, match="is a model of channels 1, --channels says 3"):
         started(tmp_path / "grey.keras", {"channels": 3})
+    args = ("--data", voc, "--init-weights", tmp_path / "grey.keras", "--check-data")
+    status, _, err = call("train", *args, "--class-names", "background,a,b")
+    assert status == 2 and "grey.keras: is a model of grey images" in err
     for path in (voc / "JPEGImages").glob("*"):  # grey ones, also as they are stored with colours
         Image.open(path).convert("L").convert("RGB").save(path)
     assert transfer.begin(config, flags(), *data) == config

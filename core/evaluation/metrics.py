@@ -6,7 +6,7 @@ true pixels of class i are `t_i = sum_j n_ij`, its predicted pixels `p_i = sum_j
 
 import numpy as np
 
-from core.config import IGNORE
+from core.config import BACKGROUND, IGNORE
 from core.imaging.letterbox import decide, letterbox_mask
 from core.imaging.tiles import OnTiles
 from core.prediction.predict import OnCanvas
@@ -68,10 +68,9 @@ class ConfusionMatrix:
         """Mean of `iou` over all classes."""
         return _mean(self.iou)
 
-    @property
-    def object_iou(self) -> float:
-        """Mean of `iou` over all classes but the background."""
-        return _mean(self.iou[1:])
+    def object_iou(self, names) -> float:
+        """Mean of `iou` over all classes but the background, which class 0 is if named so."""
+        return _mean(self.iou[names[0].lower() in BACKGROUND :])
 
     @property
     def frequency_weighted_iou(self) -> float:

@@ -24,10 +24,11 @@ from core.support.files import replacing, write_csv, write_text
 _FIGURES = ("iou", "precision", "recall", "dice")  # of each class
 
 
-def block(matrix: ConfusionMatrix) -> str:
+def block(matrix: ConfusionMatrix, names: tuple[str, ...]) -> str:
     """Returns the first lines, in the format of https://github.com/verages/UNet-keras."""
     return (
-        f"{'-' * 80}\nTotal MIOU: {matrix.mean_iou:.4f}\nObject MIOU: {matrix.object_iou:.4f}\n"
+        f"{'-' * 80}\nTotal MIOU: {matrix.mean_iou:.4f}\n"
+        f"Object MIOU: {matrix.object_iou(names):.4f}\n"
         f"pixel acc: {matrix.pixel_accuracy:.4f}\nIOU:  {matrix.iou}"
     )
 
@@ -68,7 +69,7 @@ def write_report(
     rows = _rows(matrix, names)
     figures = {
         "miou": _number(matrix.mean_iou),
-        "object_miou": _number(matrix.object_iou),
+        "object_miou": _number(matrix.object_iou(names)),
         "pixel_accuracy": _number(matrix.pixel_accuracy),
         "frequency_weighted_iou": _number(matrix.frequency_weighted_iou),
         "absent_classes": [names[i] for i in matrix.absent_classes],

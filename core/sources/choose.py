@@ -14,10 +14,12 @@ from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
 from core.sources.cache import Store
+from core.sources.classes import find_table
 from core.sources.layouts import apart
+from core.sources.palettes import differs
 from core.sources.sample import sample_folder
 from core.support import devices, processes
-from core.support.errors import UserError
+from core.support.errors import UserError, few
 from core.training.facts import fingerprint
 from core.training.plan import MINUTES, PLANNED, describe, lost, make_plan
 from core.VOCdataset import MASK_FOLDERS, VOCDataset
@@ -161,7 +163,22 @@ def open_both(
     dataset = open_dataset(config, "train", training=True, reading=reading, **shared)
     shared["intensity"] = dataset.find_intensity()
     config = with_classes(config, dataset)
-    return dataset, open_dataset(config, "val", reading=dataset.reading, **shared)
+    validation = open_dataset(config, "val", reading=dataset.reading, **shared)
+    files = (
+        {(str(info.get("image_path", info)), info.get("page", 0)) for info in data.image_info}
+        for data in (dataset, validation)
+    )
+    if not known and (both := sorted(set.intersection(*files))):
+        names = few([Path(path).name for path, _ in both])
+        raise UserError(f"{names}: both for training and for validation. Leave each in one list.")
+    if kept and config.dataset == "folder":
+        table = find_table(Path(config.data), config.class_table) or find_table(dataset.where, None)
+        if table and differs(table, config.names, kept.masks):
+            dataset.notes += (
+                f"\n{table.path}: is not what the run began with, which keeps its classes. Add "
+                "--overwrite to start again with this table."
+            )
+    return dataset, validation
 
 
 def planned(config, args, dataset, validation, started, resumed=False) -> tuple:

@@ -93,8 +93,8 @@ def find_table(folder: Path, given: str | None) -> ClassTable | None:
 def read_table(path: Path) -> ClassTable:
     """Reads a class table, or raises a UserError that names the line that is wrong.
 
-    It is CVAT's labelmap.txt; or CSV with the columns name,r,g,b or name,value, in another order if
-    a header says so; or a text with a name a line, and before or behind it perhaps its id.
+    It is CVAT's labelmap.txt; or CSV with the columns name,r,g,b or name,value or value,name, in
+    another order if a header says so; or a text with a name a line, and perhaps its id.
     """
     try:
         lines = read_text(path).splitlines()
@@ -175,31 +175,35 @@ def _cvat(lines, path):
 def _csv(lines, first, path):
     """The rows of CSV, with commas, semicolons or tabs between the columns."""
     mark, columns, rows = max(",;\t", key=first.count), None, []
-    for number, line in lines.items():
+    cells = [next(csv.reader([t], delimiter=mark, skipinitialspace=True)) for t in lines.values()]
+    for number, row in zip(lines, cells, strict=True):
         where = f"{path}, line {number}"
-        cells = next(csv.reader([line], delimiter=mark, skipinitialspace=True))
         if columns is None:
-            columns = [_HEADINGS.get(cell.strip().lower(), cell) for cell in cells]
+            columns = [_HEADINGS.get(cell.strip().lower(), cell) for cell in row]
             if "name" in columns:
-                _check_columns(columns, where)
+                if 0 < len({"r", "g", "b"} & {*columns}) < 3 or len({*columns}) < len(columns):
+                    raise UserError(
+                        f"{where}: the columns are {', '.join(columns)}. A colour needs r, g and "
+                        "b, each once."
+                    )
                 continue
-            columns = _HEADERLESS.get(len(cells))
-            if columns is None:
-                raise UserError(
-                    f"{where}: has {len(cells)} columns and no header. Begin with a line such as "
-                    "name,r,g,b or name,value."
-                )
-        if len(cells) != len(columns):
-            raise UserError(f"{where}: has {len(cells)} columns, and not {len(columns)}.")
-        rows.append((number, _row(dict(zip(columns, cells, strict=True)), where)))
+            columns = _headerless(cells, where)
+        if len(row) != len(columns):
+            raise UserError(f"{where}: has {len(row)} columns, and not {len(columns)}.")
+        rows.append((number, _row(dict(zip(columns, row, strict=True)), where)))
     return rows
 
 
-def _check_columns(columns, where):
-    if 0 < len({"r", "g", "b"} & {*columns}) < 3 or len(set(columns)) < len(columns):
+def _headerless(cells, where):
+    """The columns of CSV without a header; of two, all that the one with the values has are."""
+    pairs = [row for row in cells if len(row) == len(cells[0]) == 2]
+    first, second = (pairs and all(row[i].strip().isdecimal() for row in pairs) for i in (0, 1))
+    if len(cells[0]) not in _HEADERLESS or first and second:
         raise UserError(
-            f"{where}: the columns are {', '.join(columns)}. A colour needs r, g and b, each once."
+            f"{where}: has {len(cells[0])} columns and no header. Begin with a line such as "
+            "name,r,g,b or name,value."
         )
+    return ("value", "name") if first else _HEADERLESS[len(cells[0])]
 
 
 def _lines(lines, path):

@@ -74,12 +74,15 @@ class FolderDataset(Dataset):
         **kwargs,
     ):
         super().__init__(num_classes=num_classes, **kwargs)
-        self.where = Path(folder)
-        table = None if reading else find_table(self.where, class_table)
-        parts = find(self.where, images, masks) or _unknown(self.where)
+        self.where, parts = find(Path(folder), images, masks)
+        if not parts:
+            _unknown(self.where)
+        homes = dict.fromkeys((Path(folder), self.where))
+        tables = (find_table(home, class_table) for home in homes if not reading)
+        table = next(filter(None, tables), None)
         main, val = parts.get("") or parts["train"], parts.get("val")
         if not (images or any(lists) or val and "train" in parts):
-            for home in (self.where, self.where / "ImageSets" / "Segmentation"):
+            for home in (*homes, self.where / "ImageSets" / "Segmentation"):
                 paths = home / "train.txt", home / "val.txt"
                 lists = lists if any(lists) else [p if p.is_file() else None for p in paths]
         listing, other = lists if split == "train" else lists[::-1]
@@ -166,7 +169,7 @@ def _unknown(folder):
 def _left_out(test):
     """A sentence on a folder for tests."""
     if not test.masks:
-        return f"{test.images} is for tests, so left out: it has no masks."
+        return f"{test.images} is for tests, so left out: it has no masks of its own."
     flags = shlex.join(["--images", str(test.images), "--masks", str(test.masks)])
     return f"{test.images} is for tests, so left out: evaluate.py {flags} scores a model on it."
 

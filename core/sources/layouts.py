@@ -10,25 +10,28 @@ from PIL import Image
 
 from core.config import ISBI_STACKS, VOC_HOME, Config
 from core.support.errors import UserError, few
-from core.support.pairs import SUFFIXES, images_in, match, prefer_first
+from core.support.pairs import MASKS, SUFFIXES, images_in, match, prefer_first, told_apart
 
 IMAGES = "(?:images?|imgs?)"
-MASKS = "(?:masks?|labels?|annotations?|gt|ground[_-]?truth|1st_manual|manual1|segmentations?)"
 SPLIT = "(?P<split>train|val|test)(?:ing|id|idation)?"
+PART = f"{SPLIT}(?:[_-]?{IMAGES})?"
+VOC = ("JPEGImages", "SegmentationClass(?:Aug)?")  # without its lists
 # Regular expressions for the folders of images and of masks below the data's folder, in any case.
 # Rows before others hold. Where `IMAGES` are divided further, see `_divided`.
 LAYOUTS = (
     (IMAGES, MASKS),
     (f"{SPLIT}/{IMAGES}", f"{SPLIT}/{MASKS}"),
-    (f"{SPLIT}(?:[_-]?{IMAGES})?", f"{SPLIT}[_-]?(?:{MASKS}|annot)"),
-    ("JPEGImages", "SegmentationClass(?:Aug)?"),  # VOC's, without its lists
+    (PART, f"{SPLIT}[_-]?(?:{MASKS}|annot)"),
+    (PART, f"{MASKS}/{SPLIT}"),
+    VOC,
+    # Those from here on hold where those before find no training images.
     (SPLIT, SPLIT),  # masks lie beside their images, and names tell them apart
+    (PART, MASKS),  # the masks of all parts lie in one folder
     ("", ""),
 )
 TABLES = ("class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt")  # the first one counts
 DEFAULT = f"voc where {VOC_HOME} exists, else sample; --data: by the layout"
 ASK = "Name the folders with --images DIR --masks DIR."
-_WORDS = re.compile(rf"(?i)(?<![^\W\d_])(?:{MASKS}|seg|annot|manual)(?![^\W\d_])")
 
 
 class Part(NamedTuple):
@@ -46,7 +49,7 @@ class Part(NamedTuple):
         return match(found, masks, *self, others + strange)
 
 
-def find(folder: Path, images: str | None = None, masks: str | None = None) -> dict[str, Part]:
+def find(folder: Path, images: str | None = None, masks: str | None = None) -> tuple[Path, dict]:
     """Finds the parts of own data: "train", "val" and "test", or "" for what nothing divides.
 
     Args:
@@ -55,29 +58,56 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> d
         masks: the folder of the masks, None: found, too.
 
     Returns:
-        The parts; empty if no layout fits.
+        The folder that holds them, the given one or one in it, as archives unpack; and each `Part`
+        by its name, none if no layout fits.
 
     Raises:
         UserError: if it can be understood in several ways, or a folder is missing.
     """
+    parts = {}
     if images:
         parts = _divided(Path(images), Path(masks) if masks else _beside(Path(images)))
-    else:
-        parts, below = {}, _folders(folder) if folder.is_dir() else {}
-        for row in LAYOUTS:
-            if row == (SPLIT, SPLIT) and not parts.keys() & {"", "train"}:
-                parts = {}  # what the rows before found has no masks
-            found = {} if parts and row[0] == row[1] else _row(folder, below, *row)
-            if {"", "train"} <= {*parts, *found}:
-                both = [(parts | found)[name].images for name in ("", "train")]
-                raise UserError(f"{folder}: images may be in {few(both)}. {ASK}")
-            parts = found | parts
+    elif folder.is_dir():
+        folder, parts = _found(folder)
     if parts and not parts.keys() & {"", "train"}:
         others = few([f"{part.images}/" for part in parts.values()])
         raise UserError(f"{folder}: has {others}, but no known folder of training images. {ASK}")
     for name, part in parts.items():
         if name != "test" and not part.masks:
             raise UserError(f"{part.images}: no folder is known to have masks of these. {ASK}")
+    train, val = parts.get("train"), parts.get("val")
+    if train and val and train.masks == val.masks:
+        if both := sorted({*images_in(train.images)[0]} & {*images_in(val.images)[0]}):
+            raise UserError(f"{val.masks}: {few(both)} may be of train/ or val/. Divide it, too.")
+    return folder, parts
+
+
+def _found(folder):
+    """The folder that rows of the table fit, this one or one in it, and its parts."""
+    below, known = inside(folder), [row for row in LAYOUTS if row != VOC]
+    only = [(below[0], known[:-1])] if len(below) == 1 else []
+    for home, rows in ((folder, LAYOUTS[:-1]), *only, (folder, LAYOUTS[-1:])):
+        if parts := _parts(home, rows):
+            return home, parts
+    fits = [(home, parts) for home in below if (parts := _parts(home, known))]
+    if len(fits) > 1:
+        names = few([f"{home.name}/" for home, _ in fits])
+        raise UserError(f"{folder}: the data may be in {names}. Name one of them with --data.")
+    return fits[0] if fits else (folder, {})
+
+
+def _parts(folder, rows):
+    """The parts of a folder by rows of the table."""
+    parts, below = {}, _folders(folder)
+    for row in rows:
+        later = row in ((SPLIT, SPLIT), (PART, MASKS), ("", ""))
+        if later and row[0] and not parts.keys() & {"", "train"}:
+            parts = {}  # what the rows before found has no masks
+        found = {} if later and parts else _row(folder, below, *row)
+        if {"", "train"} <= {*parts, *found}:
+            both = [(parts | found)[name].images for name in ("", "train")]
+            raise UserError(f"{folder}: images may be in {few(both)}. {ASK}")
+        parts = parts | found | {name: part for name, part in parts.items() if part.masks}
     return parts
 
 
@@ -105,6 +135,8 @@ def _row(folder, below, *patterns):
     parts = {}
     for split, names in places[0].items():
         images, masks = (_only(folder, below, found) for found in (names, places[1][split]))
+        if patterns == (PART, MASKS) and split != "test":
+            masks = _only(folder, below, [n for n in places[1][""] if images_in(below[n])[0]])
         if images == masks:
             found, of_name = told_apart(images_in(images)[0])
             if 2 * len(of_name) >= len(found) > 0 or split in ("val", "test") and found:
@@ -168,48 +200,17 @@ def _beside(images):
     raise UserError(f"{images}: no folder beside it is named like masks. {ASK}")
 
 
-def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:
-    """Tells masks from images where they lie in one folder.
-
-    Masks have a word such as mask in their names, or the whole name of an image and more; or they
-    are no JPEG files, and the images of the same names are.
-
-    Args:
-        found: paths by name, see `core.support.pairs.images_in`.
-
-    Returns:
-        The images and the masks, likewise.
-    """
-    images, masks = {}, {}
-    for name, paths in found.items():
-        lossy = [
-            path for path in paths if re.fullmatch(r"\.(jp(g|eg|e)|jfif)", path.suffix.lower())
-        ]
-        if len(paths) == 2 and len(lossy) == 1:
-            images[name] = lossy
-            masks[name] = [path for path in paths if path not in lossy]
-    if masks:
-        return found | images, masks
-    names = {name for name in found if _WORDS.search(Path(name).name)}
-    if len(names) in (0, len(found)):
-        ends = {name: [m.start() for m in re.finditer(r"[\W_]", name)] for name in found}
-        names = {name for name in found if any(name[:end] in found for end in ends[name])}
-    images = {name: paths for name, paths in found.items() if name not in names}
-    return images, {name: paths for name, paths in found.items() if name in names}
-
-
 def apart(config: Config, trained: Config) -> bool:
     """Returns whether settings name other images of the folder that a model was trained on.
 
     So a run's split does not hold for its test images, even if these have the same names.
     """
     folder = Path(config.data or "")
-    if not (config.data and trained.data and folder.is_dir()):
-        return False  # what is wrong is said where the data is opened
-    if Path(trained.data) not in (folder, *folder.parents):
+    there = config.data and trained.data and folder.is_dir()  # else this is said elsewhere
+    if not there or Path(trained.data) not in (folder, *folder.parents):
         return False
     here, there = (
-        {p.images for n, p in find(Path(c.data), c.images, c.masks).items() if n != "test"}
+        {p.images for n, p in find(Path(c.data), c.images, c.masks)[1].items() if n != "test"}
         for c in (config, trained)
     )
     return here.isdisjoint(there)
@@ -230,9 +231,10 @@ def choose(args) -> tuple[str, str]:
         text = f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample."
         return "sample", text
     folder = Path(args.data)
-    lists = lists or (folder / "ImageSets").is_dir()
-    if not folder.is_dir() or lists and (folder / "JPEGImages").is_dir():
-        table = args.class_table or folder.is_dir() and any((folder / t).is_file() for t in TABLES)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder. Name another with --data.")
+    if (lists or (folder / "ImageSets").is_dir()) and (folder / "JPEGImages").is_dir():
+        table = args.class_table or any((folder / name).is_file() for name in TABLES)
         return "folder" if table else "voc", ""  # a table has other classes than VOC's
     if all((folder / name).is_file() for name in ISBI_STACKS):
         return "isbi", f"{folder} holds {' and '.join(ISBI_STACKS)}: the data set is isbi."
@@ -242,7 +244,7 @@ def choose(args) -> tuple[str, str]:
             "label/: the data set is isbi. With --dataset folder, they are own data."
         )
     there = any(re.fullmatch(IMAGES, path.name, re.IGNORECASE) for path in inside(folder))
-    return "folder" if there or find(folder) else "voc", ""
+    return "folder" if there or find(folder)[1] else "voc", ""
 
 
 def _has_slices(folder):

@@ -7,7 +7,16 @@ import numpy as np
 
 from core.config import IGNORE
 from core.imaging.image import read_indexed
-from core.imaging.mask import OTHERS, count_values, find_clash, key, lossy, named, unknown
+from core.imaging.mask import (
+    OTHERS,
+    count_values,
+    find_clash,
+    key,
+    lossy,
+    meanings,
+    named,
+    unknown,
+)
 from core.sources.classes import name_of
 from core.sources.values import ADVICE, Meaning, by_values, counted, has_colours, understand
 from core.support.errors import UserError, few
@@ -104,6 +113,16 @@ def _agreed(table, names):
     return names
 
 
+def differs(table, names: tuple, reading: str | tuple) -> bool:
+    """Returns whether a `ClassTable` says something else than that masks are read as `reading`."""
+    if {*table.names} != {*names} or table.plain:
+        return table.names != names
+    ids = {key(i): i for i in range(len(names))} | {key(IGNORE): IGNORE}
+    known = ids if reading == "ids" else dict(meanings(reading))
+    kinds = ["value" if table.has("value") else "number"] + ["colour"] * table.has("colour")
+    return known not in [dict(table.pairs(kind, names)) for kind in kinds]
+
+
 def _by_table(masks, table, names):
     """The meaning by a table's values or colours, or by the numbers of its rows."""
     coloured, clash = has_colours(masks), bool(find_clash(masks))
@@ -114,11 +133,23 @@ def _by_table(masks, table, names):
     kind, found = "value" if table.has("value") else "number", counted(masks, clash)
     if table.has("colour") and (kind == "number" or coloured):
         # The colours may be for people, and the masks hold the numbers of the rows.
+        by_colour, by_row = (dict(table.pairs(what, names)) for what in ("colour", "number"))
         shown = counted(masks, True)
         seen = {key(value) for counts in shown.values() for value in counts} - {key(0)}
-        strange = unknown(found, dict(table.pairs("number", names)))[0]
-        if coloured or strange or seen & {*dict(table.pairs("colour", names))}:
+        strange = unknown(found, by_row)[0]
+        if coloured or strange or seen & by_colour.keys():
             kind, found = "colour", shown
+        elif by_colour.get(key(0), IGNORE) not in (IGNORE, by_row[key(0)]):
+            black = names[by_colour[key(0)]]
+            raise UserError(
+                f"{table.path}: 0 in the masks is the colour of {black}, but by the order of the "
+                f"rows {table.rows[0].name}. Say what masks hold in a column value, or put "
+                f"{black} first."
+            )
+    if kind == "number" and {IGNORE} <= set().union(*found.values()) <= {0, IGNORE}:
+        raise UserError(
+            f"{table.path}: the masks hold 0 and 255. Say by a column value which class each is."
+        )
     reading = table.pairs(kind, names)
     ids = {key(i): i for i in range(len(names))} | {key(IGNORE): IGNORE}
     palette, by_colour = table.colours(names), clash or kind == "colour"

@@ -116,15 +116,14 @@ def add_settings(
             elif field.type in (int, int | None):
                 options |= {"type": whole_number(1), "metavar": "N"}
             text = field.metadata["help"]
-            if name == "dataset":
-                text += f" (default: {default})"
-            elif presets:
-                text += _default(name, text)
+            if presets or name == "dataset":
+                text += f" (default: {default})" if name == "dataset" else _default(name, text)
             options |= {"dest": name, "default": None, "help": text, **_PARSING.get(name, {})}
-            group.add_argument(flag, **options)
+            place = group.add_mutually_exclusive_group() if name == "crop" else group
+            place.add_argument(flag, **options)
             if name == "crop":
                 options = {"dest": name, "action": "store_const", "const": ()}
-                group.add_argument("--no-crop", help="train on whole images", **options)
+                place.add_argument("--no-crop", help="train on whole images", **options)
 
 
 def _default(name, text):

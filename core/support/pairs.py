@@ -13,6 +13,8 @@ SUFFIXES = {
     ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
     ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
+MASKS = "(?:masks?|labels?|annotations?|gt|ground[_-]?truth|1st_manual|manual1|segmentations?)"
+_WORDS = re.compile(rf"(?i)(?<![^\W\d_])(?:{MASKS}|seg|annot|manual)(?![^\W\d_])")
 
 
 def plain_name(path: Path | str) -> str:
@@ -38,6 +40,36 @@ def images_in(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
             else:
                 others.append(path)
     return images, others
+
+
+def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:
+    """Tells masks from images where they lie in one folder.
+
+    Masks have a word such as mask in their names, or the whole name of an image and more; or they
+    are no JPEG files, and the images of the same names are.
+
+    Args:
+        found: paths by name, see `images_in`.
+
+    Returns:
+        The images and the masks, likewise.
+    """
+    images, masks = {}, {}
+    for name, paths in found.items():
+        lossy = [
+            path for path in paths if re.fullmatch(r"\.(jp(g|eg|e)|jfif)", path.suffix.lower())
+        ]
+        if len(paths) == 2 and len(lossy) == 1:
+            images[name] = lossy
+            masks[name] = [path for path in paths if path not in lossy]
+    if masks:
+        return found | images, masks
+    names = {name for name in found if _WORDS.search(Path(name).name)}
+    if len(names) in (0, len(found)):
+        ends = {name: [m.start() for m in re.finditer(r"[\W_]", name)] for name in found}
+        names = {name for name in found if any(name[:end] in found for end in ends[name])}
+    images = {name: paths for name, paths in found.items() if name not in names}
+    return images, {name: paths for name, paths in found.items() if name in names}
 
 
 def only(paths: list[Path]) -> Path:
