@@ -4,9 +4,7 @@ import math
 import sys
 from dataclasses import fields
 
-from core.config import BACKGROUND
 from core.support import backend, errors
-from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser, add_inference_flags, given_intensity, number, whole_number
 
@@ -60,20 +58,10 @@ def get_args():
     return parser.parse_args()
 
 
-def check(args, config):
-    """Refuses --min-area where it has no meaning."""
-    if args.min_area and not args.objects:
-        raise UserError("--min-area goes with --objects. Add that flag.")
-    if args.min_area and config.names[0].lower() not in BACKGROUND:
-        raise UserError(
-            "--min-area lets smaller objects become background, which this model does not know: "
-            f"its classes are {', '.join(config.names)}. Leave the flag out; objects.csv has areas."
-        )
-
-
 def main():
     """Predicts; returns the exit status."""
     args = get_args()
+    from core.prediction.files import Wanted, predict_files
     from core.prediction.inputs import PREDICTIONS, collect, folder_for
     from core.prediction.model_file import find_weights, load_model, read_settings, reason_for
     from core.prediction.outputs import Outputs
@@ -81,7 +69,8 @@ def main():
 
     weights = find_weights(args.weights)
     config, _ = read_settings(weights)  # refuses what is no model of ours before Keras is started
-    check(args, config)
+    wanted = Wanted(**{field.name: getattr(args, field.name) for field in fields(Wanted)})
+    wanted.check(config.names)
     left_out, output = [], args.output or folder_for(weights)
     named = args.inputs or [known_image(config)]
     sources = collect(named, output, left_out, args.output or PREDICTIONS)
@@ -95,13 +84,12 @@ def main():
     from tqdm import tqdm
 
     from core.imaging.tiles import large_images
-    from core.prediction.files import Wanted, predict_files
     from core.support.devices import choose_policy
 
     tile = config.tile if args.tile is None else args.tile
     policy = choose_policy(args.precision)
     model, config, found = load_model(weights, tile, policy)
-    failures, wanted = {}, Wanted(**{f.name: getattr(args, f.name) for f in fields(Wanted)})
+    failures = {}
     options = {"tile": tile, "tta": args.tta, "batch_size": min(8, len(sources))}
     options |= {"wanted": wanted, "intensity": (found.intensity, given_intensity(args))}
     lines = predict_files(model, config, found.palette, sources, output, failures, **options)

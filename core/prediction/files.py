@@ -4,8 +4,8 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -13,18 +13,18 @@ from core.config import BACKGROUND
 from core.imaging import draw
 from core.imaging.image import count_pages, read_values
 from core.imaging.intensity import Intensity
-from core.imaging.letterbox import placement, shrink
+from core.imaging.letterbox import shrink
 from core.imaging.tiles import UNSURE
 from core.prediction.objects import find_objects
 from core.prediction.outputs import Drawn, Outputs, Page, check_name
 from core.prediction.predict import answers
-from core.prediction.sheets import base_class
+from core.prediction.sheets import fitted
 from core.support.errors import UserError, one_line
 from core.support.threads import mapped
 
 _COLOURED = ("RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")  # of Pillow's modes
 _NAMED = 0.0005  # the least share of a class that the terminal names
-_CELL = 320  # the longest side of an image in uncertain.png, in pixels
+_CELL = 400  # the width of an image in uncertain.png, in pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,16 @@ class Wanted:
     objects: bool = False
     min_area: int | None = None
     uncertain: int | None = None
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raises a UserError for a least area that has no meaning for classes of such names."""
+        if self.min_area and not self.objects:
+            raise UserError("--min-area goes with --objects. Add that flag.")
+        if self.min_area and names[0].lower() not in BACKGROUND:
+            raise UserError(
+                "--min-area lets small objects become background, which is none of the model's "
+                f"classes ({', '.join(names)}). Leave it out: objects.csv has the areas."
+            )
 
 
 def predict_files(
@@ -81,7 +91,7 @@ def predict_files(
     with contextlib.closing(Outputs(output, wanted.uncertain)) as outputs:
         for (source, count), pages in itertools.groupby(drawn, lambda drawn: drawn.page[:2]):
             yield from outputs.write(source, count, pages)
-        outputs.draw_uncertain()
+        outputs.draw_uncertain(config.names, palette)
     intensity.close()
 
 
@@ -126,8 +136,8 @@ def _draw(answered, names, palette, wanted):
     (image, page), answer = answered
     mask, best, certainty = answer.decided()
     background = names[0].lower() in BACKGROUND
-    name = f"{page.source.path}:{page.number}" if page.count > 1 else f"{page.source.path}"
-    counts, measured, labels, note = {}, [], {}, ""
+    number = f":{page.number}" if page.count > 1 else ""
+    counts, measured, labels, note, doubt = {}, [], {}, "", None
     if wanted.objects:
         found = find_objects(mask, int(background), len(names), wanted.min_area or 1)
         for rows in draw.blocks(mask) if found.smaller else ():
@@ -139,32 +149,43 @@ def _draw(answered, names, palette, wanted):
         note = f"; objects: {len(measured):,}"
         note += f" ({found.smaller:,} smaller became background)" if found.smaller else ""
     shares = draw.class_shares(mask, names)
-    shown = ", ".join(f"{c} {share:.1%}" for c, _, share in shares if share >= _NAMED)
+    shown = ", ".join(f"{name} {share:.1%}" for name, _, share in shares if share >= _NAMED)
     mean, unsure = certainty = [round(value, 6) for value in certainty.tolist()]
-    doubt = None
     if wanted.uncertain:
-        caption = f"{name}: {mean:.3f} on average, {unsure:.1%} below {UNSURE}"
-        doubt = mean, _doubt(image, mask, best, names, palette), one_line(caption)
+        caption = f"{page.source.path.name}{number}: mean probability {mean:.3f}, "
+        caption = one_line(f"{caption}{unsure:.1%} below {UNSURE}")
+        doubt = mean, _doubt(image, mask, best, len(names)), caption
+    painted = {name for name, *_ in shares} - {names[0] if background else None}
+    key = [(name, palette[i]) for i, name in enumerate(names) if name in painted]
+    laid = _laid(image, mask, palette, key, background, wanted, page.count == 1)
     return Drawn(
         page,
-        _pictures(image, mask, page, names, palette, wanted) | labels,
+        _encoded(mask, laid, palette, page) | labels,
         answer.probabilities().astype(np.float16, copy=False) if wanted.probabilities else None,
-        [(c, n, round(share, 6), counts.get(c, ""), *certainty) for c, n, share in shares],
+        [(name, n, round(x, 6), counts.get(name, ""), *certainty) for name, n, x in shares],
         measured,
-        one_line(f"{name}: {shown}{note}"),
+        one_line(f"{page.source.path}{number}: {shown}{note}"),
         doubt,
     )
 
 
-def _pictures(image, mask, page, names, palette, wanted):
+def _laid(image, mask, palette, key, background, wanted, legend):
+    """The overlay of an image, small enough; the pages of a stack, like it, have no legend."""
+    most = wanted.overlay_size
+
+    def lay(image, mask):
+        laid = draw.overlay(image, mask, palette, wanted.alpha, background)
+        return draw.legend(laid, *zip(*key, strict=True)) if legend and key else laid
+
+    small = shrink(image, mask, (most, most))
+    laid = lay(*small)
+    more = len(laid) - most  # the legend may be more than there is room for
+    return lay(*shrink(*small, (most - more, most))) if more > 0 else laid
+
+
+def _encoded(mask, laid, palette, page):
     """The bytes of a mask and its overlay, by the ends of their files' names."""
-    image, small = shrink(image, mask, (wanted.overlay_size, wanted.overlay_size))
-    background = names[0].lower() in BACKGROUND
-    laid = draw.overlay(image, small, palette, wanted.alpha, background)
     mask = draw.palette_image(mask, palette)
-    if page.count == 1:  # the pages of a stack lie on those of the image
-        painted = [i for i in np.unique(small) if i or not background]
-        laid = draw.legend(laid, [names[i] for i in painted], [palette[i] for i in painted])
     if page.count > 1:
         shown = {"overlay.tif": draw.encode_image(laid, "TIFF")}
         return {"mask.tif": draw.encode_image(mask, "TIFF")} | shown
@@ -175,15 +196,10 @@ def _pictures(image, mask, page, names, palette, wanted):
     return {"mask.png": draw.encode_image(mask)} | shown
 
 
-def _doubt(image, mask, best, names, palette):
-    """Shows a mask in outline, and beside it, the brighter the less certain, its probabilities."""
-    doubt = np.empty(mask.shape, np.uint8)
-    for rows in draw.blocks(mask):  # from certainty, 1, to the least that the highest one can be
-        doubt[rows] = (1 - best[rows].astype(np.float32)) * 255 / (1 - 1 / len(names))
-    size = placement(mask.shape, (_CELL, _CELL))[:1:-1]
-    scaling = cv2.INTER_AREA if max(mask.shape) > _CELL else cv2.INTER_LINEAR
-    image, doubt = (cv2.resize(array, size, interpolation=scaling) for array in (image, doubt))
-    mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    hidden = {base_class(names)} - {None}
-    shown = draw.outlined(image.reshape(*mask.shape, -1), mask, palette, [*hidden])
-    return np.hstack((shown, cv2.applyColorMap(doubt, cv2.COLORMAP_INFERNO)[..., ::-1]))
+def _doubt(image, mask, best, num_classes):
+    """An image, its mask and how uncertain that is, for a sheet."""
+    doubt = np.empty((*mask.shape, 1), np.uint8)
+    for rows in draw.blocks(mask):  # from 1, which is certain, to the least that can be highest
+        doubt[rows, :, 0] = (1 - best[rows].astype(np.float32)) * 255 / (1 - 1 / num_classes)
+    image, mask, doubt = (fitted(array, _CELL) for array in (image, mask, doubt))
+    return image, mask, np.ascontiguousarray(doubt[..., 0])

@@ -11,6 +11,7 @@ import struct
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +19,8 @@ from PIL import TiffImagePlugin
 from tqdm import tqdm
 
 from core.imaging.draw import write_image
-from core.prediction import objects
+from core.prediction import objects, sheets
 from core.prediction.inputs import Source
-from core.prediction.sheets import sheet
 from core.prediction.table import NAME, Table, as_text
 from core.support.errors import UserError, one_line
 from core.support.files import partial_file
@@ -114,7 +114,9 @@ class Outputs:
                             joined[end] = opened.enter_context(_joined(partial(end), count))
                         joined[end](data)
                     if drawn.probabilities is not None:
-                        np.save(partial(arrays[number]), drawn.probabilities)
+                        with open(partial(arrays[number]), "wb") as file:
+                            # To a file itself, NumPy would not say why it cannot be written.
+                            np.save(SimpleNamespace(write=file.write), drawn.probabilities)
                     rows += [(number, *row) for row in drawn.rows]
                     objects_found += [(number, *row) for row in drawn.objects]
                     doubts = [*doubts, drawn.doubt] if drawn.doubt else doubts
@@ -126,12 +128,14 @@ class Outputs:
         self._doubts = doubts
         return lines
 
-    def draw_uncertain(self) -> None:
+    def draw_uncertain(self, names, palette) -> None:
         """Draws the images of which the model is least certain; not where none was written."""
         if self._doubts:
-            cells = [doubt[1:] for doubt in self._doubts]
-            rows = [cells[i : i + 2] for i in range(0, len(cells), 2)]
-            write_image(self._folder / UNCERTAIN, sheet(rows))
+            cells = [
+                (*arrays, f"{number}. {caption}")
+                for number, (_, arrays, caption) in enumerate(self._doubts, 1)
+            ]
+            write_image(self._folder / UNCERTAIN, sheets.uncertain(cells, names, palette))
 
     def _publish(self, source, base, count, partials, rows, objects_found):
         """Gives the files of an input their names, and lists them instead of its old ones."""

@@ -28,7 +28,7 @@ def compare(rows: Sequence[tuple], names: Sequence[str], palette: Sequence) -> n
     Returns:
         The sheet, uint8 `[height, width, 3]`.
     """
-    base, width = base_class(names), cell_width(image for image, *_ in rows)
+    base, width = _base(names), cell_width(image for image, *_ in rows)
     lines, kinds, found = [], set(), set()
     for *arrays, caption in rows:
         image, truth, prediction = (fitted(array, width) for array in arrays)
@@ -52,7 +52,7 @@ def outlines(rows: Sequence[tuple], names: Sequence[str], palette: Sequence, col
 
     A row is a tuple of an image, a mask and a caption, see `compare`.
     """
-    base, width = base_class(names), cell_width(image for image, *_ in rows)
+    base, width = _base(names), cell_width(image for image, *_ in rows)
     cells, found = [], set()
     for image, mask, caption in rows:
         mask = fitted(mask, width)
@@ -65,6 +65,28 @@ def outlines(rows: Sequence[tuple], names: Sequence[str], palette: Sequence, col
     return sheet(lines, (), entries + [("ignored", _PALE)] * (IGNORE in found))
 
 
+def uncertain(rows: Sequence[tuple], names: Sequence[str], palette: Sequence) -> np.ndarray:
+    """Makes a sheet with images, their predictions in outlines, and how uncertain these are.
+
+    Args:
+        rows: tuples of an image, uint8 `[H, W, 3]`, its prediction and the uncertainty of that, 0
+            to 255, uint8 `[H, W]`, and a caption; two of them stand side by side.
+        names: the names of the K classes.
+        palette: their colours, `[K, 3]`.
+
+    Returns:
+        The sheet, uint8 `[height, width, 3]`.
+    """
+    base, cells, found = _base(names), [], set()
+    for image, mask, doubt, caption in rows:
+        found.update(np.unique(mask).tolist())
+        heat = cv2.applyColorMap(doubt, cv2.COLORMAP_INFERNO)[..., ::-1]
+        cells += [(_outlined(image, mask, base, palette), caption), (heat, "")]
+    lines = [cells[i : i + 4] for i in range(0, len(cells), 4)]
+    titles = ("prediction", "uncertainty") * len(lines[0])
+    return sheet(lines, titles[: len(lines[0])], _legend(found, base, names, palette))
+
+
 def _outlined(image, mask, base, palette):
     """Draws outlines, but neither of what is ignored nor of the class `base`."""
     return outlined(image, mask, palette, (IGNORE,) if base is None else (IGNORE, base))
@@ -75,8 +97,8 @@ def _legend(found, base, names, palette):
     return [(names[i], vivid(palette)[i]) for i in sorted(found - {IGNORE, base})]
 
 
-def base_class(names: Sequence[str]) -> int | None:
-    """Returns the class without outlines, since those of the others show it; None if none."""
+def _base(names):
+    """The class whose outlines are not drawn, since those of the others show it; None if none."""
     return 0 if names[0].lower() in BACKGROUND or len(names) == 2 else None
 
 
