@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import importlib.util
 import os
 import shutil
@@ -72,6 +71,8 @@ def check(args, config):
             "--format litert needs Keras 3.13 or later, and so Python 3.11; this is Keras "
             f"{keras.__version__}."
         )
+    if args.size and args.int8 and config.architecture == "paper":
+        raise UserError("--int8 takes the canvas of an unpadded network. Leave out --size.")
     if args.size and config.architecture != "adopted":
         try:
             encoder = None if config.encoder == "none" else config.encoder
@@ -91,10 +92,10 @@ def image_for(model, config, size=None):
 
 
 def write(model, path, kind, size, options):
-    """Writes a model to a path; `size` is the images', None for any; see `Model.export`."""
+    """Writes a model; `size` is that of images, None for any; `options` are of `Model.export`."""
     import keras
 
-    shape = (None, *(size or (None, None)), model.input_shape[-1])
+    shape = (None, *(size or model.input_shape[1:3]), model.input_shape[-1])
     signature = [keras.InputSpec(shape=shape, dtype="float32", name="image")]
     kind = "tf_saved_model" if kind == "saved_model" else kind
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings():
@@ -197,6 +198,17 @@ def compare(run, model, image):
     return changed / pixels
 
 
+def print_scores(model, exported, dataset, config):
+    """Prints the MIoU of a model and of what it became."""
+    from core.evaluation.score import score
+
+    before, after = (
+        score(each, dataset, config, "voc").matrix.mean_iou for each in (model, exported)
+    )
+    count = len(dataset.image_info)
+    print(f"MIoU on {count} images: {before:.4f} before, {after:.4f} in 8 bits.")
+
+
 def main():
     """Exports; returns 1 if the exported model is not equal to Keras'."""
     args = get_args()
@@ -226,20 +238,11 @@ def main():
         run = opened(partial, args.format)
         changed = compare(run, model, image)
         if args.int8:
-            miou = functools.partial(_mean_iou, dataset=dataset, config=config)
-            before, after = miou(whole), miou(Exported(whole, run))
-            count = len(dataset.image_info)
-            print(f"MIoU on {count} images: {before:.4f} before, {after:.4f} in 8 bits.")
+            print_scores(whole, Exported(whole, run), dataset, config)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
     print(target)
     return 0 if args.int8 or changed <= ALIKE else 1
-
-
-def _mean_iou(model, dataset, config):
-    from core.evaluation.score import score
-
-    return score(model, dataset, config, "voc").matrix.mean_iou
 
 
 if __name__ == "__main__":
