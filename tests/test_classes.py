@@ -265,8 +265,9 @@ def test_noise_is_no_class(tmp_path):
         (("background", "class1", "class2"), None),
     ],
 )
-def test_names_and_a_table(tmp_path, names, wanted):
-    write(tmp_path, [0, 1], table="a,0\nb,1\n")
+@pytest.mark.parametrize("table", ["a,0\nb,1\n", "a\nb\n"])
+def test_names_and_a_table(tmp_path, names, wanted, table):
+    write(tmp_path, [0, 1], table=table)
     if wanted:
         data, ids = opened(tmp_path, class_names=names)
         assert data.class_names == wanted and ids == [[wanted.index("a"), wanted.index("b")]]

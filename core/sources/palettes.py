@@ -65,7 +65,7 @@ def find_out(infos, names, where, reading=None, table=None, workers=1, remember=
         return Meaning(reading or "ids", False, names)
     if isinstance(reading, tuple):
         return _by_reading(masks, reading, names, where)
-    if table and not table.plain:
+    if table and not (table.plain and names == table.names):
         return _by_table(masks, table, names)
     if names:
         return Meaning(*_by_names(masks, len(names), where, reading), names)
