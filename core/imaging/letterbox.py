@@ -123,9 +123,7 @@ def decide(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> tuple:
     Returns:
         The classes, uint8 `[H, W]`, and the scores, float32 `[H, W]`.
     """
-    mean = scores @ np.full(scores.shape[-1], 1 / scores.shape[-1], scores.dtype)
-    # The highest score is nowhere below the mean: a class that is, all over, need not be resized.
-    planes = _planes(scores, shape or scores.shape, mean.min())
+    planes = _planes(scores, shape or scores.shape, winners=True)
     _, best = next(planes)
     found = np.zeros(best.shape, np.uint8)
     for class_id, plane in planes:
@@ -135,14 +133,22 @@ def decide(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> tuple:
     return found, best
 
 
-def _planes(scores, shape, floor=-np.inf):
-    """Yields the first class, and others that reach the floor, with scores of the image's size."""
+def _planes(scores, shape, winners=False):
+    """Yields classes with their scores at the image's own size.
+
+    With `winners`, each is good until the next, and all but the first may be missing if they are
+    nowhere the highest: between four pixels, that is not below the least of a class at these.
+    """
     top, left, height, width = placement(shape, scores.shape[:2])
     crop = scores[top : top + height, left : left + width]
-    for class_id, plane in enumerate(np.moveaxis(crop, -1, 0)):
-        plane = plane.copy()
-        if class_id and plane.max() < floor:
-            continue
-        if (height, width) != tuple(shape[:2]):
-            plane = cv2.resize(plane, shape[1::-1], interpolation=cv2.INTER_LINEAR)
-        yield class_id, plane
+    planes = [np.array(plane, order="C") for plane in np.moveaxis(crop, -1, 0)]
+    if (height, width) == tuple(shape[:2]):
+        yield from enumerate(planes)
+        return
+    around, spare = np.ones((3, 3), np.uint8), None
+    least = np.max([cv2.erode(plane, around) for plane in planes], 0) if winners else None
+    for class_id, plane in enumerate(planes):
+        if not (winners and class_id) or (cv2.dilate(plane, around) >= least).any():
+            plane = cv2.resize(plane, shape[1::-1], spare, interpolation=cv2.INTER_LINEAR)
+            spare = plane if winners and class_id else None  # new memory would take half the time
+            yield class_id, plane

@@ -6,6 +6,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -13,7 +14,7 @@ from core.config import BACKGROUND
 from core.imaging import draw
 from core.imaging.image import count_pages, read_values
 from core.imaging.intensity import Intensity
-from core.imaging.letterbox import shrink
+from core.imaging.letterbox import placement
 from core.imaging.tiles import UNSURE
 from core.prediction.objects import find_objects
 from core.prediction.outputs import Drawn, Outputs, Page, check_name
@@ -177,10 +178,20 @@ def _laid(image, mask, palette, key, background, wanted, legend):
         laid = draw.overlay(image, mask, palette, wanted.alpha, background)
         return draw.legend(laid, *zip(*key, strict=True)) if legend and key else laid
 
-    small = shrink(image, mask, (most, most))
+    small = _small(image, mask, (most, most))
     laid = lay(*small)
     more = len(laid) - most  # the legend may be more than there is room for
-    return lay(*shrink(*small, (most - more, most))) if more > 0 else laid
+    return lay(*_small(*small, (most - more, most))) if more > 0 else laid
+
+
+def _small(image, mask, size):
+    """Shrinks an image and its mask to fit into a size, quicker than for a network to see."""
+    if size[0] >= mask.shape[0] and size[1] >= mask.shape[1]:
+        return image, mask
+    height, width = placement(mask.shape, size)[2:]
+    way = cv2.INTER_AREA if mask.shape[0] >= 2 * height else cv2.INTER_LINEAR
+    image = cv2.resize(image, (width, height), interpolation=way).reshape(height, width, -1)
+    return image, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def _encoded(mask, laid, palette, page):

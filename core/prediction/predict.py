@@ -94,7 +94,7 @@ def _on_tiles(model, images, config, tta, batch_size, keep, best):
     def tiles():
         for image in images:
             answer = OnTiles.empty(image.shape[:2], config.num_classes, keep, best)
-            cores = places(image.shape[:2], needs, longest)
+            cores = places(image.shape, needs, longest)
             for place in tqdm(cores, "tiles", leave=False, disable=None if cores[8:] else True):
                 yield answer, place, place is cores[-1], cut(image, needs, place)
 
