@@ -72,12 +72,11 @@ def overlay(
 def outlined(
     image: np.ndarray, mask: np.ndarray, palette: Sequence, hidden: Sequence[int]
 ) -> np.ndarray:
-    """Draws only the outlines of an `overlay`, on an image of paler colours; `hidden` has none.
+    """Draws only the outlines of an `overlay`; the classes in `hidden` have none.
 
     They are two pixels wide, unless the regions are so thin that little of them would be left.
     """
-    grey = image.mean(-1, keepdims=True)
-    shown = np.uint8(np.broadcast_to(0.5 * grey + 0.5 * image, (*mask.shape, 3)))
+    shown = np.broadcast_to(image, (*mask.shape, 3)).copy()
     edges, objects = _edges(mask), ~np.isin(mask, hidden)
     if 8 * np.count_nonzero(edges[objects]) < np.count_nonzero(objects):
         edges = cv2.dilate(edges, _CROSS)

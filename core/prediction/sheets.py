@@ -32,7 +32,8 @@ def compare(rows: Sequence[tuple], names: Sequence[str], palette: Sequence) -> n
     lines, kinds, found = [], set(), set()
     for *arrays, caption in rows:
         image, truth, prediction = (fitted(array, width) for array in arrays)
-        cells = [image, *(_outlined(image, mask, base, palette) for mask in (truth, prediction))]
+        faded = np.uint8((image + image.mean(-1, keepdims=True)) / 2)  # lines stand out on grey
+        cells = [image, *(_outlined(faded, mask, base, palette) for mask in (truth, prediction))]
         lines.append([(cell, caption * (not i)) for i, cell in enumerate(cells)])
         marked, seen = _errors(image, truth, prediction, base)
         lines[-1].append((marked, ""))
