@@ -690,7 +690,8 @@ def test_the_least_certain_images(predict):
         values[:, :width] = 74, 75, 75  # a has 0.588 there, background the rest
         Image.fromarray(values).save(f"{number}.png")
     files = [f"{number}.png" for number in range(4)]
-    assert predict(*files, "--uncertain", 3, "--tile")[0] == 0
+    flags = ("--uncertain", 3, "--tile", "--precision", "float32")
+    assert predict(*files, *flags)[0] == 0
     listed = {Path(row["file"]).name: row for row in rows()}
     for number, share in enumerate((0, 0.75, 0.5, 0.25)):
         row = listed[f"{number}.png"]
