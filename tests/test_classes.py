@@ -327,12 +327,11 @@ def test_from_colours_to_a_report(tmp_path, call):
     assert status == 0 and "Resuming after epoch 1 of 2." in err, err
     config, found = read_settings("runs/folder/last.keras")
     assert (config.class_names, found.palette) == (("Road", "Tree"), (BLUE, GREEN))
-    for table, told in ((CAMVID, False), (CAMVID.replace("Tree", "Bush"), True)):
-        (data / "class_dict.csv").write_text(table)
-        status, _, err = call("train", "--data", data, *SMALL, 3 + told)
-        assert status == 0 and "2 classes: Road, Tree." in err
-        note = f"{data / 'class_dict.csv'}: is not what the run began with, which keeps its classes"
-        assert (note in err) == told, err
+    note = f"{data / 'class_dict.csv'}: is not what the run began with, which keeps its classes"
+    assert note not in err
+    (data / "class_dict.csv").write_text(CAMVID.replace("Tree", "Bush"))
+    status, _, err = call("train", "--data", data, *SMALL, 3)
+    assert status == 0 and "2 classes: Road, Tree." in err and note in err, err
     status, out, err = call("evaluate")
     assert status == 0 and "Road" in out, err
     assert "Masks are read as colours." in err

@@ -211,6 +211,6 @@ def test_folders_in_capitals(tmp_path, call, names):
             (folder / old).rename(folder / new)
     assert len(FolderDataset(tmp_path / "own", "train").image_info) == 3
     assert FolderDataset(tmp_path / "own", "val").where.name == names[2]
-    args = ("--num-classes", 2, "--check-data")
+    args = ("--num-classes", 2, "--check-data", "--epochs", 1)
     status, out, err = call("train", "--data", tmp_path / "own", *args)
     assert (status, err) == (0, "") and out.count("3 images with masks") == 2

@@ -189,6 +189,22 @@ def planned(monkeypatch, facts, **flags):
     return make_plan(dataclasses.replace(OWN, **flags), {*flags}, facts, None, 1000)
 
 
+@pytest.mark.parametrize(
+    ("facts", "flags", "seconds", "filters"),
+    [
+        # 262 ms a step, and 10 seconds until the first one: 190 steps, or 343
+        (VESSELS, {}, 60, 8),
+        (VESSELS, {}, 100, 16),
+        (VESSELS, {"filters": 16}, 60, 16),
+        (ROAD, {}, 60, 16),  # pretrained
+    ],
+)
+def test_short_times_get_narrow_networks(monkeypatch, facts, flags, seconds, filters):
+    monkeypatch.setattr(rules, "measure", lambda config, opened: cost())
+    config = dataclasses.replace(OWN, **flags)
+    assert make_plan(config, {*flags}, facts, None, seconds).filters == filters
+
+
 def test_a_canvas_that_is_given_is_no_crop(monkeypatch):
     plan = planned(monkeypatch, VESSELS, size=(128, 128))
     assert (plan.size, plan.crop) == ((128, 128), None)

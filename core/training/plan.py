@@ -22,6 +22,7 @@ CROP = 256  # pixels; far more than the network sees around a pixel
 STEP = 32  # pixels; sides that are multiples of it suit all networks
 VISITS = 30  # of each image, that a training should have before it gets more pixels
 SMALLEST, LARGEST = 128**2, 1024**2  # pixels of a canvas
+FEW_STEPS = 300  # in which half the filters, which take less time, reach as much on vessels
 MOST_EPOCHS = 60  # more would only validate and write more often
 VALIDATION = 0.4  # what a pixel takes in validation, as a share of what it takes in training
 
@@ -91,6 +92,12 @@ def affordable(facts: Fingerprint, cost: Cost, seconds: float, crops: bool = Tru
     return resolution(facts, seconds / (a_pixel * visits), crops)
 
 
+def width(config: Config, cost: Cost, seconds: float) -> dict:
+    """Chooses the "filters": half as many, where there is time for few steps only."""
+    steps = seconds / (cost.sample * config.batch_size)
+    return {"filters": config.filters // 2 if steps < FEW_STEPS else config.filters}
+
+
 def resolution(facts: Fingerprint, pixels: float, crops: bool) -> dict:
     """Chooses "size" and "crop" for a number of pixels: crops, where objects would be lost."""
     size = canvas(facts.size, min(LARGEST, max(SMALLEST, pixels)))
@@ -157,6 +164,11 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
             config = with_values(affordable(facts, cost, left, "crop" in free))
             if abs(math.log(seen(config) / cost.pixels)) > math.log(1.5):
                 cost = measure(config, opened)
+        wide = config.filters
+        if config.encoder == "none":
+            config = with_values(width(config, cost, end - time.monotonic() - cost.start))
+        if config.filters < wide:
+            cost = measure(config, opened)
         left = end - time.monotonic() - cost.start
         config = with_values(epochs_in(facts, config, cost, left, "repeats" in free))
     return dataclasses.replace(config, planned=tuple(sorted(free)))
