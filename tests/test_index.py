@@ -315,7 +315,7 @@ def test_train_takes_it(voc, call, monkeypatch):
     )
     fit = []
     monkeypatch.setattr("core.training.fit.train", lambda *a, **k: fit.append(len(read)) or [])
-    monkeypatch.setattr("core.training.run_folder.draw_samples", lambda *a: None)
+    monkeypatch.setattr("core.evaluation.samples.draw_samples", lambda *a: None)
     monkeypatch.setattr("core.training.checkpoint.print_best", lambda *a: None)
     call(*args, "--epochs", 2)
     call(*args, "--epochs", 2, "--overwrite")

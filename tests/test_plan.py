@@ -387,7 +387,7 @@ def test_check_data_of_the_paper_s_network(call, tmp_path):
 @pytest.mark.slow
 def test_own_data_by_the_default_command(call, tmp_path):
     own = write_own(tmp_path / "own")
-    command = ("--data", own, "--minutes", 0.3, "--output", "run", "--filters", 2)
+    command = ("--data", own, "--minutes", 0.2, "--output", "run", "--filters", 2)
     begun = time.monotonic()
     status, out, err = call("train", *command)
     assert status == 0, err
@@ -417,7 +417,7 @@ def test_own_data_by_the_default_command(call, tmp_path):
 
 @pytest.mark.slow
 def test_minutes_choose_the_epochs_of_other_data(call):
-    flags = ("--dataset", "sample", "--minutes", 0.4, "--filters", 2, "--lr", 0.002)
+    flags = ("--dataset", "sample", "--minutes", 0.15, "--filters", 2, "--lr", 0.002)
     flags += ("--output", "run")
     status, _, err = call("train", *flags)
     kept = json.loads(Path("run/config.json").read_text())
