@@ -106,9 +106,7 @@ def write(model, path, kind, size, options):
 def opened(path, kind):
     """Returns a function from float32 images `[B, H, W, C]` to logits by an exported model."""
     if kind == "saved_model":
-        import tensorflow as tf
-
-        served = tf.saved_model.load(path)
+        served = backend.load_saved_model(path)
         return lambda images: served.serve(images).numpy()
     if kind == "onnx":
         import onnxruntime
@@ -132,10 +130,8 @@ def _interpreter():
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError:
-        import tensorflow as tf
-
         warnings.filterwarnings("ignore", ".*tf.lite.Interpreter is deprecated")
-        return tf.lite.Interpreter
+        return backend.lite().Interpreter
     return Interpreter
 
 
@@ -170,7 +166,7 @@ def validation(weights, config, found, data):
 
 def quantized(model, dataset, config):
     """Returns the options of `write` for 8-bit integers."""
-    import tensorflow as tf
+    lite = backend.lite()
 
     def calibration():
         for index in range(0, len(dataset.image_info), 1 + len(dataset.image_info) // CALIBRATION):
@@ -179,9 +175,9 @@ def quantized(model, dataset, config):
             yield [image[None].astype(np.float32)]
 
     return {
-        "optimizations": [tf.lite.Optimize.DEFAULT],
+        "optimizations": [lite.Optimize.DEFAULT],
         "representative_dataset": calibration,
-        "target_spec": {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
+        "target_spec": {"supported_ops": [lite.OpsSet.TFLITE_BUILTINS_INT8]},
     }
 
 

@@ -88,6 +88,20 @@ def start_training(group: tuple | None = None) -> None:
         import tensorflow  # noqa: F401
 
 
+def load_saved_model(path):
+    """Loads a SavedModel, which Keras itself only writes."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(path)
+
+
+def lite():
+    """Returns TensorFlow's module of LiteRT, whose options Keras takes but does not name."""
+    import tensorflow as tf
+
+    return tf.lite
+
+
 def keep_memory() -> None:
     """Tells glibc, where that is the C library, to keep some free memory.
 

@@ -22,7 +22,7 @@ CROP = 256  # pixels; far more than the network sees around a pixel
 STEP = 32  # pixels; sides that are multiples of it suit all networks
 VISITS = 30  # of each image, that a training should have before it gets more pixels
 SMALLEST, LARGEST = 128**2, 1024**2  # pixels of a canvas
-FEW_STEPS = 300  # in which half the filters, which take less time, reach as much on vessels
+FEW_STEPS = 300  # with so few, half the filters did as well on vessels in the same time
 MOST_EPOCHS = 60  # more would only validate and write more often
 VALIDATION = 0.4  # what a pixel takes in validation, as a share of what it takes in training
 
@@ -50,7 +50,7 @@ def settings_for(facts: Fingerprint, plain: bool | None = None, gpu: bool = Fals
         chosen |= {"encoder": "efficientnet_lite0", "encoder_weights": str(SHIPPED)}
         chosen["encoder_lr_factor"] = 0.5
     # Few images are soon known by heart, so they are changed in every way that leaves them likely.
-    # Microscopes and fundus cameras have one scale: other ones cost membranes half of the time.
+    # Microscopes and fundus cameras have one scale. On membranes, scaling doubled the steps needed.
     free = "microscopy" if facts.grey or facts.thin else "turned"
     chosen["augmentation"] = "upright" if facts.upright else free
     # The mean over pixels hardly notices a rare class; dice weighs all classes alike.

@@ -13,8 +13,8 @@ FLAG = "--init-weights"
 # The settings that are the network's: they come from the model, and flags cannot change them.
 NETWORK = ("architecture", "encoder", "filters", "normalization", "upsampling", "channels")
 EXCLUDED = ("encoder_weights", "encoder_lr_factor", "from_scratch")
-ALONE = 20  # by this is it higher while the last layer learns alone: nothing can be spoilt
-SLOWER = 4  # by this is the learning rate smaller than the preset's
+ALONE = 20  # times the learning rate, while the last layer learns alone: it can spoil nothing
+SLOWER = 4  # the learning rate is the preset's, divided by this
 
 
 def with_network(config: Config, args, folder: Path) -> Config:
