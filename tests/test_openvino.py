@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import keras
@@ -64,6 +65,35 @@ def test_masks_are_those_of_tensorflow(call, rng, model, tile, precision, equal)
     wanted, found = (read_mask(f"{folder}/image_mask.png") for folder in ("wanted", "found"))
     assert len(np.unique(wanted)) > 1
     assert (found == wanted).mean() > equal
+
+
+@needs_openvino
+def test_channels_are_not_moved_around_each_convolution(model, tmp_path):
+    code = """
+        import collections, sys
+        import numpy as np
+        from core.support import backend
+        backend.start()
+        from core.prediction.model_file import load_model
+        network, *_ = load_model(sys.argv[1], policy="float32")
+        network.predict_on_batch(np.zeros((1, 32, 32, 3), np.uint8))
+        graph = network.ov_compiled_model.get_runtime_model().get_ops()
+        kinds = collections.Counter(str(node.get_rt_info()["layerType"].value) for node in graph)
+        print(kinds["Convolution"], kinds["Transpose"])
+    """
+    path = tmp_path / "count.py"
+    path.write_text(textwrap.dedent(code))
+    done = subprocess.run(
+        [sys.executable, path, model[1]],
+        env={**os.environ, "KERAS_BACKEND": "openvino", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    convolutions, moves = map(int, done.stdout.split())
+    assert convolutions == 23  # two on each of five levels, three on each of four ways up, and one
+    assert moves <= 2  # to the first convolution, and back from the last
 
 
 @needs_openvino
