@@ -95,7 +95,7 @@ class Config:
     crop: tuple | None = _training(
         None, "train on random crops of this size, at the images' own resolution; predict by tiles"
     )
-    repeats: int = _training(1, "how often an epoch visits each training image")
+    repeats: float = _training(1, "how often an epoch visits each image; 0.5: half of them")
     aug: bool = _training(True, "train without augmentation")
     augmentation: str | None = _training(
         None,

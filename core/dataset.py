@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 
 import keras
 import numpy as np
@@ -43,7 +44,7 @@ class Dataset(Named, keras.utils.PyDataset):
         crop: `(height, width)` of a random crop, or None for the whole canvas.
         resize: whether images are fitted into the canvas; else they are padded, and cut if larger.
         scaling: random crops show objects smaller or larger by up to this factor.
-        repeats: how often an epoch visits each image.
+        repeats: how often an epoch visits each image; at 0.25, four epochs visit each once.
         shuffle: whether to draw a new order every epoch; None: when `aug` is on.
         seed: of everything that is drawn at random.
         workers: threads that prepare batches.
@@ -76,7 +77,7 @@ class Dataset(Named, keras.utils.PyDataset):
         crop: tuple[int, int] | None = None,
         resize: bool = True,
         scaling: float = 1.0,
-        repeats: int = 1,
+        repeats: float = 1,
         shuffle: bool | None = None,
         seed: int = 0,
         workers: int = 1,
@@ -99,15 +100,13 @@ class Dataset(Named, keras.utils.PyDataset):
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.border_weight, self.ignored_as_background = border_weight, ignored_as_background
         self.surroundings, self.scaling = surroundings, 1.0 if surroundings else scaling
-        self.part, self.multiple = part, multiple
-        self.palettes = {} if palettes is None else palettes
-        self.store, self.index = store, index
-        self.image_info = []
+        self.part, self.multiple, self.store, self.index = part, multiple, store, index
+        self.image_info, self.palettes = [], {} if palettes is None else palettes
         self.begin_epoch(0)
 
     def __len__(self):
         """Number of batches; the last one may be smaller."""
-        return -(-len(self.image_info) * self.repeats // self.batch_size)
+        return -(-len(self.order()) // self.batch_size)
 
     def __getitem__(self, batch):
         """Returns `(images, masks)`, or `(images, masks, weights)`, of a batch of this epoch."""
@@ -123,8 +122,7 @@ class Dataset(Named, keras.utils.PyDataset):
 
     def begin_epoch(self, epoch: int) -> None:
         """Makes this the epoch that batches are drawn for, counted from 0."""
-        self.epoch = epoch
-        self._order = None
+        self.epoch, self._order = epoch, None
 
     def on_epoch_end(self):
         """Keras calls this after each epoch, when no worker is reading."""
@@ -132,12 +130,16 @@ class Dataset(Named, keras.utils.PyDataset):
 
     def order(self) -> np.ndarray:
         """Returns the numbers of the samples in the order of this epoch, which is drawn once."""
-        count = len(self.image_info) * self.repeats
+        count = max(bool(self.image_info), round(len(self.image_info) * self.repeats))
         if self._order is None or len(self._order) != count:
-            order = np.arange(count)
+            # Rows of all numbers, each drawn anew, one after the other: epochs take their parts.
+            row = max(1, len(self.image_info) * ceil(self.repeats))
+            first, rest = divmod(self.epoch * count, row)
+            rows = np.tile(np.arange(row), (-(-(rest + count) // row), 1))
             if self.aug if self.shuffle is None else self.shuffle:
-                order = np.random.default_rng((self.seed, self.epoch)).permutation(count)
-            self._order = order
+                for number, order in enumerate(rows, first):
+                    np.random.default_rng((self.seed, number)).shuffle(order)
+            self._order = rows.ravel()[rest : rest + count]
         return self._order
 
     def sample(self, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -228,7 +230,6 @@ class Dataset(Named, keras.utils.PyDataset):
         """
         if not self.image_info:
             raise UserError("The data set has no images: its image_info is empty.")
-
         pixels = np.zeros((2, 256), np.int64)  # in the files, and on the canvas
         indices = range(len(self.image_info))
         for found in whole(attempts(self._counted, indices, "Checking the data", self.workers)):

@@ -118,6 +118,27 @@ def test_the_order_is_new_in_every_epoch_and_whole(voc):
     assert (dataset(voc, aug=True, shuffle=False).order() == range(4)).all()
 
 
+@pytest.mark.parametrize(
+    ("repeats", "epochs", "visits"), [(0.5, 2, 1), (0.25, 4, 1), (0.75, 4, 3), (1.5, 4, 6)]
+)
+def test_short_epochs_share_the_images_evenly(voc, repeats, epochs, visits):
+    data = dataset(voc, aug=True, repeats=repeats, batch_size=1)
+    data.image_info *= 10  # 40 images
+    orders = []
+    for epoch in range(epochs):
+        data.begin_epoch(epoch)
+        orders.append(data.order() % 40)
+        assert len(data) == len(orders[-1]) == 40 * repeats
+    assert (np.bincount(np.concatenate(orders), minlength=40) == visits).all()
+    assert (np.diff(orders[0]) != 1).any()  # shuffled
+    data.begin_epoch(0)  # as when a run resumes
+    assert (data.order() % 40 == orders[0]).all()
+
+
+def test_an_epoch_is_never_empty(voc):
+    assert len(dataset(voc, repeats=0.01)) == 1
+
+
 def test_repeats_visit_every_image_with_other_crops(voc):
     data = dataset(voc, repeats=5, crop=(16, 16), batch_size=100)
     images, masks = data[0]

@@ -168,6 +168,22 @@ def test_a_decision_is_the_highest_of_the_resized_probabilities(rng, sharpness):
         np.testing.assert_array_equal(best, wanted.max(-1))
 
 
+@pytest.mark.parametrize("shape", [(1400, 1000), (700, 2000), (1, 10**6), (10**6, 2)])
+def test_large_images_are_interpolated_block_by_block(rng, shape):
+    """Enlarged between 11 and 18 times; 2 pixels wide, also made smaller."""
+    values = np.exp(4 * rng.normal(size=(113, 131, 4)) - np.arange(4))
+    scores = (values / values.sum(-1, keepdims=True)).astype(np.float32)
+    top, left, height, width = placement(shape, scores.shape[:2])
+    found = undo_letterbox(scores, shape)
+    for class_id in range(4):
+        plane = scores[top : top + height, left : left + width, class_id].copy()
+        wanted = cv2.resize(plane, shape[::-1])
+        np.testing.assert_allclose(found[..., class_id], wanted, atol=1e-5)
+    classes, best = decide(scores, shape)
+    np.testing.assert_array_equal(classes, found.argmax(-1))
+    np.testing.assert_array_equal(best, found.max(-1))
+
+
 def test_of_equal_scores_the_first_class_wins():
     assert decide(np.array([[[0.2, 0.4, 0.4]]], np.float32))[0].tolist() == [[1]]
 

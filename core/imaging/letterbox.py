@@ -111,44 +111,69 @@ def undo_letterbox(scores: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
     The scores are float32 `[height, width, K]`, probabilities or logits, and become `[H, W, K]`.
     """
-    return np.stack([plane for _, plane in _planes(scores, shape)], axis=-1)
+    result = np.empty((*shape[:2], scores.shape[-1]), np.float32)
+    for rows, class_id, plane in _planes(scores, shape):
+        result[rows, :, class_id] = plane
+    return result
 
 
 def decide(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> tuple:
     """Finds the class with the highest score at each of the image's pixels, and that score.
 
-    They are those of `undo_letterbox(scores, shape)`, but class by class, to save memory. Without a
-    shape, it is that of the whole canvas.
+    They are those of `undo_letterbox(scores, shape)`, but found part by part, to save time and
+    memory. Without a shape, it is that of the whole canvas.
 
     Returns:
         The classes, uint8 `[H, W]`, and the scores, float32 `[H, W]`.
     """
-    planes = _planes(scores, shape or scores.shape, winners=True)
-    _, best = next(planes)
-    found = np.zeros(best.shape, np.uint8)
-    for class_id, plane in planes:
-        higher = cv2.compare(plane, best, cv2.CMP_GT)  # 255 or 0
-        np.maximum(found, higher & np.uint8(class_id), out=found)
-        cv2.max(best, plane, best)
+    shape = shape or scores.shape
+    found, best = np.zeros(shape[:2], np.uint8), np.empty(shape[:2], np.float32)
+    for rows, class_id, plane in _planes(scores, shape, winners=True):
+        if class_id == 0:
+            best[rows] = plane
+            continue
+        higher = cv2.compare(plane, best[rows], cv2.CMP_GT)  # 255 or 0
+        np.maximum(found[rows], higher & np.uint8(class_id), out=found[rows])
+        cv2.max(best[rows], plane, best[rows])
     return found, best
 
 
 def _planes(scores, shape, winners=False):
-    """Yields classes with their scores at the image's own size.
+    """Yields blocks of rows, a class, and its scores there at the image's own size.
 
-    With `winners`, each is good until the next, and all but the first may be missing if they are
-    nowhere the highest: between four pixels, that is not below the least of a class at these.
+    With `winners`, all classes but the first may be missing where they are nowhere the highest:
+    between four pixels, that is not below the least of a class at these.
     """
     top, left, height, width = placement(shape, scores.shape[:2])
     crop = scores[top : top + height, left : left + width]
     planes = [np.array(plane, order="C") for plane in np.moveaxis(crop, -1, 0)]
     if (height, width) == tuple(shape[:2]):
-        yield from enumerate(planes)
+        yield from ((slice(None), class_id, plane) for class_id, plane in enumerate(planes))
         return
-    around, spare = np.ones((3, 3), np.uint8), None
-    least = np.max([cv2.erode(plane, around) for plane in planes], 0) if winners else None
-    for class_id, plane in enumerate(planes):
-        if not (winners and class_id) or (cv2.dilate(plane, around) >= least).any():
-            plane = cv2.resize(plane, shape[1::-1], spare, interpolation=cv2.INTER_LINEAR)
-            spare = plane if winners and class_id else None  # new memory would take half the time
-            yield class_id, plane
+    wins = np.ones((len(planes), height), bool)  # whether a class may be the highest in a row
+    if winners:
+        around = np.ones((3, 3), np.uint8)
+        least = np.max([cv2.erode(plane, around) for plane in planes], 0)
+        wins = np.array([(cv2.dilate(plane, around) >= least).any(1) for plane in planes])
+    for rows, needed, weights in _blocks(height, *shape[:2]):
+        for class_id, plane in enumerate(planes):
+            if class_id == 0 or wins[class_id, needed].any():
+                if len(weights) == shape[0]:  # all in one
+                    yield rows, class_id, cv2.resize(plane, shape[1::-1])
+                else:
+                    part = cv2.resize(plane[needed], (shape[1], needed.stop - needed.start))
+                    yield rows, class_id, weights @ part
+
+
+def _blocks(old, new, width):
+    """Divides `new` rows, interpolated between `old` ones, into blocks that a cache can hold.
+
+    Yields the rows of a block, the old ones that it needs, and the weights of these.
+    """
+    places = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
+    step = max(1, 2**18 // width)
+    for first in range(0, new, step):
+        inside = places[first : first + step]
+        needed = slice(int(inside[0]), min(int(inside[-1]) + 2, old))
+        distances = abs(inside[:, None] - np.arange(needed.start, needed.stop))
+        yield slice(first, first + step), needed, np.maximum(0, 1 - distances).astype(np.float32)

@@ -14,7 +14,7 @@ from core.config import BACKGROUND
 from core.imaging import draw
 from core.imaging.image import count_pages, read_values
 from core.imaging.intensity import Intensity
-from core.imaging.letterbox import placement
+from core.imaging.letterbox import letterbox, placement
 from core.imaging.tiles import UNSURE
 from core.prediction.objects import find_objects
 from core.prediction.outputs import Drawn, Outputs, Page, check_name
@@ -85,7 +85,9 @@ def predict_files(
     options["best"] = wanted.objects or bool(wanted.uncertain)
     ahead = 1 if options.get("tile") else options.get("batch_size", 8)  # large ones wait singly
     intensity = Intensity(*intensity)
-    read = functools.partial(_read, intensity, channels=config.channels, failures=failures)
+    size = None if options.get("tile") else config.size
+    seen = functools.partial(_seen, size=size, most=wanted.overlay_size)
+    read = functools.partial(_read, intensity, seen, channels=config.channels, failures=failures)
     drawing = functools.partial(_draw, names=config.names, palette=palette, wanted=wanted)
     entries = filter(None, mapped(read, _pages(sources, failures, intensity), ahead))
     drawn = mapped(drawing, answers(model, entries, config, **options), ahead)
@@ -109,8 +111,19 @@ def _pages(sources, failures, intensity):
             yield from (Page(source, count, number) for number in range(count))
 
 
-def _read(intensity, page, channels, failures):
-    """The image of a page and the page; None if it cannot be read or one before it could not."""
+def _seen(image, size, most):
+    """An image as the network sees it, and as it is shown, small enough, and its own shape.
+
+    Without a canvas `size`, tiles are cut out of it later. Else no more than this is kept of it:
+    images that wait for the network would take much memory.
+    """
+    if size is None:
+        return image, image, image.shape[:2]
+    return letterbox(image, size), _small(image, most), image.shape[:2]
+
+
+def _read(intensity, seen, page, channels, failures):
+    """What `seen` makes of a page, and the page; None if it cannot be read or is of no use."""
     path = page.source.path
     if path not in failures:
         try:
@@ -118,7 +131,8 @@ def _read(intensity, page, channels, failures):
         except UserError as error:
             failures.setdefault(path, error)
         else:
-            return image, page._replace(photograph=page.count == 1 and _is_photograph(path))
+            photograph = page.count == 1 and _is_photograph(path)
+            return *seen(image), page._replace(photograph=photograph)
 
 
 def _is_photograph(path):
@@ -131,10 +145,11 @@ def _is_photograph(path):
 def _draw(answered, names, palette, wanted):
     """Draws and encodes what is written for a page, a `Drawn`.
 
-    `answered` is an image, uint8 `[H, W, C]`, with its `Page`, and what the network says of it, an
-    `OnCanvas` or `OnTiles`. For the others see `predict_files`.
+    `answered` is what `_read` returns, and what the network says of it, an `OnCanvas` or `OnTiles`.
+    For the others see `predict_files`.
     """
-    (image, page), answer = answered
+    entry, answer = answered
+    _, image, answer.shape, page = entry  # the network saw a canvas
     mask, best, certainty = answer.decided()
     background = names[0].lower() in BACKGROUND
     number = f":{page.number}" if page.count > 1 else ""
@@ -172,26 +187,31 @@ def _draw(answered, names, palette, wanted):
 
 def _laid(image, mask, palette, key, background, wanted, legend):
     """The overlay of an image, small enough; the pages of a stack, like it, have no legend."""
-    most = wanted.overlay_size
 
-    def lay(image, mask):
-        laid = draw.overlay(image, mask, palette, wanted.alpha, background)
+    def lay(image):
+        small = mask
+        if image.shape[:2] != mask.shape:
+            way = cv2.INTER_NEAREST_EXACT
+            small = cv2.resize(mask, image.shape[1::-1], interpolation=way)
+        laid = draw.overlay(image, small, palette, wanted.alpha, background)
         return draw.legend(laid, *zip(*key, strict=True)) if legend and key else laid
 
-    small = _small(image, mask, (most, most))
-    laid = lay(*small)
+    most = wanted.overlay_size
+    image = _small(image, most)
+    laid = lay(image)
     more = len(laid) - most  # the legend may be more than there is room for
-    return lay(*_small(*small, (most - more, most))) if more > 0 else laid
+    return lay(_small(image, most, most - more)) if more > 0 else laid
 
 
-def _small(image, mask, size):
-    """Shrinks an image and its mask to fit into a size, quicker than for a network to see."""
-    if size[0] >= mask.shape[0] and size[1] >= mask.shape[1]:
-        return image, mask
-    height, width = placement(mask.shape, size)[2:]
-    way = cv2.INTER_AREA if mask.shape[0] >= 2 * height else cv2.INTER_LINEAR
-    image = cv2.resize(image, (width, height), interpolation=way).reshape(height, width, -1)
-    return image, cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+def _small(image, width, height=None):
+    """Shrinks an image to fit into a size, quicker than for a network to see."""
+    size = height or width, width
+    if size[0] >= len(image) and size[1] >= image.shape[1]:
+        return image
+    height, width = placement(image.shape, size)[2:]
+    way = cv2.INTER_AREA if len(image) >= 2 * height else cv2.INTER_LINEAR
+    image = cv2.resize(image, (width, height), interpolation=way)
+    return image.reshape(height, width, -1)
 
 
 def _encoded(mask, laid, palette, page):
@@ -212,5 +232,5 @@ def _doubt(image, mask, best, num_classes):
     doubt = np.empty((*mask.shape, 1), np.uint8)
     for rows in draw.blocks(mask):  # from 1, which is certain, to the least that can be highest
         doubt[rows, :, 0] = (1 - best[rows].astype(np.float32)) * 255 / (1 - 1 / num_classes)
-    image, mask, doubt = (fitted(array, _CELL) for array in (image, mask, doubt))
+    image, mask, doubt = (fitted(array, _CELL, mask.shape) for array in (image, mask, doubt))
     return image, mask, np.ascontiguousarray(doubt[..., 0])

@@ -121,17 +121,19 @@ def cell_width(images) -> int:
     return int(np.median([image.shape[1] for image in images]).clip(*_WIDTHS))
 
 
-def fitted(array: np.ndarray, width: int) -> np.ndarray:
+def fitted(array: np.ndarray, width: int, shape: tuple | None = None) -> np.ndarray:
     """Scales an image `[H, W, C]` or mask `[H, W]`, uint8, to a cell; a mask to what is nearest.
 
-    It keeps its proportions. One that would be more than three times as high as wide is narrower.
+    It keeps its proportions, or gets those of a `shape`, `(height, width)`. One that would be more
+    than three times as high as wide is narrower.
     """
-    scale = min(width / array.shape[1], 3 * width / array.shape[0])
-    size = [max(1, round(scale * side)) for side in array.shape[1::-1]]
+    shape = shape or array.shape
+    scale = min(width / shape[1], 3 * width / shape[0])
+    size = [max(1, round(scale * side)) for side in shape[1::-1]]
     if array.ndim == 2:
         return cv2.resize(array, size, interpolation=cv2.INTER_NEAREST_EXACT)
     resized = cv2.resize(
-        array, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        array, size, interpolation=cv2.INTER_AREA if size[0] < array.shape[1] else cv2.INTER_LINEAR
     )
     return np.broadcast_to(resized.reshape(*size[::-1], -1), (*size[::-1], 3))
 

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import ops
 
 from core.config import Config
 from core.support.errors import UserError
+from core.support.processes import process
+from nets.reach import geometry, unpadded
 
 BACKEND = keras.backend.backend()
 if BACKEND == "tensorflow":
@@ -105,6 +108,38 @@ def synchronize(model: keras.Model, on: bool = True) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = several
+
+
+def check_made_for(data, model: keras.Model, config: Config | None = None) -> None:
+    """Raises a ValueError if a data set, to train on if `config` is given, does not fit a training.
+
+    It was made for other settings, another network, other processes or other devices.
+    """
+    surroundings = geometry(model) if unpadded(model) else None
+    wanted = {"surroundings": surroundings, "part": process()}
+    for name in ("border_weight", "ignored_as_background") if config else ():
+        wanted[name] = getattr(config, name)
+    if data.multiple % replicas():
+        wanted["multiple"] = replicas()
+    for name, value in wanted.items():
+        if getattr(data, name) != value:
+            raise ValueError(
+                f"This training needs a data set made with {name}={value!r}, which its constructor "
+                f"hands on to Dataset; it has {getattr(data, name)!r}."
+            )
+
+
+def build_figures(model: keras.Model, num_classes: int) -> None:
+    """Builds a compiled model's loss and metrics, on JAX.
+
+    Otherwise `fit` reads batches to build them by, and then trains on those that its workers had
+    read ahead (Keras 3.15.1), so a resumed run on others.
+    """
+    if BACKEND == "jax":
+        answer, truth = np.zeros((1, 1, 1, num_classes)), np.zeros((1, 1, 1))
+        model.compute_loss(y=truth, y_pred=answer)
+        model.compute_metrics(None, truth, answer)
+        model.reset_metrics()
 
 
 def compute_in(model: keras.Model, policy: str) -> None:

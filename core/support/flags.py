@@ -80,6 +80,7 @@ _PARSING = {
     },
     **dict.fromkeys(("size", "crop"), {"type": whole_number(1), "nargs": 2, "metavar": ("H", "W")}),
     "channels": {"type": int},
+    "repeats": {"type": number(lambda x: 0 < x < 1e6, "above 0"), "metavar": "X"},
     "minutes": {"type": number(lambda x: 0 < x < 1e6, "above 0"), "metavar": "N"},
     "init_weights": {"metavar": "PATH"},
     "encoder_weights": {"metavar": "W"},

@@ -4,7 +4,6 @@ import contextlib
 import sys
 
 import keras
-import numpy as np
 
 from core.config import Found
 from core.imaging.borders import balanced_weights
@@ -13,18 +12,11 @@ from core.support import backend, devices, processes
 from core.support.errors import UserError
 from core.support.files import alone_in
 from core.training import transfer
-from core.training.checkpoint import (
-    SPLIT_FILE,
-    finished,
-    load_checkpoint,
-    resumable,
-    write_split,
-)
+from core.training.checkpoint import SPLIT_FILE, finished, load_checkpoint, resumable, write_split
 from core.training.figures import DataLoss, MeanIoU
 from core.training.losses import SegmentationLoss
 from core.training.optimizer import make_optimizer, set_frozen, stages
 from core.training.run_folder import RunFolder
-from nets.reach import geometry, unpadded
 from nets.unet import UNet
 
 
@@ -111,8 +103,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         if config.init_weights and not history:
             transfer.load(model, config)
         devices.synchronize(model)
-        _check_made_for(dataset, model, config)
-        _check_made_for(validation, model)
+        devices.check_made_for(dataset, model, config)
+        devices.check_made_for(validation, model)
         for data in (dataset, validation):
             data.set_intensity(found.intensity or dataset.find_intensity())
         with alone:
@@ -139,22 +131,6 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
     return run.history
 
 
-def _check_made_for(data, model, config=None):
-    """Makes sure that a data set, to train on where `config` is given, fits this training."""
-    surroundings = geometry(model) if unpadded(model) else None
-    wanted = {"surroundings": surroundings, "part": processes.process()}
-    for name in ("border_weight", "ignored_as_background") if config else ():
-        wanted[name] = getattr(config, name)
-    if data.multiple % devices.replicas():
-        wanted["multiple"] = devices.replicas()
-    for name, value in wanted.items():
-        if getattr(data, name) != value:
-            raise ValueError(
-                f"This training needs a data set made with {name}={value!r}, which its constructor "
-                f"hands on to Dataset; it has {getattr(data, name)!r}."
-            )
-
-
 def epochs_of(dataset) -> keras.callbacks.Callback:
     """Returns a callback that tells a data set which epoch begins.
 
@@ -179,10 +155,4 @@ def prepare(model, config, steps, frozen=False, class_weights=()) -> None:
     loss = SegmentationLoss(config.loss, class_weights)
     metrics = [MeanIoU(config.num_classes), DataLoss(config.loss)]
     model.compile(make_optimizer(config, model, steps), loss=loss, metrics=metrics)
-    if keras.backend.backend() == "jax":
-        # If loss and metrics are not built, `fit` reads batches to build them by, and then trains
-        # on those that its workers had read ahead (Keras 3.15.1), so a resumed run on others.
-        answer, truth = np.zeros((1, 1, 1, config.num_classes)), np.zeros((1, 1, 1))
-        model.compute_loss(y=truth, y_pred=answer)
-        model.compute_metrics(None, truth, answer)
-        model.reset_metrics()
+    devices.build_figures(model, config.num_classes)

@@ -23,6 +23,7 @@ STEP = 32  # pixels; sides that are multiples of it suit all networks
 VISITS = 30  # of each image, that a training should have before it gets more pixels
 SMALLEST, LARGEST = 128**2, 1024**2  # pixels of a canvas
 FEW_STEPS = 300  # with so few, half the filters did as well on vessels in the same time
+FEW_EPOCHS = 10  # of fewer, each visits as many images as the time allows
 MOST_EPOCHS = 60  # more would only validate and write more often
 VALIDATION = 0.4  # what a pixel takes in validation, as a share of what it takes in training
 
@@ -116,8 +117,14 @@ def epochs_in(facts: Fingerprint, config: Config, cost: Cost, seconds: float, re
         # Of many short epochs, most of the time would go into validation.
         shortest = max(seconds / MOST_EPOCHS - rest, min(9 * rest, seconds / 10 - rest))
         repeats = max(1, math.ceil(shortest / (visit * facts.images)))
-    epochs = seconds / (visit * facts.images * repeats + rest)
-    return {"epochs": max(1, round(epochs)), "repeats": repeats}
+    epochs = max(1, round(seconds / (visit * facts.images * repeats + rest)))
+    if repeat and epochs < FEW_EPOCHS:
+        # Whole numbers would miss the time. Short epochs lose less when a training is interrupted.
+        epochs = max(epochs, min(FEW_EPOCHS, int(seconds / (10 * rest))))
+        repeats = (seconds / epochs - rest) / (visit * facts.images)
+        least = min(1, 8 * config.batch_size / facts.images)  # a few steps
+        repeats = float(f"{max(least, repeats):.3g}")
+    return {"epochs": epochs, "repeats": repeats}
 
 
 def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: float) -> Config:
@@ -204,7 +211,7 @@ def describe(config: Config, facts: Fingerprint) -> str:
         f"{kind} images of {height}x{width}{thin}: {where}",
         f"a U-Net of {config.filters} filters {named}",
         f"{config.loss}, augmentation {config.augmentation or 'as usual'}",
-        f"{config.epochs} epochs of {config.repeats * facts.images} samples",
+        f"{config.epochs} epochs of {max(1, round(config.repeats * facts.images))} samples",
     ]
     return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
 
