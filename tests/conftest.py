@@ -15,6 +15,7 @@ from core.config import Config, Found
 from core.imaging.draw import voc_palette
 from core.prediction.model_file import save_model
 from core.support import backend, errors
+from core.training import facts
 from nets.sizes import ENCODERS, Encoder
 
 backend.start()
@@ -33,6 +34,12 @@ def compile_quickly(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "jax"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@pytest.fixture(autouse=True)
+def measure_briefly(monkeypatch):
+    """A plan measures steps for half a second; in processes of their own, as long as ever."""
+    monkeypatch.setattr(facts.measure, "__defaults__", (0.5,))
 
 
 @pytest.fixture

@@ -328,7 +328,7 @@ def test_an_epoch_whose_last_step_was_one_too_far(call, voc):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "epochs", "kills"), [("tensorflow", "24", 5), ("jax", "5", 1)])
+@pytest.mark.parametrize(("backend", "epochs", "kills"), [("tensorflow", "16", 3), ("jax", "5", 1)])
 def test_killed_at_any_moment(voc, tmp_path, monkeypatch, backend, epochs, kills):
     """With SIGKILL, in a process of its own; then as if nothing had been."""
     pytest.importorskip(backend)
