@@ -6,13 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-import cv2
-import numpy as np
-from PIL import Image
-
 from benchmarks.common import Row, in_turns, scaled, show
 from core.config import PRESETS, VOC_HOME
-from core.imaging.letterbox import shrink
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
 
@@ -30,7 +25,7 @@ def get_args():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", metavar="DIR", default=VOC_HOME, help="in VOC's layout")
-    parser.add_argument("--photographs", type=whole_number(4), metavar="N", default=20)
+    parser.add_argument("--photographs", type=whole_number(4), metavar="N", default=24)
     parser.add_argument("--filters", type=whole_number(1), metavar="N", default=16)
     parser.add_argument("--rounds", type=whole_number(1), metavar="N", default=3)
     return parser.parse_args()
@@ -38,6 +33,12 @@ def get_args():
 
 def write_photographs(source, folder, count):
     """Writes images of a data set large, with noise, and small; returns the data sets' entries."""
+    import cv2  # not before `backend.start`, which says how many threads NumPy has
+    import numpy as np
+    from PIL import Image
+
+    from core.imaging.letterbox import shrink
+
     infos = {"large": [], "small": []}
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 6, (*LARGE, 3)).astype(np.int8)
@@ -55,7 +56,7 @@ def write_photographs(source, folder, count):
     return infos
 
 
-def training(args, source, folder):
+def training(args, infos):
     """Returns the rows of the photographs: epochs of training, and samples."""
     from core.dataset import Dataset
     from core.sources.cache import Store
@@ -63,7 +64,6 @@ def training(args, source, folder):
 
     config = dataclasses.replace(PRESETS["folder"], class_names=PRESETS["voc"].class_names)
     config = dataclasses.replace(config, filters=args.filters)
-    infos = write_photographs(source, folder, args.photographs)
 
     def opened(name, store=None):
         data = Dataset(config.size, config.num_classes, batch_size=4, aug=True, workers=2)
@@ -106,10 +106,11 @@ def predicting(args, folder):
     from core.prediction.files import predict_files
     from core.prediction.inputs import Source
     from core.prediction.model_file import SHIPPED, load_model
+    from core.support.devices import choose_policy
     from core.support.threads import mapped
 
     paths = [folder / f"large{index}.jpg" for index in range(args.photographs)]
-    model, config, found = load_model(SHIPPED)
+    model, config, found = load_model(SHIPPED, policy=choose_policy("auto"))
     sources, output = list(map(Source, paths)), folder / "predictions"
 
     def predict():
@@ -135,7 +136,7 @@ def starting(args, folder):
     def job(run):
         def start():
             begin = time.perf_counter()
-            for data in open_both(config, index=Index(run)):
+            for data in open_both(config, index=run and Index(run)):
                 data.check()
             return time.perf_counter() - begin
 
@@ -156,9 +157,11 @@ def main():
     config = dataclasses.replace(PRESETS["voc"], data=args.data, size=PRESETS["folder"].size)
     source = open_dataset(config, "train")
     with tempfile.TemporaryDirectory() as folder:
-        rows = training(args, source, Path(folder))
-        rows.append(predicting(args, Path(folder)))
-        rows.append(starting(args, Path(folder)))
+        folder = Path(folder)
+        infos = write_photographs(source, folder, args.photographs)
+        # First, as in a program of its own: TensorFlow's reading of a data set slows it down.
+        predicted = predicting(args, folder)
+        rows = [*training(args, infos), predicted, starting(args, folder)]
     show(rows, "keras", "opencv-python-headless", "pillow", "numpy")
 
 

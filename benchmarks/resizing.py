@@ -12,7 +12,8 @@ from tqdm import tqdm
 from core.config import IGNORE, VOC_CLASSES, VOC_HOME, Config
 from core.evaluation.metrics import ConfusionMatrix
 from core.evaluation.report import block
-from core.imaging.letterbox import decide, letterbox_mask
+from core.imaging.letterbox import letterbox_mask
+from core.prediction.predict import OnCanvas
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
 
@@ -44,7 +45,7 @@ def main():
     assert not votes[IGNORE].any()
     for index in tqdm(range(len(dataset.image_info)), unit="image"):
         mask = dataset.read_mask(index)
-        matrix.add(mask, decide(votes[letterbox_mask(mask, args.size)], mask.shape)[0])
+        matrix.add(mask, OnCanvas(votes[letterbox_mask(mask, args.size)], mask.shape).class_map())
     print(block(matrix, VOC_CLASSES))
 
 

@@ -7,7 +7,7 @@ true pixels of class i are `t_i = sum_j n_ij`, its predicted pixels `p_i = sum_j
 import numpy as np
 
 from core.config import BACKGROUND, IGNORE
-from core.imaging.letterbox import decide, letterbox_mask
+from core.imaging.letterbox import letterbox_mask
 from core.imaging.tiles import OnTiles
 from core.prediction.predict import OnCanvas
 
@@ -108,4 +108,4 @@ def judge(answer: OnCanvas | OnTiles, mask: np.ndarray, protocol: str) -> tuple:
     if protocol == "voc":
         return mask, answer.class_map()
     truth = letterbox_mask(mask, answer.scores.shape[:2])
-    return np.where(truth == IGNORE, 0, truth), decide(answer.scores)[0]
+    return np.where(truth == IGNORE, 0, truth), answer.scores.argmax(-1).astype(np.uint8)

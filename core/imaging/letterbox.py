@@ -1,5 +1,8 @@
 """The letterbox: how an image gets onto the canvas that the network sees, and back."""
 
+import itertools
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
@@ -80,6 +83,9 @@ def _smooth(image, size):
     that of the interpolation, and the mean's variance is 2/3. Their quotient is the mean's share.
     """
     ratio = max(image.shape[0] / size[1], image.shape[1] / size[0])
+    if ratio >= 8 and image.shape[0] % 2 == image.shape[1] % 2 == 0:  # in a third of the time
+        halves = image.shape[1] // 2, image.shape[0] // 2
+        image = cv2.resize(image, halves, interpolation=cv2.INTER_AREA)
     if ratio >= 2:
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     share = (ratio**2 - 1) / 8
@@ -117,25 +123,24 @@ def undo_letterbox(scores: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return result
 
 
-def decide(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> tuple:
+def decide(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> Iterator[tuple]:
     """Finds the class with the highest score at each of the image's pixels, and that score.
 
-    They are those of `undo_letterbox(scores, shape)`, but found part by part, to save time and
+    They are those of `undo_letterbox(scores, shape)`, but found block by block, to save time and
     memory. Without a shape, it is that of the whole canvas.
 
-    Returns:
-        The classes, uint8 `[H, W]`, and the scores, float32 `[H, W]`.
+    Yields:
+        Rows, a slice, and there the classes, uint8 `[N, W]`, and the scores, float32 `[N, W]`.
     """
-    shape = shape or scores.shape
-    found, best = np.zeros(shape[:2], np.uint8), np.empty(shape[:2], np.float32)
-    for rows, class_id, plane in _planes(scores, shape, winners=True):
-        if class_id == 0:
-            best[rows] = plane
-            continue
-        higher = cv2.compare(plane, best[rows], cv2.CMP_GT)  # 255 or 0
-        np.maximum(found[rows], higher & np.uint8(class_id), out=found[rows])
-        cv2.max(best[rows], plane, best[rows])
-    return found, best
+    planes = _planes(scores, shape or scores.shape, winners=True)
+    for rows, block in itertools.groupby(planes, key=lambda entry: entry[0]):
+        for _, class_id, plane in block:
+            if class_id == 0:
+                found, best = np.zeros(plane.shape, np.uint8), plane
+            higher = cv2.compare(plane, best, cv2.CMP_GT)  # 255 or 0
+            np.maximum(found, higher & np.uint8(class_id), out=found)
+            cv2.max(best, plane, best)
+        yield rows, found, best
 
 
 def _planes(scores, shape, winners=False):

@@ -139,20 +139,26 @@ class OnTiles:
         return self.mask
 
     def decided(self):
-        """As of `OnCanvas`, but the probabilities may be None."""
+        """The class map, its probabilities or None, and what `certainty` says of these."""
         return self.mask, self.best, self.sums / self.mask.size
 
     def probabilities(self):
         """The class probabilities at each pixel, `[H, W, K]`."""
         return self.kept
 
-    def add(self, place, scores):
+    def add_scores(self, place, scores):
         """Fills in a tile's core."""
-        self.mask[place], best = decide(scores)
+        for _, found, best in decide(scores):  # which are of the core's size, so that it is one
+            self.add(place, found, best)
+        if self.kept is not None:
+            self.kept[place] = scores
+
+    def add(self, place, found, best):
+        """Fills in the classes and their probabilities at some rows, or rows and columns."""
+        self.mask[place] = found
         self.sums += certainty(best)
-        for kept, values in ((self.kept, scores), (self.best, best)):
-            if kept is not None:
-                kept[place] = values
+        if self.best is not None:
+            self.best[place] = best
 
 
 def certainty(best):

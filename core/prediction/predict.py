@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from core.imaging.letterbox import decide, letterbox, undo_letterbox
-from core.imaging.tiles import OnTiles, certainty, core_of, cut, places, surround
+from core.imaging.tiles import OnTiles, core_of, cut, places, surround
 from nets.reach import geometry, unpadded
 
 TILE_BUDGET = 3 * 2**24  # pixels of a batch of tiles, times the filters of the first level
@@ -21,15 +21,18 @@ class OnCanvas:
 
     scores: np.ndarray  # class probabilities on the canvas, float32 `[height, width, K]`
     shape: tuple  # the image's own height and width
+    keep_best: bool = False  # whether the highest probabilities are of use
 
     def class_map(self):
         """The most probable class at each of the image's own pixels, uint8 `[H, W]`."""
-        return decide(self.scores, self.shape)[0]
+        return self.decided()[0]
 
     def decided(self):
-        """The class map, its probabilities `[H, W]`, and what `certainty` says of these."""
-        mask, best = decide(self.scores, self.shape)
-        return mask, best, certainty(best) / best.size
+        """The class map, its probabilities or None, and what `certainty` says of these."""
+        answer = OnTiles.empty(self.shape, 0, None, self.keep_best)
+        for rows, mask, best in decide(self.scores, self.shape):
+            answer.add(rows, mask, best)
+        return answer.decided()
 
     def probabilities(self):
         """The class probabilities at the image's own pixels, float32 `[H, W, K]`."""
@@ -43,19 +46,18 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
         model: from `load_model`.
         images: iterable of uint8 `[H, W, C]`.
         config: the model's `Config`.
-        tile: whether to cut images into overlapping tiles at their own resolution, instead of
-            fitting them into the canvas.
+        tile: whether to cut images into tiles, instead of fitting them into the canvas.
         tta: whether to average over the ways up that training has shown: all, or upright.
         batch_size: canvases in a batch, or tiles, as far as memory goes.
         keep: with tiles, the dtype to keep probabilities in; None keeps only the classes.
-        best: with tiles, whether to keep the highest probabilities.
+        best: whether to keep the highest probabilities.
 
     Returns:
         An iterator with an `OnCanvas` or `OnTiles` for each image, in order.
     """
     if tile:
         return _on_tiles(model, images, config, tta, batch_size, keep, best)
-    return _on_canvas(model, images, config, tta, batch_size)
+    return _on_canvas(model, images, config, tta, batch_size, best)
 
 
 def answers(model, entries, config, **options):
@@ -71,7 +73,7 @@ def answers(model, entries, config, **options):
         yield waiting.popleft(), answer
 
 
-def _on_canvas(model, images, config, tta, batch_size):
+def _on_canvas(model, images, config, tta, batch_size, best):
     """Fits images into the canvas; the last batch is filled up, so that all have one shape."""
     images = iter(images)
     needs = geometry(model) if unpadded(model) else None
@@ -83,7 +85,7 @@ def _on_canvas(model, images, config, tta, batch_size):
         scores = _run(model, np.stack(rows + rows[-1:] * (batch_size - len(rows))), config, tta)
         scores = scores[:, :height, :width]  # an unpadded network's may reach beyond the canvas
         for image, scores_of_image in zip(part, scores, strict=False):
-            yield OnCanvas(scores_of_image, image.shape[:2])
+            yield OnCanvas(scores_of_image, image.shape[:2], best)
 
 
 def _on_tiles(model, images, config, tta, batch_size, keep, best):
@@ -103,7 +105,7 @@ def _on_tiles(model, images, config, tta, batch_size, keep, best):
         while part := list(itertools.islice(group, max(1, min(batch_size, fitting)))):
             scores = _run(model, np.stack([tile for *_, tile in part]), config, tta)
             for (answer, place, last, _), scores_of_tile in zip(part, scores, strict=True):
-                answer.add(place, core_of(scores_of_tile, needs, place, answer.mask.shape))
+                answer.add_scores(place, core_of(scores_of_tile, needs, place, answer.mask.shape))
                 if last:
                     yield answer
 

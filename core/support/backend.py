@@ -16,7 +16,7 @@ from nets.home import keras_home
 def start(group: tuple | None = None) -> None:
     """Imports Keras with settings that suit the scripts. Call it before anything imports Keras.
 
-    - OpenCV uses one thread a call, because threads call it already, one for each core.
+    - OpenCV and NumPy use one thread a call: threads call them already, one for each core.
     - glibc keeps the memory that these threads free for the next image.
     - TensorFlow uses oneDNN on every processor, which can make a training step three times as fast.
     - The messages that libraries print while they look for a GPU are held back.
@@ -27,6 +27,7 @@ def start(group: tuple | None = None) -> None:
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for NumPy, which OpenCV imports
     import cv2
 
     cv2.setNumThreads(1)
