@@ -111,8 +111,8 @@ class Dataset(Named, keras.utils.PyDataset):
     def __getitem__(self, batch):
         """Returns `(images, masks)`, or `(images, masks, weights)`, of a batch of this epoch."""
         rows = self.order()[batch * self.batch_size : (batch + 1) * self.batch_size]
-        index, count = self.part
-        places = np.arange(-(-len(rows) // self.multiple) * self.multiple)[index::count]
+        places = np.arange(-(-len(rows) // self.multiple) * self.multiple)
+        places = places[self.part[0] :: self.part[1]]
         images, masks = map(np.stack, zip(*map(self.sample, rows[places % len(rows)]), strict=True))
         weights = 1 + np.stack(list(map(border_weights, masks))) if self.border_weight else None
         if self.ignored_as_background:
@@ -132,14 +132,14 @@ class Dataset(Named, keras.utils.PyDataset):
         """Returns the numbers of the samples in the order of this epoch, which is drawn once."""
         count = max(bool(self.image_info), round(len(self.image_info) * self.repeats))
         if self._order is None or len(self._order) != count:
-            # Rows of all numbers, each drawn anew, one after the other: epochs take their parts.
+            # Epochs take parts of rows of numbers, each drawn anew, so that no number comes twice.
             row = max(1, len(self.image_info) * ceil(self.repeats))
             first, rest = divmod(self.epoch * count, row)
             rows = np.tile(np.arange(row), (-(-(rest + count) // row), 1))
             if self.aug if self.shuffle is None else self.shuffle:
                 for number, order in enumerate(rows, first):
                     np.random.default_rng((self.seed, number)).shuffle(order)
-            self._order = rows.ravel()[rest : rest + count]
+            self._order = (rows + row * np.arange(len(rows))[:, None]).flat[rest : rest + count]
         return self._order
 
     def sample(self, number: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from core.config import Config, Found
 from core.imaging.draw import voc_palette
 from core.prediction.model_file import save_model
 from core.support import backend, errors
-from core.training import facts
+from core.training import facts, fit
 from nets.sizes import ENCODERS, Encoder
 
 backend.start()
@@ -40,6 +40,18 @@ def compile_quickly(tmp_path_factory, monkeypatch):
 def measure_briefly(monkeypatch):
     """A plan measures steps for half a second; in processes of their own, as long as ever."""
     monkeypatch.setattr(facts.measure, "__defaults__", (0.5,))
+
+
+@pytest.fixture
+def eagerly(monkeypatch):
+    """Trainings of a few steps go without a graph, whose tracing would take longer than they do."""
+    prepare = fit.prepare
+
+    def without_a_graph(model, *args):
+        prepare(model, *args)
+        model.run_eagerly = True
+
+    monkeypatch.setattr(fit, "prepare", without_a_graph)
 
 
 @pytest.fixture

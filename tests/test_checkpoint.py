@@ -26,7 +26,7 @@ from core.imaging.draw import voc_palette
 from core.support.errors import UserError
 from core.support.files import alone_in
 from core.training.checkpoint import describe_resuming, epochs_behind, finished
-from core.training.fit import prepare, train
+from core.training.fit import train
 from core.training.run_folder import RunFolder
 from core.VOCdataset import VOCDataset
 
@@ -128,16 +128,13 @@ def encoder_of(path):
 
 
 @pytest.mark.slow
-def test_an_encoder_that_is_frozen_for_two_epochs(run, tmp_path, monkeypatch, small_encoder):
+def test_an_encoder_that_is_frozen_for_two_epochs(
+    eagerly, run, tmp_path, monkeypatch, small_encoder
+):
     """Stopped after every epoch, and without the file of its weights after the first."""
     network = small_network(small_encoder)
     settings = {"encoder": "vgg16", "encoder_weights": str(small_encoder), "freeze_encoder": 2}
 
-    def without_a_graph(model, *args):  # seven of them would take a minute to trace
-        prepare(model, *args)
-        model.run_eagerly = True
-
-    monkeypatch.setattr(core.training.fit, "prepare", without_a_graph)
     run(tmp_path / "whole", **settings)
     save = core.training.run_folder.save_checkpoint
     began = [value for layer in network.layers for value in layer.get_weights()]
@@ -180,7 +177,7 @@ def test_another_run_is_not_resumed(run, tmp_path):
         epochs_behind(CONFIG, tmp_path / "run")
 
 
-def test_a_run_that_ended_between_its_first_two_files(run, tmp_path, monkeypatch):
+def test_a_run_that_ended_between_its_first_two_files(eagerly, run, tmp_path, monkeypatch):
     """The disk was full, or it was killed: the same command starts again."""
 
     def full(*args):
@@ -259,7 +256,7 @@ def test_an_image_that_is_lost_in_training(run, voc, tmp_path, damage, monkeypat
 
 
 @pytest.mark.slow
-def test_the_same_command_again(call, voc):
+def test_the_same_command_again(eagerly, call, voc):
     command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
     command += ("--filters", 2, "--epochs")
     assert call(*command, 1)[0] == 0
@@ -291,7 +288,7 @@ def test_patience():
 
 
 @pytest.mark.slow
-def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):
+def test_a_run_that_lost_patience_is_finished(eagerly, run, tmp_path, monkeypatch):
     monkeypatch.setattr(core.training.figures.MeanIoU, "result", lambda self: 0.5)
     history = run(tmp_path / "run", patience=2)
     assert [row["epoch"] for row in history] == [1, 2, 3]

@@ -312,7 +312,7 @@ def test_a_table_that_is_not_the_run_s(tmp_path, reading, names, table, new):
 SMALL = ("--size", 16, 16, "--filters", 1, "--epochs")
 
 
-def test_from_colours_to_a_report(tmp_path, call):
+def test_from_colours_to_a_report(eagerly, tmp_path, call):
     """Without a word about classes: train, resume, evaluate, also where the table is gone."""
     row = 4 * [BLUE, BLACK, GREEN]
     data = write(tmp_path / "own", *6 * [row], table=CAMVID, name="class_dict.csv")

@@ -127,6 +127,7 @@ def test_short_epochs_share_the_images_evenly(voc, repeats, epochs, visits):
     orders = []
     for epoch in range(epochs):
         data.begin_epoch(epoch)
+        assert len(set(data.order().tolist())) == 40 * repeats  # no sample comes twice
         orders.append(data.order() % 40)
         assert len(data) == len(orders[-1]) == 40 * repeats
     assert (np.bincount(np.concatenate(orders), minlength=40) == visits).all()

@@ -74,7 +74,7 @@ def test_mixed_precision_learns_as_well_as_float32(call):
     """One class of the sample, which is learnt within a few epochs."""
     found = []
     for precision in ("float32", "bfloat16"):
-        args = ["--dataset", "sample", "--classes", "speckled", "--filters", "8", "--epochs", "5"]
+        args = ["--dataset", "sample", "--classes", "speckled", "--filters", "8", "--epochs", "4"]
         args += ["--precision", precision, "--output", precision, "--size", "96", "96"]
         status, _, err = call("train", *args)
         policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[precision]

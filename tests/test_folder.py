@@ -166,7 +166,7 @@ def test_own_data_trains_at_once(call, tmp_path, kind):
     """From a folder to a report and a mask, without a setting for the data."""
     write(tmp_path / "leaves", kind=kind)
     names = ("--class-names", "ground,leaf") if kind == "ids" else ("--num-classes", 2)
-    small = ("--size", 48, 48, "--filters", 2, "--epochs", 12, "--lr", 0.03)
+    small = ("--size", 48, 48, "--filters", 2, "--epochs", 3, "--repeats", 4, "--lr", 0.03)
     status, out, err = call("train", "--data", tmp_path / "leaves", *names, *small)
     assert status == 0, err
     assert f"drawn with seed 0. Masks are read as {kind}." in err

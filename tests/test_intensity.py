@@ -122,7 +122,7 @@ def own_data(folder, scale, names="abcdefgh", dtype=np.uint16):
     return folder
 
 
-def test_all_scripts_use_the_range_of_the_training(call):
+def test_all_scripts_use_the_range_of_the_training(eagerly, call):
     own_data("data", 1)
     status, out, err = call("train", "--data", "data", *FLAGS)
     assert status == 0, err

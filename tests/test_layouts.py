@@ -343,7 +343,7 @@ def test_colour_images_are_no_slices(tmp_path):
 
 
 @pytest.mark.slow
-def test_isbi_s_layout_trains_and_tests_are_scored(call, isbi, data):
+def test_isbi_s_layout_trains_and_tests_are_scored(eagerly, call, isbi, data):
     small = ("--size", 16, 16, "--filters", 2, "--epochs", 1)
     status, out, err = call("train", "--data", isbi, *small, "--crop", 16, 16)
     assert status == 0 and "the data set is isbi" in err

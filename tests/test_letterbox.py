@@ -174,7 +174,7 @@ def test_a_decision_is_the_highest_of_the_resized_probabilities(rng, sharpness):
         np.testing.assert_array_equal(best, wanted.max(-1))
 
 
-@pytest.mark.parametrize("shape", [(1400, 1000), (700, 2000), (1, 10**6), (10**6, 2)])
+@pytest.mark.parametrize("shape", [(1400, 1000), (700, 2000), (10**6, 2), (9000, 30)])
 def test_large_images_are_interpolated_block_by_block(rng, shape):
     """Enlarged between 11 and 18 times; 2 pixels wide, also made smaller."""
     values = np.exp(4 * rng.normal(size=(113, 131, 4)) - np.arange(4))

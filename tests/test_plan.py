@@ -158,6 +158,10 @@ def test_few_epochs_visit_a_part_of_the_images(images, others, seconds, found):
     assert epochs_in(facts, settings, cost(), seconds, True) == found
     whole = epochs_in(facts, settings, cost(), seconds, False)
     assert whole["repeats"] == 1
+    preset = dataclasses.replace(settings, dataset="voc", repeats=2)
+    assert epochs_in(facts, preset, cost(), seconds, True) == found
+    many = epochs_in(facts, preset, cost(), 100000, True)
+    assert many["repeats"] == 2 and many["epochs"] > 30
 
 
 def test_epochs_fill_the_time():
@@ -391,6 +395,8 @@ def test_check_data_draws_what_the_network_will_see(call, tmp_path):
     status, out, _ = call("train", *flags, "--size", 32, 32)
     assert "shrunk 2.0 times, to 32x32 pixels" in out
     assert "Images are shrunk 2.0 times; the thinnest objects (class1) become " in out
+    status, out, _ = call("train", *flags, "--repeats", 0.2)
+    assert status == 0 and np.asarray(Image.open("run/check.png")).shape == sheet.shape
     status, out, _ = call("train", *flags, "--crop", 32, 48)
     assert "crops of 32x48 pixels at their own resolution" in out
 
@@ -441,5 +447,5 @@ def test_minutes_choose_the_epochs_of_other_data(call):
     flags += ("--output", "run")
     status, _, err = call("train", *flags)
     kept = json.loads(Path("run/config.json").read_text())
-    assert status == 0 and kept["planned"] == ["epochs"], err
+    assert status == 0 and kept["planned"] == ["epochs", "repeats"], err
     assert f"{kept['epochs']} epochs" in err

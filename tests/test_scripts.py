@@ -108,7 +108,7 @@ TINY = ("--filters", 2, "--epochs", 1)
 
 
 @pytest.fixture
-def trained(call, voc):
+def trained(eagerly, call, voc):
     """A model of three classes, trained on a tiny data set in VOC's layout."""
     status, *_ = call(
         "train",
@@ -144,7 +144,7 @@ def test_evaluate_both_protocols(call, trained):
 
 
 @pytest.mark.slow
-def test_only_some_classes(call, voc):
+def test_only_some_classes(eagerly, call, voc):
     status, _, err = call(
         "train",
         "--data",
@@ -168,7 +168,7 @@ def test_only_some_classes(call, voc):
 
 
 @pytest.mark.slow
-def test_isbi(call, isbi):
+def test_isbi(eagerly, call, isbi):
     status, _, err = call("train", "--dataset", "isbi", "--data", isbi, "--size", 32, 32, *TINY)
     assert (
         status == 0
@@ -182,7 +182,7 @@ def test_isbi(call, isbi):
 
 
 @pytest.mark.slow
-def test_the_paper_s_architecture(call, isbi):
+def test_the_paper_s_architecture(eagerly, call, isbi):
     """Of 188 pixels 4 are answered, so 32 ask for 220; tiles take pictures of any size."""
     data = ("--dataset", "isbi", "--data", isbi, "--size", 32, 30, "--architecture", "paper")
     status, out, err = call("train", *data, "--optimizer", "sgd", "--border-weight", *TINY)
@@ -206,7 +206,7 @@ def test_the_paper_s_network_is_one_flag(call):
 
 
 @pytest.mark.slow
-def test_the_reference_s_recipe_is_one_flag(call, voc):
+def test_the_reference_s_recipe_is_one_flag(eagerly, call, voc):
     """On all presets, its widths and learning rates; what it trained is used as any other."""
     flag = ("--architecture", "reference")
     status, out, err = call("train", "--dataset", "voc", *flag, "--summary")
@@ -220,7 +220,7 @@ def test_the_reference_s_recipe_is_one_flag(call, voc):
 
 
 @pytest.mark.slow
-def test_a_pretrained_encoder(call, voc, small_encoder):
+def test_a_pretrained_encoder(eagerly, call, voc, small_encoder):
     data = ("--data", voc, "--class-names", "background,a,b", "--size", 32, 32, "--filters", 2)
     encoder = ("--encoder", "vgg16", "--freeze-encoder", 1, "--encoder-weights", small_encoder)
     status, out, err = call("train", *data, *encoder, "--epochs", 1)
@@ -440,7 +440,7 @@ def test_reports_of_shipped_models_lie_elsewhere(call, isbi):
 
 
 @pytest.mark.slow
-def test_weights_of_other_classes(call, voc):
+def test_weights_of_other_classes(eagerly, call, voc):
     data = ("--data", voc, "--class-names", "background,a,b", "--classes", "b,a")
     assert call("train", *data, "--size", 32, 32, *TINY)[0] == 0
     assert_refused(call("evaluate", "--dataset", "sample"), "3 classes", "5")
@@ -460,13 +460,21 @@ def test_inputs_that_are_not_there(call, trained, tmp_path):
 
 @pytest.mark.parametrize("script", ["train", "predict", "evaluate"])
 def test_help_answers_without_the_backend(script):
+    """NumPy, which comes with it, is told before it is imported how many threads to use."""
     code = (
-        f"import sys, {script}; sys.argv = ['x', '--help']\n"
+        f"import os, sys, {script}; sys.argv = ['x', '--help']\n"
         f"try: {script}.main()\n"
-        "except SystemExit: assert not {'keras', 'cv2'} & set(sys.modules)"
+        "except SystemExit: assert not {'keras', 'cv2', 'numpy'} & set(sys.modules)\n"
+        "assert os.environ['OPENBLAS_NUM_THREADS'] == '1'"
     )
+    environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"}
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
 

@@ -18,7 +18,7 @@ from core.support.errors import UserError
 from core.training.checkpoint import read_split, write_split
 from tests.test_folder import stems, write
 
-SMALL = ("--class-names", "ground,leaf", "--size", 32, 32, "--filters", 2)
+SMALL = ("--class-names", "ground,leaf", "--size", 32, 32, "--filters", 2, "--encoder", "none")
 
 
 def add(folder, *names):
@@ -106,7 +106,7 @@ def test_a_run_keeps_its_split(call, run, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_resumed_run_keeps_its_split(call, tmp_path):
+def test_a_resumed_run_keeps_its_split(eagerly, call, tmp_path):
     """With another image, in another folder, but not with one image less."""
     folder = write(tmp_path / "leaves", 6)
     assert call("train", "--data", folder, *SMALL, "--epochs", 1)[0] == 0

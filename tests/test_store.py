@@ -295,7 +295,7 @@ def test_a_shrunk_photograph_is_a_mean_of_its_pixels(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_of_large_images_resumes_to_the_same_result(voc, call, monkeypatch):
+def test_a_run_of_large_images_resumes_to_the_same_result(eagerly, voc, call, monkeypatch):
     """Stopped in the second epoch; with other workers, no check of the pixels, and a file."""
     names = ("--class-names", "background,a,b", "--filters", 2, "--epochs", 2, "--batch-size", 2)
     command = ("train", "--data", voc, "--size", 16, 16, *names)

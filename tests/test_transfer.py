@@ -20,7 +20,7 @@ from core.prediction.model_file import SHIPPED, load_model, save_model
 from core.support.errors import UserError
 from core.training import transfer
 from core.training.checkpoint import epochs_behind
-from core.training.fit import build, prepare, train
+from core.training.fit import build, train
 from core.training.optimizer import stages
 from core.VOCdataset import VOCDataset
 
@@ -294,14 +294,8 @@ def test_the_last_layer_learns_alone(source, data, tmp_path):
             assert np.array_equal(old, new) == (name != "logits"), name
 
 
-def without_a_graph(model, *args):  # to trace one for each start would take a minute
-    prepare(model, *args)
-    model.run_eagerly = True
-
-
 @pytest.mark.slow
-def test_it_resumes_in_both_stages_without_the_model(source, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(core.training.fit, "prepare", without_a_graph)
+def test_it_resumes_in_both_stages_without_the_model(eagerly, source, data, tmp_path, monkeypatch):
     fine_tune(source, data, tmp_path / "whole", 4)
     save = core.training.run_folder.save_checkpoint
 
@@ -321,7 +315,7 @@ def test_it_resumes_in_both_stages_without_the_model(source, data, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_the_same_command_resumes(call, voc, source, tmp_path):
+def test_the_same_command_resumes(eagerly, call, voc, source, tmp_path):
     command = ("train", "--dataset", "voc", "--data", voc, "--class-names", "background,a,new")
     command += ("--init-weights", source, "--precision", "float32", "--epochs")
     status, _, err = call(*command, 1)
@@ -347,7 +341,7 @@ def test_the_summary_is_that_of_the_model(call, source, monkeypatch):
     assert status == 0 and "up1_upconv (Conv2DTranspose)" in out and "for an image of 48x32" in out
 
 
-def test_a_run_of_an_encoder_without_the_skip_is_not_resumed(call, tmp_path, monkeypatch):
+def test_a_run_of_an_encoder_without_the_skip_is_not_resumed(eagerly, call, tmp_path, monkeypatch):
     """A version of before has begun it; it says so, and how to start from it."""
     voc = write_voc(tmp_path / "data")
     command = ("train", "--dataset", "voc", "--data", voc, "--class-names", "background,a,b")
@@ -366,7 +360,6 @@ def test_a_run_of_an_encoder_without_the_skip_is_not_resumed(call, tmp_path, mon
 
     with monkeypatch.context() as patched:
         patched.setattr(core.training.fit, "UNet", build_old)
-        patched.setattr(core.training.fit, "prepare", without_a_graph)
         assert call(*command, 1)[0] == 0
     before = Path("runs/voc/last.keras").read_bytes()
     status, out, err = call(*command, 2)

@@ -121,18 +121,19 @@ def as_array(image: Image.Image) -> np.ndarray:
 
 @dataclasses.dataclass
 class OnTiles:
-    """What the network says of an image that was cut into tiles; it is filled tile by tile."""
+    """What the network says of an image, filled tile by tile, or in blocks of rows."""
 
     mask: np.ndarray  # uint8 `[H, W]`
     kept: np.ndarray | None  # the class probabilities `[H, W, K]`, if they are to be kept
-    best: np.ndarray | None  # the highest of them, float16 `[H, W]`, if they are to be kept
-    sums: np.ndarray | int = 0  # the `certainty` of all tiles
+    best: np.ndarray | None  # the highest of them, `[H, W]`, if they are to be kept
+    sums: np.ndarray | int = 0  # the `certainty` of all that is filled
 
     @classmethod
     def empty(cls, shape, num_classes, keep, best):
-        """Makes room for an answer of `shape = (H, W)`; for `keep` and `best` see `predict`."""
+        """Makes room for an answer of `shape = (H, W)`; `keep` and `best` are dtypes or None."""
         kept = None if keep is None else np.empty((*shape, num_classes), keep)
-        return cls(np.empty(shape, np.uint8), kept, np.empty(shape, np.float16) if best else None)
+        best = None if best is None else np.empty(shape, best)
+        return cls(np.empty(shape, np.uint8), kept, best)
 
     def class_map(self):
         """The most probable class at each pixel, uint8 `[H, W]`."""
@@ -148,7 +149,7 @@ class OnTiles:
 
     def add_scores(self, place, scores):
         """Fills in a tile's core."""
-        for _, found, best in decide(scores):  # which are of the core's size, so that it is one
+        for _, found, best in decide(scores):  # one block, as nothing is resized
             self.add(place, found, best)
         if self.kept is not None:
             self.kept[place] = scores

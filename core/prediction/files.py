@@ -18,7 +18,7 @@ from core.imaging.letterbox import letterbox, placement
 from core.imaging.tiles import UNSURE
 from core.prediction.objects import find_objects
 from core.prediction.outputs import Drawn, Outputs, Page, check_name
-from core.prediction.predict import answers
+from core.prediction.predict import OnCanvas, answers
 from core.prediction.sheets import fitted
 from core.support.errors import UserError, one_line
 from core.support.threads import mapped
@@ -86,7 +86,8 @@ def predict_files(
     ahead = 1 if options.get("tile") else options.get("batch_size", 8)  # large ones wait singly
     intensity = Intensity(*intensity)
     size = None if options.get("tile") else config.size
-    seen = functools.partial(_seen, size=size, most=wanted.overlay_size)
+    most = max(wanted.overlay_size, 3 * _CELL if wanted.uncertain else 0)
+    seen = functools.partial(_seen, size=size, most=most)
     read = functools.partial(_read, intensity, seen, channels=config.channels, failures=failures)
     drawing = functools.partial(_draw, names=config.names, palette=palette, wanted=wanted)
     entries = filter(None, mapped(read, _pages(sources, failures, intensity), ahead))
@@ -123,7 +124,7 @@ def _seen(image, size, most):
 
 
 def _read(intensity, seen, page, channels, failures):
-    """What `seen` makes of a page, and the page; None if it cannot be read or is of no use."""
+    """What `seen` makes of a page, and the page; None if it or one before it cannot be read."""
     path = page.source.path
     if path not in failures:
         try:
@@ -148,8 +149,9 @@ def _draw(answered, names, palette, wanted):
     `answered` is what `_read` returns, and what the network says of it, an `OnCanvas` or `OnTiles`.
     For the others see `predict_files`.
     """
-    entry, answer = answered
-    _, image, answer.shape, page = entry  # the network saw a canvas
+    (_, image, shape, page), answer = answered
+    if isinstance(answer, OnCanvas):
+        answer.shape = shape  # what the network got was the canvas
     mask, best, certainty = answer.decided()
     background = names[0].lower() in BACKGROUND
     number = f":{page.number}" if page.count > 1 else ""

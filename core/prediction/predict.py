@@ -29,7 +29,7 @@ class OnCanvas:
 
     def decided(self):
         """The class map, its probabilities or None, and what `certainty` says of these."""
-        answer = OnTiles.empty(self.shape, 0, None, self.keep_best)
+        answer = OnTiles.empty(self.shape, 0, None, np.float32 if self.keep_best else None)
         for rows, mask, best in decide(self.scores, self.shape):
             answer.add(rows, mask, best)
         return answer.decided()
@@ -56,6 +56,7 @@ def predict(model, images, config, *, tile=False, tta=False, batch_size=8, keep=
         An iterator with an `OnCanvas` or `OnTiles` for each image, in order.
     """
     if tile:
+        best = np.float16 if best else None
         return _on_tiles(model, images, config, tta, batch_size, keep, best)
     return _on_canvas(model, images, config, tta, batch_size, best)
 

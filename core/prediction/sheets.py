@@ -133,7 +133,7 @@ def fitted(array: np.ndarray, width: int, shape: tuple | None = None) -> np.ndar
     if array.ndim == 2:
         return cv2.resize(array, size, interpolation=cv2.INTER_NEAREST_EXACT)
     resized = cv2.resize(
-        array, size, interpolation=cv2.INTER_AREA if size[0] < array.shape[1] else cv2.INTER_LINEAR
+        array, size, interpolation=cv2.INTER_AREA if size[1] < len(array) else cv2.INTER_LINEAR
     )
     return np.broadcast_to(resized.reshape(*size[::-1], -1), (*size[::-1], 3))
 

@@ -123,7 +123,7 @@ def draw_check(
 ) -> None:
     """Draws images as the network will see them, with the outlines of their masks, as a PNG."""
     palette = dataset.palette or voc_palette()
-    samples = len(dataset.order())
+    samples = max(len(dataset.order()), len(dataset.image_info))
     numbers = np.unique(np.linspace(0, samples - 1, min(count, samples)).round().astype(int))
     rows = []
     for number in numbers.tolist():

@@ -182,7 +182,7 @@ def open_both(
 
 
 def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
-    """Makes the plan for own data, or only chooses the epochs for `--minutes`.
+    """Makes the plan for own data, or only chooses epochs and repeats for `--minutes`.
 
     Args:
         config: the `Config` that the flags gave.
@@ -197,7 +197,7 @@ def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
     """
     given = {name for name, value in vars(args).items() if value is not None}
     if config.dataset != "folder":
-        given = {*PLANNED} - {"epochs"} if config.minutes else {*PLANNED}
+        given = {*PLANNED} - ({"epochs", "repeats"} - given if config.minutes else set())
     if processes.process()[1] > 1:
         if config.minutes:
             raise UserError("--minutes: processes have different clocks. Give --epochs instead.")

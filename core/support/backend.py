@@ -12,6 +12,9 @@ from pathlib import Path
 from core.support.errors import SIGNALS, UserError
 from nets.home import keras_home
 
+# NumPy looks at it when it is imported, which the scripts do after this module and before `start`.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 def start(group: tuple | None = None) -> None:
     """Imports Keras with settings that suit the scripts. Call it before anything imports Keras.
@@ -27,7 +30,6 @@ def start(group: tuple | None = None) -> None:
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # for NumPy, which OpenCV imports
     import cv2
 
     cv2.setNumThreads(1)

@@ -22,8 +22,6 @@ elif BACKEND == "jax":
     import jax
 elif BACKEND == "openvino":
     import openvino
-    from openvino._offline_transformations import apply_moc_transformations
-    from openvino.frontend import FrontEndManager
 
     _compiled = openvino.compile_model
 
@@ -111,9 +109,9 @@ def synchronize(model: keras.Model, on: bool = True) -> None:
 
 
 def check_made_for(data, model: keras.Model, config: Config | None = None) -> None:
-    """Raises a ValueError if a data set, to train on if `config` is given, does not fit a training.
+    """Raises a ValueError if a data set was made for another network, other processes or devices.
 
-    It was made for other settings, another network, other processes or other devices.
+    With the settings of a training, it is also one if they are others.
     """
     surroundings = geometry(model) if unpadded(model) else None
     wanted = {"surroundings": surroundings, "part": process()}
@@ -130,10 +128,10 @@ def check_made_for(data, model: keras.Model, config: Config | None = None) -> No
 
 
 def build_figures(model: keras.Model, num_classes: int) -> None:
-    """Builds a compiled model's loss and metrics, on JAX.
+    """Builds a compiled model's loss and metrics where `fit` would not do it well, on JAX.
 
-    Otherwise `fit` reads batches to build them by, and then trains on those that its workers had
-    read ahead (Keras 3.15.1), so a resumed run on others.
+    There `fit` reads batches to build them by, and then trains on those that its workers had read
+    ahead (Keras 3.15.1), so a resumed run on others.
     """
     if BACKEND == "jax":
         answer, truth = np.zeros((1, 1, 1, num_classes)), np.zeros((1, 1, 1))
@@ -166,11 +164,16 @@ def _compile(model, device, config):
 
     Around each convolution, Keras puts the channels first and then last again, which takes half of
     the time. OpenVINO has a cure for TensorFlow's models, which are alike. It needs batch
-    normalization as plain arithmetic, which the first of the three steps makes of it.
+    normalization as plain arithmetic, which the first of the three steps makes of it. A version
+    without these steps only takes longer.
     """
-    apply_moc_transformations(model, cf=True)
-    FrontEndManager().load_by_framework("tf").normalize(model)
-    apply_moc_transformations(model, cf=True)
+    with contextlib.suppress(ImportError):
+        from openvino._offline_transformations import apply_moc_transformations
+        from openvino.frontend import FrontEndManager
+
+        apply_moc_transformations(model, cf=True)
+        FrontEndManager().load_by_framework("tf").normalize(model)
+        apply_moc_transformations(model, cf=True)
     return _compiled(model, device, config)
 
 

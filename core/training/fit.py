@@ -95,8 +95,7 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         return run.history
     # Progress is no result: neither that of a download nor that of the training.
     shown_aside = contextlib.redirect_stdout(sys.stderr)
-    explained = devices.explained(config, found.policy)
-    with resumable(folder), explained, devices.spread(), shown_aside:
+    with resumable(folder), devices.explained(config, found.policy), devices.spread(), shown_aside:
         counts = len(dataset.image_info), len(validation.image_info), len(history)
         processes.agree(config, found, *counts)
         model = build(config, found.policy, pretrained=not history)  # else last.keras has them

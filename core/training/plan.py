@@ -108,12 +108,15 @@ def resolution(facts: Fingerprint, pixels: float, crops: bool) -> dict:
 
 
 def epochs_in(facts: Fingerprint, config: Config, cost: Cost, seconds: float, repeat: bool) -> dict:
-    """Chooses the "epochs" that fit into the time, and with `repeat` the "repeats" of an epoch."""
+    """Chooses the "epochs" that fit into the time, and with `repeat` the "repeats" of an epoch.
+
+    Presets keep their repeats, unless only few epochs would fit.
+    """
     a_pixel = cost.sample / cost.pixels
     visit = a_pixel * seen(config)
     rest = VALIDATION * a_pixel * facts.others * math.prod(config.size) + cost.writing
     repeats = config.repeats
-    if repeat:
+    if repeat and config.dataset == "folder":
         # Of many short epochs, most of the time would go into validation.
         shortest = max(seconds / MOST_EPOCHS - rest, min(9 * rest, seconds / 10 - rest))
         repeats = max(1, math.ceil(shortest / (visit * facts.images)))
