@@ -67,6 +67,7 @@ def class_iou(model: keras.Model) -> list:
     return []
 
 
+@keras.saving.register_keras_serializable("unet")
 class DataLoss(keras.metrics.Mean):
     """A `SegmentationLoss` without weights: the same for training and validation.
 
@@ -76,9 +77,13 @@ class DataLoss(keras.metrics.Mean):
 
     def __init__(self, text: str, name: str = "data_loss"):
         super().__init__(name=name, dtype="float32")
-        self.loss = SegmentationLoss(text)
+        self.text, self.loss = text, SegmentationLoss(text)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         """Adds the loss of a batch, whatever its pixels weigh."""
         known = ops.sum(ops.cast(ops.cast(y_true, "int32") != IGNORE, "float32"))
         super().update_state(self.loss.whole(y_true, y_pred), known)
+
+    def get_config(self):
+        """What the constructor takes."""
+        return {"text": self.text, "name": self.name}
