@@ -90,6 +90,19 @@ def test_the_loss_on_the_data_is_the_one_that_is_named(rng):
         assert float(metric.result()) == pytest.approx(wanted, rel=1e-6)
 
 
+def test_a_compiled_network_can_be_cloned():
+    """With loss and figures, as `fit` gets it."""
+    pixels = keras.Input((8, 8, 1))
+    network = keras.Model(pixels, keras.layers.Conv2D(2, 1)(pixels))
+    network.compile(loss=SegmentationLoss("dice"), metrics=[MeanIoU(2), DataLoss("focal")])
+    network.train_on_batch(np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8), np.uint8))
+    metrics = {"loss", "miou", "data_loss"}
+    copy = keras.models.clone_model(network)
+    assert metrics == network.get_metrics_result().keys()
+    copy.train_on_batch(np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8), np.uint8))
+    assert metrics == copy.get_metrics_result().keys()
+
+
 @pytest.mark.slow
 @on_another_backend
 def test_the_same_with_jax():

@@ -207,6 +207,15 @@ def test_flags_override_their_part(monkeypatch):
     assert plan.augmentation == "upright"
 
 
+def test_weights_for_the_encoder_ask_for_it(monkeypatch, tmp_path):
+    import train
+
+    words = ["train.py", "--dataset", "folder", "--data", tmp_path, "--encoder-weights", SHIPPED]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    config = training_config(train.get_args())
+    assert (config.encoder, config.encoder_weights) == ("efficientnet_lite0", str(SHIPPED))
+
+
 def planned(monkeypatch, facts, **flags):
     """The plan where these flags are given."""
     monkeypatch.setattr(rules, "measure", lambda config, opened: cost())

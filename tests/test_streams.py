@@ -95,15 +95,11 @@ def test_all_three_scripts(tmp_path, monkeypatch):
     images = " ".join(f"'{samples}/val_00{number}.jpg'" for number in range(3))
     Path("bad.png").write_text("no image")
     for files, streams, status in (
-        (images, "| head -1", 0),
         (f"bad.png {images}", "2>&1 | head -1", 1),
         (images, ">&- 2>&-", 0),
-        ("bad.png", "2>&-", 2),
     ):
         assert shell(f"{python}/predict.py {files} --output out {streams}")[0] == status
-        if files.endswith(images):
-            assert len(os.listdir("out")) == 7
-            shutil.rmtree("out")
-    for streams in (">&-", "2>&1 | head -1"):
-        assert shell(f"{python}/evaluate.py {streams}")[0] == 0
-        Path("runs/sample/metrics.json").unlink()
+        assert len(os.listdir("out")) == 7
+        shutil.rmtree("out")
+    assert shell(f"{python}/evaluate.py 2>&1 | head -1")[0] == 0
+    Path("runs/sample/metrics.json").unlink()

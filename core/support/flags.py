@@ -202,6 +202,8 @@ def training_config(args: argparse.Namespace) -> Config:
     settle_folders(args)
     dataset = args.dataset
     args.size = args.size and tuple(args.size)
+    if dataset == "folder" and args.encoder_weights and not args.encoder:
+        args.encoder = "efficientnet_lite0"  # as the plan would choose
     _check_classes(args, dataset)
     recipe = RECIPES[args.architecture or "same"]
     config = with_flags(dataclasses.replace(PRESETS[dataset], **recipe), args)
