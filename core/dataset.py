@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from math import ceil
 
 import keras
 import numpy as np
@@ -129,18 +128,12 @@ class Dataset(Named, keras.utils.PyDataset):
         self.begin_epoch(self.epoch + 1)
 
     def order(self) -> np.ndarray:
-        """Returns the numbers of the samples in the order of this epoch, which is drawn once."""
-        count = max(bool(self.image_info), round(len(self.image_info) * self.repeats))
-        if self._order is None or len(self._order) != count:
-            # Epochs take parts of rows of numbers, each drawn anew, so that no number comes twice.
-            row = max(1, len(self.image_info) * ceil(self.repeats))
-            first, rest = divmod(self.epoch * count, row)
-            rows = np.tile(np.arange(row), (-(-(rest + count) // row), 1))
-            if self.aug if self.shuffle is None else self.shuffle:
-                for number, order in enumerate(rows, first):
-                    np.random.default_rng((self.seed, number)).shuffle(order)
-            self._order = (rows + row * np.arange(len(rows))[:, None]).flat[rest : rest + count]
-        return self._order
+        """Returns the numbers of this epoch's samples in their order, which is drawn once."""
+        wanted = len(self.image_info), self.repeats, self.epoch
+        if self._order is None or self._order[0] != wanted:
+            shuffled = self.aug if self.shuffle is None else self.shuffle
+            self._order = wanted, augment.order(*wanted, self.seed if shuffled else None)
+        return self._order[1]
 
     def sample(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns image and mask of one sample of this epoch as training sees them."""

@@ -1,4 +1,4 @@
-"""Random changes of an image together with its mask.
+"""What training draws at random: the order of images, and changes of an image with its mask.
 
 Every change takes `(image, mask, rng)`: uint8 `[H, W, C]`, uint8 or uint16 `[H, W]` and a
 `np.random.Generator`. It returns a changed pair of the same types; the arguments stay as they are.
@@ -7,6 +7,7 @@ pixel comes from outside the image.
 """
 
 from functools import partial
+from math import ceil
 
 import cv2
 import numpy as np
@@ -16,6 +17,21 @@ from numpy.random import Generator
 from core.config import IGNORE
 from core.imaging.elastic import Crop, Pair, deform, elastic_transform
 from core.imaging.letterbox import PADDING, shrink
+
+
+def order(images: int, repeats: float, epoch: int, seed: int | None) -> Array:
+    """Returns the numbers of an epoch's samples, integers; `number % images` is the image.
+
+    Epochs take parts of passes over all images, each drawn anew; without a seed, none is drawn.
+    """
+    count = max(bool(images), round(images * repeats))
+    size = max(1, images * ceil(repeats))  # of a pass, which visits an image so many times
+    first, start = divmod(epoch * count, size)
+    passes = np.tile(np.arange(size), (-(-(start + count) // size), 1))
+    for number, numbers in enumerate(passes if seed is not None else (), first):
+        np.random.default_rng((seed, number)).shuffle(numbers)
+    passes += size * np.arange(len(passes))[:, None]  # so that no number comes twice in an epoch
+    return passes.flat[start : start + count]
 
 
 def photograph(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:

@@ -136,6 +136,7 @@ def decide(scores: np.ndarray, shape: tuple[int, ...] | None = None) -> Iterator
         for _, class_id, plane in block:
             if class_id == 0:
                 found, best = np.zeros(plane.shape, np.uint8), plane
+                continue
             higher = cv2.compare(plane, best, cv2.CMP_GT)  # 255 or 0
             np.maximum(found, higher & np.uint8(class_id), out=found)
             cv2.max(best, plane, best)
