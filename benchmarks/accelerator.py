@@ -35,7 +35,7 @@ def get_args():
 def measure(args, batch_size):
     """Returns images per second from files and from memory, and the operations of an image."""
     from core.sources.choose import open_dataset
-    from core.training.fit import epochs_of
+    from core.support.backend import epochs_of
     from nets.summary import at_size, operations
 
     config = Config(

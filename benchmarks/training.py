@@ -67,7 +67,7 @@ def constant(batch, steps):
 def feeding(args):
     """Returns the row of `fit` from files against `fit` on one batch."""
     from core.sources.choose import open_dataset
-    from core.training.fit import epochs_of
+    from core.support.backend import epochs_of
 
     config = dataclasses.replace(PRESETS["voc"], data=args.data, filters=32, size=(256, 256))
     model = prepared(config)

@@ -14,8 +14,8 @@ from core.config import PRESETS
 from core.dataset import Dataset
 from core.imaging.borders import balanced_weights
 from core.imaging.image import read_mask
+from core.support.backend import epochs_of
 from core.support.errors import UserError
-from core.training.fit import epochs_of
 from core.training.losses import SegmentationLoss
 from core.VOCdataset import VOCDataset
 from nets.reach import Geometry

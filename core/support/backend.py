@@ -121,6 +121,20 @@ def keep_memory() -> None:
     mallopt(-1, 2**26)  # M_TRIM_THRESHOLD
 
 
+def epochs_of(dataset):
+    """Returns a callback that tells a data set which epoch begins.
+
+    By itself, the data set also counts what Keras reads of it before the first epoch. The callback
+    also renews glibc's settings, which TensorFlow changes when it begins to read a data set.
+    """
+    import keras
+
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: dataset.begin_epoch(epoch),
+        on_train_batch_begin=lambda batch, logs: keep_memory(),
+    )
+
+
 @contextlib.contextmanager
 def _stderr_held_back():
     """Holds back what is written to file descriptor 2; shows it if the block fails by a defect."""

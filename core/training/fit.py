@@ -123,23 +123,11 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
                     validation_data=validation,
                     epochs=last,
                     initial_epoch=len(run.history),
-                    callbacks=[epochs_of(dataset), run, *callbacks],
+                    callbacks=[backend.epochs_of(dataset), run, *callbacks],
                     shuffle=False,  # the data set draws its own order
                     verbose=0 if process[0] or not sys.stderr else 1 if sys.stderr.isatty() else 2,
                 )
     return run.history
-
-
-def epochs_of(dataset) -> keras.callbacks.Callback:
-    """Returns a callback that tells a data set which epoch begins.
-
-    By itself, the data set also counts what Keras reads of it before the first epoch. The callback
-    also renews glibc's settings, which TensorFlow changes when it begins to read a data set.
-    """
-    return keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, logs: dataset.begin_epoch(epoch),
-        on_train_batch_begin=lambda batch, logs: backend.keep_memory(),
-    )
 
 
 def prepare(model, config, steps, frozen=False, class_weights=()) -> None:
