@@ -53,6 +53,34 @@ def shell(command):
     return done.returncode, done.stdout, done.stderr
 
 
+# What compiled code makes of an interrupt in a call of Python: another error.
+INTERRUPTED = """
+import signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from core.support import errors
+
+def main():
+    try:
+        if len(sys.argv) > 2:
+            signal.raise_signal(int(sys.argv[2]))
+            time.sleep(60)
+    except KeyboardInterrupt:
+        pass
+    raise SystemError("returned a result with an exception set")
+
+errors.run(main)
+"""
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_an_interrupt_that_became_another_error_is_one_all_the_same(number):
+    command = [sys.executable, "-c", INTERRUPTED, ROOT]
+    done = subprocess.run([*command, str(number)], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number and done.stderr == "-c: interrupted.\n"
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "SystemError: returned" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("status", [0, 1, 2])
 @pytest.mark.parametrize("streams", STREAMS)
 def test_the_work_goes_on_to_its_end(streams, status):

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from core.config import Config
-from core.support.errors import UserError
+from core.support.errors import UserError, interrupted
 from core.support.processes import process
 from nets.reach import geometry, unpadded
 
@@ -238,7 +238,7 @@ def explained(config: Config, policy: str = "") -> Iterator[None]:
         raise
     except Exception as error:
         text = f"{type(error).__name__} {error}"
-        if "KeyboardInterrupt" in text:
+        if interrupted() or "KeyboardInterrupt" in text:
             raise KeyboardInterrupt from error
         ours = re.search(rf"\b({_names_of(UserError)}): (.*?)(\nTraceback|$)", text, re.DOTALL)
         if ours:

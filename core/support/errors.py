@@ -10,6 +10,7 @@ import sys
 # What ends a program in order; Windows has no SIGHUP, which a terminal sends that is closed.
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
 _GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # of a pipe, a file that is closed, a terminal
+_came = []  # the signals that have ended this program
 
 
 class UserError(Exception):
@@ -53,16 +54,11 @@ def run(main):
     line on stderr), 128 + N interrupted by signal N: Ctrl-C, SIGTERM or SIGHUP. Everything else is
     a defect of ours and keeps its traceback.
     """
-    came = [signal.SIGINT]
-
-    def interrupt(number, _):
-        came.append(number)
-        raise KeyboardInterrupt
-
-    for number in SIGNALS[1:]:
+    _came.clear()
+    for number in SIGNALS:
         with contextlib.suppress(ValueError):  # only the main thread may do that
             if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
-                signal.signal(number, interrupt)
+                signal.signal(number, _interrupt)
     try:
         with lasting():
             status = main() or 0
@@ -76,9 +72,30 @@ def run(main):
         where = error.filename or "what is written to"
         status = _say(f"{where}: {error.strerror}. Give access to it, or name another path.")
     except KeyboardInterrupt as error:
-        _say(" ".join(["interrupted.", *map(str, error.args)]))
-        status = 128 + came[-1]
+        status = _end(*error.args)
+    except Exception:
+        if not interrupted():
+            raise
+        status = _end()
     leave(status)
+
+
+def _interrupt(number, _):
+    _came.append(number)
+    raise KeyboardInterrupt
+
+
+def interrupted() -> bool:
+    """Says whether a signal has ended this program.
+
+    Where it comes while compiled code calls Python, that may make another error of it.
+    """
+    return bool(_came)
+
+
+def _end(*more):
+    _say(" ".join(["interrupted.", *map(str, more)]))
+    return 128 + (_came or [signal.SIGINT])[-1]
 
 
 def _silence_others():
