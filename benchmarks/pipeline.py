@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.common import Row, in_turns, scaled, show
 from core.config import ISBI_HOME, PRESETS, VOC_HOME
-from core.imaging import augment
+from core.imaging import augment, tiles
 from core.support import backend, errors
 from core.support.flags import Parser, whole_number
 
@@ -77,7 +77,7 @@ def isbi(args):
     def elastic():
         for number in numbers:
             image, mask = pairs[number % len(pairs)]
-            crop = augment.random_crop(mask.shape, rng, dataset.crop)
+            crop = tiles.random_crop(mask.shape, rng, dataset.crop)
             augment.elastic(*augment.orient(image, mask, rng), rng, crop)
 
     def remap():

@@ -228,8 +228,7 @@ def loss_terms(text: str) -> tuple:
     return terms
 
 
-# What --architecture changes of a preset: without normalization, the presets' learning rates are
-# too high.
+# What --architecture changes of a preset; without normalization, its lr would be too high.
 PAPER = {"filters": 64, "normalization": "none", "dropout": 0.5, "lr": 1e-4}
 RECIPES = {"same": {}, "paper": PAPER, "reference": PAPER | {"lr_floor": 1e-6, "l2": 5e-4}}
 

@@ -13,7 +13,7 @@ from core.imaging.borders import border_weights
 from core.imaging.image import check_sizes, read_image, read_indexed
 from core.imaging.intensity import find_range
 from core.imaging.letterbox import LARGE, fit, padded, shrink
-from core.imaging.tiles import surround, surrounded
+from core.imaging.tiles import random_crop, surround, surrounded
 from core.support.errors import UserError, whole
 from core.support.files import Named
 from core.support.threads import attempts
@@ -144,7 +144,7 @@ class Dataset(Named, keras.utils.PyDataset):
         image, mask = self.on_canvas(image, mask)
         size = self.crop or self.target_size
         shown = augment.scaled(size, rng, self.scaling) if self.aug and self.scaling > 1 else size
-        crop = augment.random_crop(mask.shape, rng, shown)
+        crop = random_crop(mask.shape, rng, shown)
         if self.aug and self.elastic and rng.random() < 0.5:
             if not self.surroundings:
                 return fit(*padded(*augment.elastic(image, mask, rng, crop), shown), size)

@@ -4,6 +4,7 @@ import pytest
 
 from core.imaging.letterbox import (
     decide,
+    halved,
     letterbox,
     letterbox_mask,
     padded,
@@ -65,6 +66,28 @@ def test_the_letterbox_of_what_shrank_is_the_same(rng, shape, size):
     assert ids.shape == tuple(map(min, shape[:2], placement(shape, size)[2:]))
     np.testing.assert_array_equal(letterbox(small, size), letterbox(image, size))
     np.testing.assert_array_equal(letterbox_mask(ids, size), letterbox_mask(mask, size))
+
+
+@pytest.mark.parametrize(
+    "shape, halves",
+    [
+        ((320, 512, 3), 1),
+        ((322, 510, 1), 1),
+        ((321, 510, 1), 0),
+        ((636, 510, 3), 1),
+        ((512, 321, 3), 0),
+        ((192, 254, 3), 0),
+    ],
+)
+def test_the_letterbox_of_a_half_is_the_same(rng, shape, halves):
+    size = (40, 32)
+    image = rng.integers(0, 256, shape, np.uint8)
+    half = halved(image, size)
+    assert half.shape[:2] == tuple(n >> halves for n in shape[:2])
+    np.testing.assert_array_equal(letterbox(half, size), letterbox(image, size))
+    if halves:
+        whole = image.reshape(shape[0] // 2, 2, shape[1] // 2, 2, shape[2])
+        assert abs(whole.mean((1, 3)) - half).max() <= 0.75
 
 
 def test_masks_get_no_new_ids(rng):

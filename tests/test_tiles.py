@@ -8,7 +8,7 @@ import pytest
 
 from core.config import Config
 from core.imaging.letterbox import letterbox
-from core.imaging.tiles import _mirrored, cut, places, surround, surrounded
+from core.imaging.tiles import _mirrored, cut, places, random_crop, surround, surrounded
 from core.prediction.predict import predict
 from nets.reach import Geometry, geometry
 from nets.unet import UNet
@@ -271,3 +271,14 @@ def test_images_share_batches_and_come_in_order(rng, monkeypatch):
     for image, answer in zip(images, found, strict=True):
         (alone,) = predict(model, [image], config, tile=True)
         np.testing.assert_array_equal(answer.class_map(), alone.class_map())
+
+
+def test_random_crops_stay_inside():
+    draw = random_crop
+    crops = [draw((80, 96, 3), np.random.default_rng(i), (80, 64)) for i in range(300)]
+    assert all(rows == slice(0, 80) for rows, _ in crops)
+    columns = [part for _, part in crops]
+    assert {part.start for part in columns} == set(range(33))
+    assert {part.stop - part.start for part in columns} == {64}
+    whole = draw((80, 96), np.random.default_rng(0), (999, 999))
+    assert whole == (slice(0, 80), slice(0, 96))

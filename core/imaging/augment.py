@@ -122,15 +122,6 @@ def trim(image: Array, mask: Array, rng: Generator, share: float = 0.1) -> Pair:
     return image[kept], mask[kept]
 
 
-def random_crop(shape: tuple[int, ...], rng: Generator, size: tuple[int, int]) -> Crop:
-    """Draws rows and columns of a crop of `size = (height, width)`; a shorter side stays whole."""
-    crop = []
-    for side, wanted in zip(shape[:2], size, strict=True):
-        start = int(rng.integers(0, max(side - wanted, 0) + 1))
-        crop.append(slice(start, min(start + wanted, side)))
-    return tuple(crop)
-
-
 def scaled(size: tuple[int, int], rng: Generator, limit: float) -> tuple[int, int]:
     """Draws how much to show at `size`: its sides times one factor, from 1 / limit to limit."""
     factor = limit ** rng.uniform(-1, 1)

@@ -82,9 +82,9 @@ def _smooth(image, size):
     the interpolation, in a third of the time. The area's variance is `(ratio**2 - 1) / 12` above
     that of the interpolation, and the mean's variance is 2/3. Their quotient is the mean's share.
     """
+    if (half := halved(image, size[::-1])) is not image:
+        return _smooth(half, size)
     ratio = max(image.shape[0] / size[1], image.shape[1] / size[0])
-    if ratio >= 8 and image.shape[0] % 2 == image.shape[1] % 2 == 0:  # in a third of the time
-        image = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     if ratio >= 2:
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     share = (ratio**2 - 1) / 8
@@ -92,6 +92,18 @@ def _smooth(image, size):
         mean = cv2.blur(image, (3, 3))
         image = cv2.addWeighted(image, 1 - share, mean, share, 0, mean)
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def halved(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns an image in half its size, or as it is: `letterbox` makes the same of both.
+
+    That is where an image of even sides becomes 8 times smaller: in a third of the time.
+    """
+    height, width = image.shape[:2]
+    if max(height / size[0], width / size[1]) < 8 or height % 2 or width % 2:
+        return image
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    return half.reshape(height // 2, width // 2, -1)
 
 
 def _nearest(mask, size):

@@ -52,6 +52,15 @@ def core_of(scores: np.ndarray, geometry: Geometry, place: Crop, shape: tuple) -
     return scores[margin:, margin:][: bottom - rows.start, : right - columns.start]
 
 
+def random_crop(shape: tuple[int, ...], rng: np.random.Generator, size: tuple[int, int]) -> Crop:
+    """Draws rows and columns of a crop of `size = (height, width)`; a shorter side stays whole."""
+    crop = []
+    for side, wanted in zip(shape[:2], size, strict=True):
+        start = int(rng.integers(0, max(side - wanted, 0) + 1))
+        crop.append(slice(start, min(start + wanted, side)))
+    return tuple(crop)
+
+
 def surround(image: np.ndarray, geometry: Geometry, crop: Crop | None = None) -> np.ndarray:
     """Cuts out a crop with the surroundings that an unpadded network needs to answer for it.
 

@@ -14,7 +14,7 @@ from core.config import BACKGROUND
 from core.imaging import draw
 from core.imaging.image import count_pages, read_values
 from core.imaging.intensity import Intensity
-from core.imaging.letterbox import letterbox, placement
+from core.imaging.letterbox import halved, letterbox, placement
 from core.imaging.tiles import UNSURE
 from core.prediction.objects import find_objects
 from core.prediction.outputs import Drawn, Outputs, Page, check_name
@@ -120,7 +120,9 @@ def _seen(image, size, most):
     """
     if size is None:
         return image, image, image.shape[:2]
-    return letterbox(image, size), _small(image, most), image.shape[:2]
+    half = halved(image, size)
+    shown = half if 0.9 * most <= max(half.shape) <= most else image  # not much smaller than asked
+    return letterbox(half, size), _small(shown, most), image.shape[:2]
 
 
 def _read(intensity, seen, page, channels, failures):
