@@ -14,28 +14,23 @@ def get_args():
     """Parses the command line."""
     parser = Parser(
         description="Prints the MIoU report of a model and writes metrics.json, per_class.csv, "
-        "confusion.csv, confusion.png and worst.png, the images with the lowest own MIoU."
+        "confusion.csv, confusion.png and worst.png.",
+        example="python evaluate.py --weights runs/folder --tta",
     )
-    default = "what the model was trained on, as for all of these"
+    default = "that of the training, as for all of these"
     add_settings(parser, "data", default=default, presets=False)
-    text = "default: val, the run's own where the images are the same; all of unknown images"
-    parser.add_argument("--split", choices=("train", "val", "all"), help=text)
-    parser.add_argument(
-        "--protocol",
-        choices=PROTOCOLS,
-        default="voc",
-        help="voc: at the image's own size, 255 left out; letterbox: on the canvas, 255 and "
-        "padding as background, as the original project's figures were made (default: %(default)s)",
-    )
+    text = "train, val or all (default: val; all of unknown images)"
+    splits = "train", "val", "all"
+    parser.add_argument("--split", choices=splits, metavar="KIND", help=text)
+    text = "voc: at the images' own size; letterbox: on the canvas, as the original (default: voc)"
+    options = {"choices": PROTOCOLS, "default": "voc", "metavar": "KIND"}
+    parser.add_argument("--protocol", help=text, **options)
     add_inference_flags(parser)
     size = {"type": whole_number(1), "metavar": "N", "default": 8}
-    parser.add_argument("--batch-size", help="default: %(default)s", **size)
-    parser.add_argument(
-        "--output",
-        metavar="DIR",
-        help="where to write (default: next to the weights, "
-        "of a model that comes with the project a folder of its name in reports/)",
-    )
+    parser.add_argument("--batch-size", help="images in a batch (default: 8)", **size)
+    output = parser.add_argument_group("output")
+    text = "the report's folder (default: the run's; of a shipped model reports/NAME)"
+    output.add_argument("--output", metavar="DIR", help=text)
     return parser.parse_args()
 
 

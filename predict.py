@@ -12,49 +12,40 @@ from core.support.flags import Parser, add_inference_flags, given_intensity, num
 def get_args():
     """Parses the command line."""
     parser = Parser(
-        description="For cat.jpg writes cat_mask.png (class ids as a palette PNG, at the "
-        "image's own size) and cat_overlay.jpg, and prints the classes found with their share of "
-        "the pixels. For a TIFF file of several pages, TIFF files with as many. predictions.csv "
-        "has a line for each image and class."
+        description="Writes a mask, an overlay and a line of predictions.csv for each image.",
+        example="python predict.py photos/ --weights runs/folder --objects",
     )
-    parser.add_argument(
-        "inputs",
-        nargs="*",
-        metavar="IMAGE | FOLDER | STACK.tif",
-        help="default: an image that the model can know",
-    )
-    text = "default: predictions/ and in it a folder with the model's name"
-    parser.add_argument("--output", metavar="DIR", help=text)
-    photographs = ", without any run the model for photographs that comes with the project"
-    add_inference_flags(parser, without_run=photographs)
+    names, text = "IMAGE | FOLDER | STACK.tif", "default: an image that the model can know"
+    parser.add_argument("inputs", nargs="*", metavar=names, help=text)
+    add_inference_flags(parser, without_run=", else a shipped one")
     parser.add_argument(
         "--intensity",
         type=number(math.isfinite, "that is finite"),
         nargs=2,
         metavar=("LOW", "HIGH"),
-        help="the values that become 0 and 255 (default: as in training)",
+        help="values that become 0 and 255 (default: as in training)",
     )
-    parser.add_argument(
-        "--probabilities",
-        action="store_true",
-        help="also save class probabilities, float16 of [height, width, classes], as .npy",
-    )
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    text = "the folder (default: predictions/MODEL)"
+    output.add_argument("--output", metavar="DIR", help=text)
+    text = "also save class probabilities as .npy"
+    output.add_argument("--probabilities", action="store_true", help=text)
+    output.add_argument(
         "--alpha",
         type=number(lambda x: 0 <= x <= 1, "from 0 to 1"),
         metavar="X",
         default=0.5,
-        help="opacity of the overlay (default: %(default)s)",
+        help="opacity of the overlay (default: 0.5)",
     )
-    text = "also number the objects of each class: NAME_objects.tif, and objects.csv measures them"
-    parser.add_argument("--objects", action="store_true", help=text)
+    text = "also number and measure the objects of each class"
+    output.add_argument("--objects", action="store_true", help=text)
     for flag, most, default, text in (
-        ("--min-area", 2**31, None, "with --objects: those of fewer pixels become background"),
-        ("--overlay-size", 2**15, 2048, "longest side of an overlay (default: %(default)s)"),
+        ("--min-area", 2**31, None, "with --objects: smaller ones, in pixels, become background"),
+        ("--overlay-size", 2**15, 2048, "longest side of an overlay (default: 2048)"),
         ("--uncertain", 1000, None, "also draw the N images of which the model is least certain"),
     ):
         kind = whole_number(1, most)
-        parser.add_argument(flag, type=kind, metavar="N", default=default, help=text)
+        output.add_argument(flag, type=kind, metavar="N", default=default, help=text)
     return parser.parse_args()
 
 

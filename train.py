@@ -13,18 +13,20 @@ from core.support.flags import Parser, add_settings, training_config, whole_numb
 
 def get_args():
     """Parses the command line; what is not given stays None and comes from preset or plan."""
-    parser = Parser(description="Trains a U-Net; writes model, curves and samples into a folder.")
+    text = "Trains a U-Net; writes model, curves and samples into a folder."
+    parser = Parser("python train.py --data my_data --minutes 10", description=text)
     add_settings(parser, "data", "network", "training", default=DEFAULT)
-    text = "how many classes own data has (default: those of its class table, or of its masks)"
-    parser.add_argument("--num-classes", type=whole_number(2, 255), metavar="N", help=text)
-    parser.add_argument("--output", metavar="DIR", help="its folder (default: runs/<dataset>)")
+    options = {"type": whole_number(2, 255), "metavar": "N"}
+    parser.add_argument("--num-classes", help="of own data (default: found)", **options)
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", metavar="DIR", help="the run's folder (default: runs/DATASET)")
     for flag, text in (
-        ("--overwrite", "start again, replacing the run in that folder"),
+        ("--overwrite", "start again and replace the run in that folder"),
         ("--tensorboard", "also write logs for TensorBoard into the run's folder"),
-        ("--check-data", "instead of training: read every image and mask, and report"),
-        ("--summary", "instead of training: describe the network, its reach and its cost"),
+        ("--check-data", "do not train: read every image and mask, report, draw check.png"),
+        ("--summary", "do not train: describe the network and its cost"),
     ):
-        parser.add_argument(flag, help=text, action="store_true")
+        output.add_argument(flag, help=text, action="store_true")
     processes.add_flags(parser)
     return parser.parse_args()
 
@@ -105,8 +107,8 @@ def run(args, config, folder, history, started):
         say(checkpoint.describe_resuming(history, before, config))
     callbacks = [classes_writer(folder, config, found)] if first and dataset.class_names else []
     if args.tensorboard and first:
-        keras = importlib.import_module("keras")
-        callbacks.append(keras.callbacks.TensorBoard(folder / "tensorboard"))
+        board = importlib.import_module("keras").callbacks.TensorBoard
+        callbacks.append(board(folder / "tensorboard"))
     history = train(config, found, dataset, validation, folder, history, callbacks)
     if first:
         draw_samples(folder / "samples.png", folder / "best.keras", validation)

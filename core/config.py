@@ -49,131 +49,67 @@ class Config:
     its flag and its line in `--help`, see `support/flags.py`.
     """
 
-    dataset: str = _data("voc", "which data set; it chooses the preset")
+    dataset: str = _data("voc", "")
     data: str | None = _data(
-        VOC_HOME,
-        "its folder. voc: it holds JPEGImages/; isbi: image/ and label/, or train-volume.tif and "
-        "train-labels.tif; own data: images and masks",
+        VOC_HOME, "its folder (default: voc data/VOCdevkit/VOC2012, isbi data/isbi)"
     )
-    images: str | None = _data(None, "the folder of the images of own data (default: found)")
-    masks: str | None = _data(None, "the folder of their masks (default: found)")
-    train_list: str | None = _data(None, "list of the training images")
-    val_list: str | None = _data(
-        None,
-        "list of the validation images. Without lists, voc takes those of ImageSets/, own data "
-        "train.txt and val.txt",
-    )
-    val_fraction: float = _data(
-        0.2,
-        "share of the images that is kept for validation: the end of an isbi stack, or images of "
-        "own data drawn by the seed",
-    )
-    classes: tuple = _data(
-        (),
-        "learn only these classes of voc: they are numbered in this order after the background, "
-        "every other id becomes 255",
-    )
+    images: str | None = _data(None, "folder of the images of own data (default: found)")
+    masks: str | None = _data(None, "folder of their masks (default: found)")
+    train_list: str | None = _data(None, "names of the training images (default: found)")
+    val_list: str | None = _data(None, "names of the validation images (default: found)")
+    val_fraction: float = _data(0.2, "share of the images that is for validation")
+    classes: tuple = _data((), "learn only these classes of voc; all others become 255")
     class_names: tuple = _training(
-        VOC_CLASSES, "the classes of own data, in the order of their ids"
+        VOC_CLASSES, "names of the classes of own data, in the order of their ids"
     )
     class_table: str | None = _data(
-        None,
-        "classes of own data, a CSV file of name,r,g,b or name,value, or CVAT's labelmap.txt "
-        "(default: class_dict.csv, classes.csv, classes.txt or labelmap.txt in the data's folder)",
+        None, "names, and colours or values, of own classes (default: found)"
     )
     intensity: tuple | None = _data(
-        None,
-        "the values that become 0 and 255 (default: 0 and 255 for images of 8 bits; for others, "
-        "0.1 and 99.9 %% of the values of all training images lie below)",
+        None, "values that become 0 and 255 (default: by the training images)"
     )
 
-    channels: int = _network(3, "3 for colour, 1 for grey", (1, 3))
-    size: tuple = _training(
-        (320, 320),
-        "the canvas that an image is fitted into; multiples of 16, with most encoders of 32",
-    )
+    channels: int = _network(3, "of an image", (1, 3))
+    size: tuple = _training((320, 320), "canvas")
     crop: tuple | None = _training(
-        None, "train on random crops of this size, at the images' own resolution; predict by tiles"
+        None, "train on crops of the images' own resolution, predict by tiles"
     )
-    repeats: float = _training(1, "how often an epoch visits each image; 0.5: half of them")
+    repeats: float = _training(1, "visits of an image in an epoch")
     aug: bool = _training(True, "train without augmentation")
-    augmentation: str | None = _training(
-        None,
-        "photograph: mirror images, shifts, colours, sharpness; upright: also scaling from 0.7 to "
-        "1.4; turned: also all orientations; microscopy: orientations, elastic, grey values "
-        "(default: that of the data set)",
-        AUGMENTATIONS,
-    )
+    augmentation: str | None = _training(None, "(default: that of the data set)", AUGMENTATIONS)
 
-    filters: int = _network(64, "filters of the first level")
-    architecture: str = _network(
-        "same",
-        "same: convolutions with padding; paper: without, and with the U-Net paper's 64 filters, "
-        "no normalization, a lr of 1e-4 and, on isbi, its augmentation; reference: with padding, "
-        "and with the original project's 64 filters, no normalization, a lr of 1e-4, its initial "
-        "weights and, on voc and own data, its augmentation",
-        ARCHITECTURES,
-    )
+    filters: int = _network(64, "features of the first level")
+    architecture: str = _network("same", "see docs/networks.md", ARCHITECTURES)
     normalization: str = _network("none", "after each convolution", NORMALIZATIONS)
-    upsampling: str | None = _network(
-        None,
-        "nearest neighbours and a 2x2 convolution, or a transposed convolution (default: nearest, "
-        "with --architecture paper transpose)",
-        UPSAMPLINGS,
-    )
-    encoder: str = _network(
-        "none", "a known network in place of the U-Net's own encoder", ("none", *ENCODERS)
-    )
-    encoder_weights: str = _network(
-        "none",
-        "what the encoder starts from: none, imagenet, or a FILE of Keras weights of that network "
-        "without its top, or a .keras file of this project with that encoder",
-    )
-    init_weights: str | None = _network(
-        None,
-        "start from a trained model, a .keras file or a run's folder: network, canvas and weights "
-        "are its own, but for new classes; the learning rate is a quarter of the usual",
-    )
+    upsampling: str | None = _network(None, "(default: nearest)", UPSAMPLINGS)
+    encoder: str = _network("none", "", ("none", *ENCODERS))
+    encoder_weights: str = _network("none", "none, imagenet, a file of weights, or a .keras file")
+    init_weights: str | None = _network(None, "start from a trained model, also for other classes")
     from_scratch: bool = _network(
-        False, "own data: do not start from the encoder of the model that comes with the project"
+        False, "own data: do not start from the encoder of the shipped model"
     )
-    freeze_encoder: int = _network(
-        0,
-        "keep pretrained weights fixed for N epochs: the encoder's, or with --init-weights all but "
-        "the last layer's, there by default 3 where classes are new",
-    )
+    freeze_encoder: int = _network(0, "keep pretrained weights fixed for N epochs")
     encoder_lr_factor: float = _network(
-        0.1, "learning rate of pretrained weights, as a share of the others'"
+        0.1, "learning rate of pretrained weights: a share of the usual"
     )
     dropout: float = _preset(0.5, "share of the features that are dropped")
     l2: float = _preset(5e-4, "L2 penalty on kernels")
 
-    loss: str = _training("crossentropy", f"{', '.join(LOSSES)}, or a sum of them")
+    loss: str = _training("crossentropy", "crossentropy, dice, focal, iou, or a sum of them")
     class_weights: str = _training(
-        "none",
-        "balanced: the rarer a class is, the more its pixels weigh in crossentropy and focal",
-        ("none", "balanced"),
+        "none", "balanced gives classes equal parts in the loss", ("none", "balanced")
     )
-    border_weight: bool = _training(
-        False, "let background between objects that almost touch weigh more"
-    )
+    border_weight: bool = _training(False, "thin background between objects weighs more")
     ignored_as_background: bool = _training(
-        False, "learn 255 and padding as background, as the reference did; to compare"
+        False, "learn 255 and padding as background; to compare"
     )
-    precision: str = _training(
-        "auto",
-        "of the computation; bfloat16 and float16 mean mixed precision, auto the fastest that the "
-        "processor has in hardware",
-        PRECISIONS,
-    )
+    precision: str = _training("auto", "", PRECISIONS)
     epochs: int = _training(100, "how many epochs")
     planned: tuple = _preset((), "the settings that the plan chose, see training/plan.py")
-    minutes: float | None = _training(
-        None, "choose the number of epochs so that training takes about N minutes on this machine"
-    )
+    minutes: float | None = _training(None, "how long the training may take; chooses the epochs")
     patience: int | None = _training(None, "stop after N epochs without a better one")
     batch_size: int = _training(4, "images in a batch")
-    optimizer: str = _training("adam", "sgd has a momentum of 0.99", ("adam", "sgd"))
+    optimizer: str = _training("adam", "", ("adam", "sgd"))
     lr: float = _training(1e-4, "highest learning rate")
     lr_floor: float = _preset(1e-6, "learning rate of the first and the last step")
     warmup: float = _preset(0.1, "share of the steps in which the learning rate rises")

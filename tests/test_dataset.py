@@ -183,14 +183,14 @@ def test_only_some_classes(voc):
         assert (after[before == old] == new).all()
 
 
-def readme_blocks():
-    """The README's subclass and the lines that train with it."""
-    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+def blocks_of_the_page():
+    """The subclass in docs/own-data.md and the lines that train with it."""
+    text = (Path(__file__).parent.parent / "docs/own-data.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     return "\n".join(code for code in blocks if "MyDataset(" in code)
 
 
-def test_the_readme_s_subclass_as_it_stands(tmp_path, rng, monkeypatch, call):
+def test_the_page_s_subclass_as_it_stands(tmp_path, rng, monkeypatch, call):
     """Both blocks, with a preset that is small enough for a test; then predict.py."""
     small = dataclasses.replace(PRESETS["folder"], size=(32, 32), filters=2, epochs=1)
     monkeypatch.setitem(PRESETS, "folder", small)
@@ -203,7 +203,7 @@ def test_the_readme_s_subclass_as_it_stands(tmp_path, rng, monkeypatch, call):
             mask = rng.integers(0, 2, (20, 30), np.uint8)
             Image.fromarray(mask).save(f"my_data/{split}/masks/{i}.png")
     names = {}
-    exec(readme_blocks(), names)
+    exec(blocks_of_the_page(), names)
     images, masks = names["data"][0]
     assert images.shape == (3, 32, 32, 3) and set(np.unique(masks)) <= {0, 1, 255}
     assert call("predict", "--weights", "runs/mine", "my_data/val/images/0.jpg")[0] == 0

@@ -1,4 +1,4 @@
-"""The model without this project: tools/export.py, and the README's lines as they stand there."""
+"""The model without this project: tools/export.py, and docs/prediction.md as it stands there."""
 
 import dataclasses
 import re
@@ -18,7 +18,7 @@ from core.support.backend import keras_before
 from core.training.fit import build
 from tools.export import PACKAGES, SUFFIXES, opened
 
-README = Path(__file__).parent.parent / "README.md"
+PAGE = Path(__file__).parent.parent / "docs/prediction.md"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def run(rng):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["saved_model", "litert"])
-def test_the_readme_s_use_of_a_model_elsewhere(call, run, kind):
+def test_the_page_s_use_of_a_model_elsewhere(call, run, kind):
     if kind == "litert":
         if keras_before(3, 13):
             pytest.skip(f"Keras {keras.__version__} exports no LiteRT")
@@ -46,7 +46,7 @@ def test_the_readme_s_use_of_a_model_elsewhere(call, run, kind):
     wanted = read_mask("predictions/sample/cat_mask.png")
     assert len(np.unique(wanted)) > 1
 
-    text = README.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
     command = re.search(rf"^python -m (tools\.export .*--format {kind})$", text, re.MULTILINE)[1]
     status, out, err = call(*command.split())
     assert status == 0 and "Warning" not in err

@@ -30,7 +30,7 @@ LAYOUTS = (
     ("", ""),
 )
 TABLES = ("class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt")  # the first one counts
-DEFAULT = f"voc where {VOC_HOME} exists, else sample; --data: by the layout"
+DEFAULT = "voc if it is there, else sample; --data: by the layout"
 ASK = "Name the folders with --images DIR --masks DIR."
 
 

@@ -45,8 +45,9 @@ def known_image(config: Config) -> Path:
         return sample_folder() / "JPEGImages" / "val_000.jpg"
     if config.dataset == "isbi":
         return DOCS / "cells.png"
-    if "cat" in config.names:
-        return DOCS / "cat.jpg"
+    for name, image in (("cat", "cat.jpg"), ("vessel", "vessels-retina.jpg")):
+        if name in config.names:
+            return DOCS / image
     raise UserError(
         f"Name an image to predict: the model knows {', '.join(config.names)}, and no image of "
         "these comes with the project."

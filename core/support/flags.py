@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,13 @@ _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that says what is wrong in one line."""
+    """An ArgumentParser that says what is wrong in one line; `example` ends its help."""
+
+    def __init__(self, example: str = "", **options):
+        look = functools.partial(argparse.HelpFormatter, max_help_position=32)
+        options = {"formatter_class": look} | options
+        super().__init__(epilog=example and f"Example: {example}", **options)
+        self.usage = "%(prog)s [flags]"
 
     def error(self, message):
         """Turns a parsing error into a UserError."""
@@ -119,7 +126,12 @@ def add_settings(
             text = field.metadata["help"]
             if presets or name == "dataset":
                 text += f" (default: {default})" if name == "dataset" else _default(name, text)
-            options |= {"dest": name, "default": None, "help": text, **_PARSING.get(name, {})}
+            options |= {"dest": name, "default": None, **_PARSING.get(name, {})}
+            if "choices" in options and "type" not in options:
+                text = text.strip()
+                text = f"{', '.join(options['choices'])}{' ' if text[0] == '(' else '; '}{text}"
+                options["metavar"] = "KIND"
+            options["help"] = text
             place = group.add_mutually_exclusive_group() if name == "crop" else group
             place.add_argument(flag, **options)
             if name == "crop":
@@ -144,16 +156,16 @@ def _default(name, text):
 
 def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") -> None:
     """Adds the flags that say how a model looks at images; `without_run` is for --weights' help."""
-    text = "a .keras file or a run's folder (default: the newest best.keras below runs/"
-    parser.add_argument("--weights", metavar="PATH", help=f"{text}{without_run})")
-    text = "cut images into overlapping tiles at their own resolution, instead of fitting them "
-    text += "into the canvas (default: as trained)"
-    parser.add_argument("--tile", action=argparse.BooleanOptionalAction, help=text)
-    text = "test-time augmentation: average over the mirror image, too, and on isbi and the sample "
-    parser.add_argument("--tta", action="store_true", help=f"{text}over all turns")
-    text = "of the computation; auto is the fastest that the processor has in hardware"
-    choices = {"choices": ("auto", "float32", "bfloat16"), "default": "auto"}
-    parser.add_argument("--precision", help=f"{text} (default: %(default)s)", **choices)
+    group = parser.add_argument_group("network")
+    text = f"a .keras file or a run's folder (default: the newest run{without_run})"
+    group.add_argument("--weights", metavar="PATH", help=text)
+    text = "cut images into tiles at their own resolution (default: as trained)"
+    group.add_argument("--tile", action=argparse.BooleanOptionalAction, help=text)
+    text = "test-time augmentation: average over orientations"
+    group.add_argument("--tta", action="store_true", help=text)
+    kinds = "auto", "float32", "bfloat16"
+    text = f"{', '.join(kinds)} (default: auto)"
+    group.add_argument("--precision", choices=kinds, default="auto", metavar="KIND", help=text)
 
 
 def given_intensity(args: argparse.Namespace) -> tuple | None:
