@@ -60,7 +60,7 @@ def voc(args):
 
 
 def isbi(args):
-    """Returns the rows of ISBI's windows: as the preset makes them, and each of them elastic."""
+    """Returns the rows of ISBI's crops: as the preset makes them, and each of them elastic."""
     dataset = opened("isbi", args.isbi)
     pairs = [dataset.load(index) for index in range(len(dataset.image_info))]
     dataset.load = lambda index: pairs[index]

@@ -288,7 +288,7 @@ def test_patience():
 
 
 @pytest.mark.slow
-def test_a_run_that_lost_patience_is_finished(run, tmp_path, monkeypatch):
+def test_a_run_that_lost_patience_is_finished(eagerly, run, tmp_path, monkeypatch):
     monkeypatch.setattr(core.training.figures.MeanIoU, "result", lambda self: 0.5)
     history = run(tmp_path / "run", patience=2)
     assert [row["epoch"] for row in history] == [1, 2, 3]

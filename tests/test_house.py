@@ -1,6 +1,7 @@
 """The house: which module may import which, read from the source."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,12 @@ def test_the_rule_sees_imports_of_all_kinds(tmp_path):
     path.write_text("from .support import errors\n")
     with pytest.raises(AssertionError, match="absolute"):
         imports(path)
+
+
+def test_the_evening_s_reading_is_short():
+    """The list in docs/code.md, and what it says of the lines."""
+    text = (ROOT / "docs/code.md").read_text("utf-8")
+    files = re.findall(r"^\d+\. `(\S+\.py)`", text, re.M)
+    lines = sum(len((ROOT / file).read_text("utf-8").splitlines()) for file in files)
+    promised = int(re.search(r"fewer than ([\d,]+) lines", text)[1].replace(",", ""))
+    assert len(files) == 11 and lines < promised <= 1800

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from core.sources.choose import open_dataset
 from core.sources.sample import DOCS
 
 ISBI = SHIPPED.with_name("isbi.keras")
+VESSELS = SHIPPED.with_name("vessels.keras")
 DATA = Path(__file__).parents[2] / "shared" / "data"
 NAMES = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
 
@@ -32,7 +34,14 @@ def membranes():
     return load_model(ISBI)[:2]
 
 
-@pytest.mark.parametrize(("path", "channels", "classes"), [(SHIPPED, 3, 7), (ISBI, 1, 2)])
+@pytest.fixture(scope="module")
+def vessels():
+    return load_model(VESSELS)[:2]
+
+
+@pytest.mark.parametrize(
+    ("path", "channels", "classes"), [(SHIPPED, 3, 7), (VESSELS, 3, 2), (ISBI, 1, 2)]
+)
 def test_keras_alone_loads_it(path, channels, classes):
     model = keras.saving.load_model(path)
     assert model.input_shape == (None, None, None, channels)
@@ -40,10 +49,10 @@ def test_keras_alone_loads_it(path, channels, classes):
     assert not model.compiled
 
 
-def test_they_are_small_and_know_no_path_of_ours(animals, membranes):
+def test_they_are_small_and_know_no_path_of_ours(animals, vessels, membranes):
     assert sum(path.stat().st_size for path in SHIPPED.parent.iterdir()) <= 40e6
-    for _, config in (animals, membranes):
-        assert not Path(config.data).is_absolute()
+    for _, config in (animals, vessels, membranes):
+        assert not Path(config.data or "").is_absolute()
         assert (config.train_list, config.val_list) == (None, None)
 
 
@@ -65,8 +74,26 @@ def test_drawn_cells_are_told_apart(membranes):
     assert (answer.class_map() == mask).mean() > 0.8
 
 
+def test_vessels_are_the_dark_lines(vessels):
+    """In a photograph from elsewhere: vessels are darker than what is next to them."""
+    model, config = vessels
+    assert config.names == ("background", "vessel")
+    image = read_image(DOCS / "vessels-retina.jpg")
+    (answer,) = predict(model, [image], config, tile=True)
+    mask = answer.class_map()
+    around = (cv2.dilate(mask, np.ones((9, 9))) > 0) & (mask == 0)
+    green = image[..., 1].astype(float)
+    assert 0.05 < (mask == 1).sum() / (image.max(-1) > 30).sum() < 0.15
+    assert green[mask == 1].mean() < green[around].mean() - 10
+
+
 @pytest.mark.parametrize(
-    ("path", "name", "equal"), [(SHIPPED, "cat.jpg", 0.998), (ISBI, "cells.png", 0.999)]
+    ("path", "name", "equal"),
+    [
+        (SHIPPED, "cat.jpg", 0.998),
+        (VESSELS, "vessels-retina.jpg", 0.998),
+        (ISBI, "cells.png", 0.999),
+    ],
 )
 def test_masks_hardly_change_in_bfloat16(path, name, equal):
     masks = []
@@ -95,6 +122,17 @@ def test_real_animals(animals):
     assert matrix.mean_iou == pytest.approx(0.6237, abs=0.003)
     assert matrix.pixel_accuracy == pytest.approx(0.9087, abs=0.002)
     assert matrix.iou.min() > 0.45  # no class is unlearnt
+
+
+@pytest.mark.slow
+def test_real_vessels(vessels):
+    """The four images that the seed keeps for validation."""
+    model, config = vessels
+    dataset = validation(config, "drive")
+    assert dataset.names == [f"{number}_training" for number in (25, 35, 37, 39)]
+    matrix = score(model, dataset, config, "voc", tile=True).matrix
+    assert matrix.dice[1] == pytest.approx(0.8191, abs=0.001)
+    assert matrix.iou[1] == pytest.approx(0.6937, abs=0.001)
 
 
 @pytest.mark.slow
