@@ -13,7 +13,7 @@ from core.ISBIdataset import ISBIDataset
 from core.prediction.inputs import collect
 from core.sources.folder import FolderDataset
 from core.support.errors import UserError
-from core.support.pairs import SUFFIXES, images_in, match, pair
+from core.support.pairs import SUFFIXES, images_in, match, pair, say
 from core.VOCdataset import VOCDataset
 
 
@@ -237,3 +237,16 @@ def test_predict_names_what_it_leaves_out(call, tmp_path):
     status, out, err = call("predict", "--weights", "model.keras", tmp_path / "in")
     assert status == 0 and "a.png: " in out
     assert f"No images, so left out: {tmp_path / 'in/notes.txt'}." in err
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "words"),
+    [
+        ("data/images", "data/masks", "1 images in images/, masks in masks/ as NAME.png."),
+        ("data", "data/masks", "1 images, masks in masks/ as NAME.png."),
+        ("a/images", "masks", "1 images in ../a/images/, masks in ../masks/ as NAME.png."),
+    ],
+)
+def test_where_images_and_masks_are_is_said(images, masks, words):
+    infos = [{"image_path": f"{images}/x.jpg", "mask_path": f"{masks}/x.png"}]
+    assert say(infos, ("", "", "", ""), Path(images), Path(masks), Path("data")) == words

@@ -259,6 +259,18 @@ def test_networks_that_are_given(monkeypatch):
     assert not {"size", "filters", "lr", "encoder"} & {*start.planned} and start.epochs > 1
 
 
+@pytest.mark.parametrize(
+    "flags", [{"init_weights": "model.keras", "encoder": "resnet50"}, {"encoder": "resnet50"}]
+)
+def test_the_encoder_s_learning_rate_is_planned_with_its_weights(monkeypatch, flags):
+    """What is in the settings and not planned would be another run's when it is resumed."""
+    plan = planned(monkeypatch, ROAD, **flags)
+    assert plan.encoder_lr_factor == OWN.encoder_lr_factor
+    assert "encoder_lr_factor" not in plan.planned and "--encoder-lr-factor" not in command(plan)
+    plan = planned(monkeypatch, ROAD, encoder="resnet50", encoder_weights="imagenet")
+    assert plan.encoder_lr_factor == 0.5 and "encoder_lr_factor" in plan.planned
+
+
 def test_with_epochs_nothing_is_measured(monkeypatch):
     monkeypatch.delattr(rules, "measure")
     plan = make_plan(dataclasses.replace(OWN, epochs=7), {"epochs"}, ROAD, None, 1200)

@@ -552,10 +552,8 @@ def test_an_interrupted_training_goes_on(call, voc, number):
 @pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
 def test_from_nothing_to_a_report_on_jax(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
-    args = ("--filters", "2", "--size", "32", "32", "--loss", "focal+dice", "--epochs")
-    assert "Computing in float32" in shell("train.py", *args, "1").stderr
-    trained = shell("train.py", *args, "2")
-    assert "Resuming after epoch 1 of 2" in trained.stderr
+    args = ("--filters", "2", "--size", "32", "32", "--loss", "focal+dice", "--epochs", "1")
+    assert "Computing in float32" in shell("train.py", *args).stderr
     assert names("runs/sample") == RUN_FILES
     assert "background" in shell("predict.py").stdout
     assert "Total MIOU" in shell("evaluate.py").stdout

@@ -223,7 +223,8 @@ def say(infos: list[dict], rule: tuple, images: Path, masks: Path, base: Path) -
     if all(Path(info["mask_path"]).stem.endswith(Path(info["image_path"]).name) for info in infos):
         end = f"{image}{end}"  # NAME.jpg.png
     named = f" as {before}NAME{behind}{image}" if before or behind else ""
-    where = [f"{os.path.relpath(folder, base)}/".replace("./", "") for folder in (images, masks)]
+    where = [f"{os.path.relpath(folder, base)}/" for folder in (images, masks)]
+    where = ["" if folder == "./" else folder for folder in where]
     there = f"in {where[1]}" if images != masks else "beside them"
     start = f"{len(infos)} images{f' in {where[0]}' if where[0] else ''}{named}"
     return f"{start}, masks {there} as {rule[2]}NAME{end}{mask}."

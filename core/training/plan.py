@@ -152,6 +152,8 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
     if given & {"encoder", "upsampling"} or config.init_weights:
         plain = config.encoder == "none"
         free -= {"encoder", "encoder_weights"}
+        if config.encoder_weights == "none":
+            free -= {"encoder_lr_factor"}
     sides = [side for name in {"size", "crop"} & given for side in getattr(config, name) or ()]
     if any(side % STEP for side in sides):  # which the encoder would not take
         plain = True if plain is None else plain
@@ -214,7 +216,7 @@ def describe(config: Config, facts: Fingerprint) -> str:
         f"{kind} images of {height}x{width}{thin}: {where}",
         f"a U-Net of {config.filters} filters {named}",
         f"{config.loss}, augmentation {config.augmentation or 'as usual'}",
-        f"{config.epochs} epochs of {max(1, round(config.repeats * facts.images))} samples",
+        f"{config.epochs} epoch{'s' * (config.epochs > 1)} of {max(1, round(config.repeats * facts.images))} samples",
     ]
     return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
 
