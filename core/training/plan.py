@@ -216,7 +216,7 @@ def describe(config: Config, facts: Fingerprint) -> str:
         f"{kind} images of {height}x{width}{thin}: {where}",
         f"a U-Net of {config.filters} filters {named}",
         f"{config.loss}, augmentation {config.augmentation or 'as usual'}",
-        f"{config.epochs} epoch{'s' * (config.epochs > 1)} of {max(1, round(config.repeats * facts.images))} samples",
+        f"{config.epochs} epochs of {max(1, round(config.repeats * facts.images))} samples",
     ]
     return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
 
