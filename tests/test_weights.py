@@ -83,7 +83,7 @@ def test_vessels_are_the_dark_lines(vessels):
     mask = answer.class_map()
     around = (cv2.dilate(mask, np.ones((9, 9))) > 0) & (mask == 0)
     green = image[..., 1].astype(float)
-    assert 0.05 < (mask == 1).sum() / (image.max(-1) > 30).sum() < 0.15
+    assert 0.05 < (mask == 1).sum() / (image.max(-1) > 30).sum() < 0.2
     assert green[mask == 1].mean() < green[around].mean() - 10
 
 
@@ -115,13 +115,13 @@ def validation(config, name):
 
 @pytest.mark.slow
 def test_real_animals(animals):
-    """All of them: a rare class occurs in few, and the figures are those of weights/README.md."""
+    """All of them: a rare class occurs in few, and the figures are those of docs/results.md."""
     model, config = animals
     dataset = validation(config, "voc-animals")
     matrix = score(model, dataset, config, "voc").matrix
-    assert matrix.mean_iou == pytest.approx(0.6237, abs=0.003)
-    assert matrix.pixel_accuracy == pytest.approx(0.9087, abs=0.002)
-    assert matrix.iou.min() > 0.45  # no class is unlearnt
+    assert matrix.mean_iou == pytest.approx(0.6596, abs=0.003)
+    assert matrix.pixel_accuracy == pytest.approx(0.9210, abs=0.002)
+    assert matrix.iou.min() >= 0.499  # that of persons, 0.5004
 
 
 @pytest.mark.slow
