@@ -179,7 +179,7 @@ def check_objects(pixels: np.ndarray, num_classes: int, where) -> None:
         held = f"hold nothing but {IGNORE}, which means ignored"
     raise UserError(
         f"{where}: all masks {held}. Objects need the ids of their classes, 1 and up. (Black and "
-        "white masks, 0 and 255, can be used as they are in images/ and masks/, see README.md.)"
+        "white masks, 0 and 255, can be used as they are in images/ and masks/: docs/own-data.md.)"
     )
 
 

@@ -162,7 +162,7 @@ def _unknown(folder):
     raise UserError(
         f"{folder / ('masks' if there else 'images')}: there is no such folder. Own data needs "
         "images in images/ and masks of their names in masks/, or one of the other layouts in "
-        f"README.md. {ASK}"
+        f"docs/own-data.md. {ASK}"
     )
 
 

@@ -228,7 +228,7 @@ def choose(args) -> tuple[str, str]:
     if not args.data:
         if lists or Path(VOC_HOME).is_dir():
             return "voc", ""
-        text = f"No VOC 2012 in {VOC_HOME} (see README.md): the data is the built-in sample."
+        text = f"No VOC 2012 in {VOC_HOME} (see docs/training.md): the data is the built-in sample."
         return "sample", text
     folder = Path(args.data)
     if not folder.is_dir():
