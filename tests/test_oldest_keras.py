@@ -82,7 +82,8 @@ def test_all_kinds_of_networks_have_the_same_masks(oldest, rng):
         save_model(model, f"{name}.keras", config, Found(palette=((0, 0, 0),) * 3))
         probabilities = keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0]))
         ask(f"{name}.keras", probabilities, channels, 220 if "paper" in name else 64)
-    for path, channels in ((SHIPPED, 3), (SHIPPED.with_name("isbi.keras"), 1)):
+    for name, channels in (("voc-animals", 3), ("vessels", 3), ("isbi", 1)):
+        path = SHIPPED.with_name(f"{name}.keras")
         ask(str(path), load_model(path)[0], channels)
     inputs = keras.Input((None, None, 3))  # whose probabilities become logits
     keras.Model(

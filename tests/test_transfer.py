@@ -16,7 +16,7 @@ import core.training.fit
 import core.training.run_folder
 from core.config import PRESETS, Config, Found
 from core.imaging.draw import voc_palette
-from core.prediction.model_file import SHIPPED, load_model, save_model
+from core.prediction.model_file import SHIPPED, load_model, read_settings, save_model
 from core.support.errors import UserError
 from core.training import transfer
 from core.training.checkpoint import epochs_behind
@@ -188,11 +188,27 @@ def test_classes_of_the_same_name_keep_their_weights(source, rng):
         np.testing.assert_array_equal(weight, drawn)
 
 
-def test_a_model_from_before_the_skip_says_the_same(rng):
-    """The shipped one: the new skip has no influence, but learns."""
-    assert "up1_concat" not in {layer.name for layer in keras.saving.load_model(SHIPPED).layers}
-    model, source, _ = load_model(SHIPPED)
-    config = started(SHIPPED, {"classes": source.classes})
+def without_the_skip(new):
+    """The network of a version before the skip at full resolution; its last level is new."""
+    _, x = new.get_layer("up1_concat").input
+    for name in ("conv1", "conv2"):
+        layer = new.get_layer(f"up1_{name}")
+        copy = keras.layers.Conv2D(
+            layer.filters, 3, padding="same", use_bias=False, name=layer.name
+        )
+        x = new.get_layer(f"up1_{name}_relu")(new.get_layer(f"up1_{name}_norm")(copy(x)))
+    return keras.Model(new.inputs, new.get_layer("logits")(x), name="unet")
+
+
+def test_a_model_from_before_the_skip_says_the_same(rng, tmp_path):
+    """The new skip has no influence, but learns."""
+    config, _ = read_settings(SHIPPED)
+    old = without_the_skip(build(config))
+    assert "up1_concat" not in {layer.name for layer in old.layers}
+    path = tmp_path / "old.keras"
+    save_model(old, path, config, Found(palette=((0, 0, 0),) * 7))
+    model, source, _ = load_model(path)
+    config = started(path, {"classes": source.classes})
     new = build(config)
     transfer.load(new, config)
     images = rng.integers(0, 256, (1, 64, 96, 3), np.uint8)
@@ -347,19 +363,10 @@ def test_a_run_of_an_encoder_without_the_skip_is_not_resumed(eagerly, call, tmp_
     command = ("train", "--dataset", "voc", "--data", voc, "--class-names", "background,a,b")
     command += ("--size", 32, 32, "--filters", 1, "--encoder", "efficientnet_lite0", "--epochs")
     build_new = core.training.fit.UNet
-
-    def build_old(*args, **options):
-        new = build_new(*args, **options)
-        skip, x = new.get_layer("up1_concat").input
-        for name in ("conv1", "conv2"):
-            layer = new.get_layer(f"up1_{name}")
-            copy = keras.layers.Conv2D(1, 3, padding="same", use_bias=False, name=layer.name)
-            x = copy(x)
-            x = new.get_layer(f"up1_{name}_relu")(new.get_layer(f"up1_{name}_norm")(x))
-        return keras.Model(new.inputs, new.get_layer("logits")(x), name="unet")
-
     with monkeypatch.context() as patched:
-        patched.setattr(core.training.fit, "UNet", build_old)
+        patched.setattr(
+            core.training.fit, "UNet", lambda *args, **kw: without_the_skip(build_new(*args, **kw))
+        )
         assert call(*command, 1)[0] == 0
     before = Path("runs/voc/last.keras").read_bytes()
     status, out, err = call(*command, 2)
