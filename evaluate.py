@@ -4,10 +4,11 @@ import dataclasses
 import sys
 
 from core.config import PRESETS, PROTOCOLS, REPORT_FILES
+from core.prediction.inputs import add_inference_flags
 from core.support import backend, errors
 from core.support.errors import UserError
 from core.support.files import check_folder
-from core.support.flags import Parser, add_inference_flags, add_settings, whole_number, with_flags
+from core.support.flags import Parser, add_settings, whole_number, with_flags
 
 
 def get_args():

@@ -69,12 +69,12 @@ class Config:
         None, "values that become 0 and 255 (default: by the training images)"
     )
 
-    channels: int = _network(3, "of an image", (1, 3))
-    size: tuple = _training((320, 320), "canvas")
+    channels: int = _network(3, "channels of an image", (1, 3))
+    size: tuple = _training((320, 320), "canvas for an image")
     crop: tuple | None = _training(
         None, "train on crops of the images' own resolution, predict by tiles"
     )
-    repeats: float = _training(1, "visits of an image in an epoch")
+    repeats: float = _training(1, "how often an epoch visits an image")
     aug: bool = _training(True, "train without augmentation")
     augmentation: str | None = _training(None, "(default: that of the data set)", AUGMENTATIONS)
 
@@ -147,6 +147,11 @@ class Found:
     class_weights: tuple = ()  # each class's weight in the loss; empty: all are 1
     intensity: tuple | None = None  # what becomes 0 and 255; version 0.1 did not keep it
     policy: str = "float32"  # the Keras dtype policy that training computed with
+
+
+def default_names(count: int) -> tuple[str, ...]:
+    """Returns the names of so many classes that have none; of none, nothing."""
+    return ("background", *(f"class{number}" for number in range(1, count)))[:count]
 
 
 def loss_terms(text: str) -> tuple:

@@ -1,5 +1,6 @@
-"""Which images a user means."""
+"""Which images a user means, and how a model is to look at them."""
 
+import argparse
 import dataclasses
 import glob
 import os
@@ -17,6 +18,20 @@ class Source:
 
     path: Path
     folder: Path = Path()  # where it lies below the folder that the user named
+
+
+def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") -> None:
+    """Adds the flags that say how a model looks at images; `without_run` is for --weights' help."""
+    group = parser.add_argument_group("network")
+    text = f"a .keras file or a run's folder (default: the newest run{without_run})"
+    group.add_argument("--weights", metavar="PATH", help=text)
+    text = "cut images into tiles at their own resolution (default: as trained)"
+    group.add_argument("--tile", action=argparse.BooleanOptionalAction, help=text)
+    text = "test-time augmentation: average over orientations"
+    group.add_argument("--tta", action="store_true", help=text)
+    kinds = "auto", "float32", "bfloat16"
+    text = f"{', '.join(kinds)} (default: auto)"
+    group.add_argument("--precision", choices=kinds, default="auto", metavar="KIND", help=text)
 
 
 def folder_for(weights: Path) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import Config
+from core.config import Config, default_names
 from core.dataset import Dataset
 from core.imaging.image import count_pages
 from core.sources.classes import find_table, name_of
@@ -19,7 +19,6 @@ from core.sources.layouts import ASK, IMAGES, find, inside
 from core.sources.palettes import find_out
 from core.support.errors import UserError, few
 from core.support.files import read_list
-from core.support.flags import default_names
 from core.support.pairs import plain_name, say
 
 _TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s)?(?![^\W\d_])")

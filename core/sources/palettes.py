@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import IGNORE
+from core.config import IGNORE, default_names
 from core.imaging.image import read_indexed
 from core.imaging.mask import (
     OTHERS,
@@ -20,7 +20,6 @@ from core.imaging.mask import (
 from core.sources.classes import name_of
 from core.sources.values import ADVICE, Meaning, by_values, counted, has_colours, understand
 from core.support.errors import UserError, few
-from core.support.flags import default_names
 from core.support.threads import attempts
 
 

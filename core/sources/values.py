@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.config import IGNORE, VOC_CLASSES
+from core.config import IGNORE, VOC_CLASSES, default_names
 from core.imaging.image import read_indexed
 from core.imaging.mask import (
     MANY,
@@ -22,7 +22,6 @@ from core.imaging.mask import (
 )
 from core.sources.classes import class_rows
 from core.support.errors import UserError
-from core.support.flags import default_names
 
 ADVICE = (
     "Save class ids in all masks, as grey PNGs, or say which class each colour is in a classes.csv "

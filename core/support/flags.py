@@ -7,7 +7,16 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from core.config import IGNORE, LOSSES, PIXEL_LOSSES, PRESETS, RECIPES, Config, loss_terms
+from core.config import (
+    IGNORE,
+    LOSSES,
+    PIXEL_LOSSES,
+    PRESETS,
+    RECIPES,
+    Config,
+    default_names,
+    loss_terms,
+)
 from core.support.errors import UserError
 from core.support.files import settle_folders
 from nets.sizes import check_network, check_size
@@ -129,7 +138,7 @@ def add_settings(
             options |= {"dest": name, "default": None, **_PARSING.get(name, {})}
             if "choices" in options and "type" not in options:
                 text = text.strip()
-                text = f"{', '.join(options['choices'])}{' ' if text[0] == '(' else '; '}{text}"
+                text = f"{', '.join(options['choices'])}{' ' if text[:1] == '(' else '; '}{text}"
                 options["metavar"] = "KIND"
             options["help"] = text
             place = group.add_mutually_exclusive_group() if name == "crop" else group
@@ -152,20 +161,6 @@ def _default(name, text):
         return f" (default: {first})"
     listed = ", ".join(f"{preset} {value}" for preset, value in shown.items() if value != "None")
     return f" (default: {listed})"
-
-
-def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") -> None:
-    """Adds the flags that say how a model looks at images; `without_run` is for --weights' help."""
-    group = parser.add_argument_group("network")
-    text = f"a .keras file or a run's folder (default: the newest run{without_run})"
-    group.add_argument("--weights", metavar="PATH", help=text)
-    text = "cut images into tiles at their own resolution (default: as trained)"
-    group.add_argument("--tile", action=argparse.BooleanOptionalAction, help=text)
-    text = "test-time augmentation: average over orientations"
-    group.add_argument("--tta", action="store_true", help=text)
-    kinds = "auto", "float32", "bfloat16"
-    text = f"{', '.join(kinds)} (default: auto)"
-    group.add_argument("--precision", choices=kinds, default="auto", metavar="KIND", help=text)
 
 
 def given_intensity(args: argparse.Namespace) -> tuple | None:
@@ -263,8 +258,3 @@ def _check_classes(args, dataset):
         raise UserError("--dataset folder: own images need --data with images/ and masks/.")
     if args.class_table and dataset != "folder":
         raise UserError(f"--class-table is for own data, not for {dataset}.")
-
-
-def default_names(count: int) -> tuple[str, ...]:
-    """Returns the names of so many classes that have none; of none, nothing."""
-    return ("background", *(f"class{number}" for number in range(1, count)))[:count]

@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import BYTES, Config, Found
+from core.config import BYTES, Config, Found, default_names
 from core.imaging.intensity import in_words
 from core.prediction.model_file import read_settings, save_model
 from core.support.errors import UserError
 from core.support.files import write_text
-from core.support.flags import default_names
 
 SPLIT_FILE = "split.json"  # the names of a run's training and validation images
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
