@@ -57,7 +57,7 @@ def shell(command):
 INTERRUPTED = """
 import signal, sys, time
 sys.path.insert(0, sys.argv[1])
-from core.support import errors
+from core.support import errors, threads
 
 def main():
     try:
@@ -66,6 +66,9 @@ def main():
             time.sleep(60)
     except KeyboardInterrupt:
         pass
+    if len(sys.argv) > 3:  # it was swallowed: the work goes on
+        list(threads.mapped(abs, range(9), 1))
+        return
     raise SystemError("returned a result with an exception set")
 
 errors.run(main)
@@ -76,6 +79,10 @@ errors.run(main)
 def test_an_interrupt_that_became_another_error_is_one_all_the_same(number):
     command = [sys.executable, "-c", INTERRUPTED, ROOT]
     done = subprocess.run([*command, str(number)], capture_output=True, text=True, check=False)
+    assert done.returncode == 128 + number and done.stderr == "-c: interrupted.\n"
+    done = subprocess.run(
+        [*command, str(number), "swallowed"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 128 + number and done.stderr == "-c: interrupted.\n"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "SystemError: returned" in done.stderr.splitlines()[-1]

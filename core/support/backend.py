@@ -9,7 +9,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from core.support.errors import SIGNALS, UserError
+from core.support.errors import SIGNALS, UserError, obey_interrupts
 from nets.home import keras_home
 
 # NumPy looks at it when it is imported, which the scripts do after this module and before `start`.
@@ -125,13 +125,14 @@ def epochs_of(dataset):
     """Returns a callback that tells a data set which epoch begins.
 
     By itself, the data set also counts what Keras reads of it before the first epoch. The callback
-    also renews glibc's settings, which TensorFlow changes when it begins to read a data set.
+    also renews glibc's settings, which TensorFlow changes when it begins to read a data set, and
+    ends the training where an interrupt was swallowed.
     """
     import keras
 
     return keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: dataset.begin_epoch(epoch),
-        on_train_batch_begin=lambda batch, logs: keep_memory(),
+        on_train_batch_begin=lambda batch, logs: (keep_memory(), obey_interrupts()),
     )
 
 

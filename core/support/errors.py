@@ -77,6 +77,7 @@ def run(main):
         if not interrupted():
             raise
         status = _end()
+    _came.clear()
     leave(status)
 
 
@@ -91,6 +92,12 @@ def interrupted() -> bool:
     Where it comes while compiled code calls Python, that may make another error of it.
     """
     return bool(_came)
+
+
+def obey_interrupts():
+    """Raises the KeyboardInterrupt of a signal that compiled code has swallowed."""
+    if _came:
+        raise KeyboardInterrupt
 
 
 def _end(*more):

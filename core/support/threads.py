@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tqdm import tqdm
 
-from core.support.errors import UserError
+from core.support.errors import UserError, obey_interrupts
 
 
 def mapped(function, items, ahead, workers=2):
@@ -18,6 +18,7 @@ def mapped(function, items, ahead, workers=2):
     pool = ThreadPoolExecutor(workers)
     try:
         for item in items:
+            obey_interrupts()
             waiting.append(pool.submit(function, item))
             if len(waiting) > ahead:
                 yield waiting.popleft().result()
