@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.dataset import Dataset
 from core.imaging.draw import palette_image, write_image
-from core.imaging.image import SizesDiffer, count_pages, read_image, read_mask
+from core.imaging.image import SizesDiffer, count_pages, read_image, read_mask, read_values
 from core.imaging.tiles import as_array, large_images
 from core.support.errors import UserError
 
@@ -30,6 +30,28 @@ def test_read_image_turns_a_picture_upright(tmp_path):
     exif[0x0112] = 6  # turn by 90 degrees to view
     picture.save(tmp_path / "turned.jpg", exif=exif)
     assert read_image(tmp_path / "turned.jpg").shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize(("mode", "orientation"), [("RGB", 1), ("RGB", 6), ("L", 1)])
+def test_a_jpeg_comes_in_half_its_size(tmp_path, mode, orientation):
+    rows, columns = np.mgrid[:64, :96]
+    image = Image.fromarray(np.stack([2 * rows, 2 * columns, 255 - rows], -1).astype(np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.convert(mode).save(tmp_path / "image.jpg", exif=exif, quality=95)
+    whole, half = (read_values(tmp_path / "image.jpg", half=half)[0] for half in (False, True))
+    assert whole.shape[:2] == ((96, 64) if orientation > 4 else (64, 96))
+    height, width = half.shape[:2]
+    assert (2 * height, 2 * width) == whole.shape[:2] and half.shape[2:] == whole.shape[2:]
+    mean = whole.reshape(height, 2, width, 2, -1).mean((1, 3))
+    assert abs(mean - half.reshape(mean.shape)).max() < 4  # the chroma is coarser
+
+
+def test_other_kinds_stay_whole(tmp_path, rng):
+    pixels = rng.integers(0, 256, (64, 96, 3), np.uint8)
+    for kind in ("png", "tif", "webp"):
+        Image.fromarray(pixels).save(tmp_path / f"image.{kind}")
+        assert read_values(tmp_path / f"image.{kind}", half=True)[0].shape == pixels.shape
 
 
 def turned(path, shape, orientation, kind="RGB"):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.imaging.image import read_mask
+from core.imaging import intensity
+from core.imaging.image import read_mask, read_values
 from core.prediction import table
 from core.support.files import alone_in
 from tests.conftest import GREYS, NAMES, save_grey_model, without_the_model
@@ -437,6 +438,40 @@ def test_a_file_that_changes_takes_its_old_predictions_with_it(predict):
         "t-2_mask.png": "t.png",
     }
     assert_the_table_is_true()
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "halved"),
+    [
+        ((480, 640), ("--overlay-size", "320"), True),
+        ((480, 640), ("--overlay-size", "200"), True),
+        ((480, 640), ("--overlay-size", "512"), False),  # the half has too few pixels
+        ((481, 640), ("--overlay-size", "320"), False),
+        ((140, 186), ("--overlay-size", "64"), False),  # too few for the canvas
+        ((480, 640), ("--overlay-size", "320", "--intensity", "0", "254"), False),
+        ((480, 640), ("--overlay-size", "320", "--tile"), False),
+    ],
+)
+def test_a_large_photograph_is_read_in_half_its_size(predict, monkeypatch, size, options, halved):
+    read = []
+
+    def spy(*args):
+        values, white_is_zero = read_values(*args)
+        read.append(values.shape[:2])
+        return values, white_is_zero
+
+    monkeypatch.setattr(intensity, "read_values", spy)
+    image, _ = bands(size[1], 48)
+    image.resize(size, Image.Resampling.NEAREST).save("photo.jpg", quality=95)
+    code, _, err = predict("photo.jpg", *options)
+    assert code == 0, err
+    assert read == [tuple(n // (1 + halved) for n in size[::-1])]
+    found = read_mask("predictions/model/photo_mask.png")
+    assert found.shape == size[::-1]
+    wanted = np.arange(size[0]) * 3 // size[0]
+    assert (found == wanted).mean() > 0.9
+    with Image.open("predictions/model/photo_overlay.jpg") as overlay:
+        assert max(overlay.size) == int(options[1])
 
 
 PROGRAM = """

@@ -187,9 +187,12 @@ class Intensity:
             "that is not their range, name it with --intensity LOW HIGH."
         )
 
-    def read(self, path, page: int, channels: int) -> np.ndarray:
-        """Reads an image, uint8 `[H, W, channels]`; keeps in mind whether its range is another."""
-        values, white_is_zero = read_values(path, page)
+    def read(self, path, page: int, channels: int, half: bool = False) -> np.ndarray:
+        """Reads an image, uint8 `[H, W, channels]`; keeps in mind whether its range is another.
+
+        With `half`, a JPEG may come in half its size, see `read_values`.
+        """
+        values, white_is_zero = read_values(path, page, half and self._bytes)
         self._read += 1
         if values.dtype != np.uint8 or not self._bytes:
             low, high = self.range

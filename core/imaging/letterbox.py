@@ -94,14 +94,20 @@ def _smooth(image, size):
     return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
-def halved(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns an image in half its size, or as it is: `letterbox` makes the same of both.
+def halves(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Says whether the letterbox halves an image first, which takes half the time.
 
-    That is where an image of even sides becomes 8 times smaller: in a third of the time.
+    That is where an image of even sides becomes 4 times smaller.
     """
-    height, width = image.shape[:2]
-    if max(height / size[0], width / size[1]) < 8 or height % 2 or width % 2:
+    height, width = shape[:2]
+    return max(height / size[0], width / size[1]) >= 4 and height % 2 == width % 2 == 0
+
+
+def halved(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns an image in half its size, or as it is: `letterbox` makes the same of both."""
+    if not halves(image.shape, size):
         return image
+    height, width = image.shape[:2]
     half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return half.reshape(height // 2, width // 2, -1)
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from core.config import BACKGROUND
 from core.imaging import draw
-from core.imaging.image import count_pages, read_values
+from core.imaging.image import ORIENTATION, count_pages, read_values
 from core.imaging.intensity import Intensity
-from core.imaging.letterbox import halved, letterbox, placement
+from core.imaging.letterbox import halved, halves, letterbox, placement
 from core.imaging.tiles import UNSURE
 from core.prediction.objects import find_objects
 from core.prediction.outputs import Drawn, Outputs, Page, check_name
@@ -24,6 +24,7 @@ from core.support.errors import UserError, one_line
 from core.support.threads import mapped
 
 _COLOURED = ("RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")  # of Pillow's modes
+_JPEGS = ("JPEG", "MPO")  # the second is what many telephones write
 _NAMED = 0.0005  # the least share of a class that the terminal names
 _CELL = 400  # the width of an image in uncertain.png, in pixels
 
@@ -87,7 +88,7 @@ def predict_files(
     intensity = Intensity(*intensity)
     size = None if options.get("tile") else config.size
     most = max(wanted.overlay_size, 3 * _CELL if wanted.uncertain else 0)
-    seen = functools.partial(_seen, size=size, most=most)
+    seen = {"size": size, "most": most}
     read = functools.partial(_read, intensity, seen, channels=config.channels, failures=failures)
     drawing = functools.partial(_draw, names=config.names, palette=palette, wanted=wanted)
     entries = filter(None, mapped(read, _pages(sources, failures, intensity), ahead))
@@ -112,37 +113,47 @@ def _pages(sources, failures, intensity):
             yield from (Page(source, count, number) for number in range(count))
 
 
-def _seen(image, size, most):
+def _seen(image, shape, size, most):
     """An image as the network sees it, and as it is shown, small enough, and its own shape.
 
     Without a canvas `size`, tiles are cut out of it later. Else no more than this is kept of it:
-    images that wait for the network would take much memory.
+    images that wait for the network would take much memory. It may come in half its own shape.
     """
     if size is None:
-        return image, image, image.shape[:2]
-    half = halved(image, size)
-    shown = half if 0.9 * most <= max(half.shape) <= most else image  # not much smaller than asked
-    return letterbox(half, size), _small(shown, most), image.shape[:2]
+        return image, image, shape
+    half = halved(image, size) if image.shape[:2] == shape else image
+    shown = half if _shows(half.shape, most) else image
+    return letterbox(half, size), _small(shown, most), shape
+
+
+def _shows(shape, most):
+    """Whether an image of such a shape is not much smaller than the overlay that is asked for."""
+    return max(shape) >= 0.9 * most
 
 
 def _read(intensity, seen, page, channels, failures):
-    """What `seen` makes of a page, and the page; None if it or one before it cannot be read."""
+    """What `_seen` makes of a page, and the page; None if it or one before it cannot be read."""
     path = page.source.path
     if path not in failures:
+        photograph, shape = _header(path) if page.count == 1 else (False, None)
+        half = shape and seen["size"] and halves(shape, seen["size"])
+        half = half and _shows([side // 2 for side in shape], seen["most"])
         try:
-            image = intensity.read(path, page.number, channels)
+            image = intensity.read(path, page.number, channels, bool(half))
         except UserError as error:
             failures.setdefault(path, error)
         else:
-            photograph = page.count == 1 and _is_photograph(path)
-            return *seen(image), page._replace(photograph=photograph)
+            page = page._replace(photograph=photograph)
+            return *_seen(image, shape if half else image.shape[:2], **seen), page
 
 
-def _is_photograph(path):
-    """Whether each pixel of a file has a colour of its own, no grey and no palette's."""
+def _header(path):
+    """Whether each pixel of a file has its own colour, no grey or palette's; a JPEG's shape."""
     with contextlib.suppress(Exception), Image.open(path) as image:
-        return image.mode in _COLOURED
-    return False  # Pillow does not know it
+        turned = image.getexif().get(ORIENTATION, 1) > 4
+        shape = image.size if turned else image.size[::-1]
+        return image.mode in _COLOURED, shape if image.format in _JPEGS else None
+    return False, None  # Pillow does not know it
 
 
 def _draw(answered, names, palette, wanted):
