@@ -180,6 +180,7 @@ def load_model(path, tile=False, policy="float32"):
     import keras
 
     from core.support.devices import compute_in, fuse
+    from nets.inference import quicken
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -199,6 +200,7 @@ def load_model(path, tile=False, policy="float32"):
         check_tiles(path, model)
     compute_in(model, policy)
     fuse(model)
+    quicken(model)
     return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config, found
 
 

@@ -1,0 +1,63 @@
+"""A network that has learnt, made quicker; its answers are the same but for rounding."""
+
+import functools
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+
+def quicken(model: keras.Model) -> None:
+    """Makes a network quicker, in place, for inference only.
+
+    Batch normalization is folded into the convolution before it: both are linear, so that the
+    kernel takes the factor. What is left to add takes no time, as backends do it in one operation
+    with the convolution. Where that has other readers or an activation, nothing changes.
+
+    Nearest upsampling becomes one operation. Keras repeats rows, and then columns.
+    """
+    for layer in model.layers:
+        if isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest":
+            layer.call = functools.partial(_resized, layer.call, layer.size)
+        if isinstance(layer, layers.BatchNormalization) and (before := _convolution(layer)):
+            factor, shift = _factor_and_shift(layer)
+            kernel = np.asarray(ops.convert_to_numpy(before.kernel), np.float64)
+            depthwise = isinstance(before, layers.DepthwiseConv2D)
+            before.kernel.assign(kernel * (factor[:, None] if depthwise else factor))
+            if before.use_bias:
+                shift = shift + factor * ops.convert_to_numpy(before.bias)
+                before.bias.assign(np.zeros(len(shift)))
+            layer.call = functools.partial(_add, shift.astype(np.float32))
+
+
+def _convolution(layer):
+    """The convolution that only a batch normalization reads, and whose factor it can take."""
+    if len(layer._inbound_nodes) != 1 or layer.axis not in (-1, 3):
+        return None
+    before = layer.input._keras_history.operation
+    plain = isinstance(before, layers.Conv2D)
+    depthwise = isinstance(before, layers.DepthwiseConv2D) and before.depth_multiplier == 1
+    linear = getattr(before, "activation", None) is keras.activations.linear
+    alone = len(before._inbound_nodes) == len(before._outbound_nodes) == 1
+    return before if (plain or depthwise) and linear and alone else None
+
+
+def _factor_and_shift(layer):
+    """What a batch normalization multiplies by and adds, float64 `[C]`."""
+    mean, variance = map(ops.convert_to_numpy, (layer.moving_mean, layer.moving_variance))
+    factor = 1 / np.sqrt(variance.astype(np.float64) + layer.epsilon)
+    factor = factor * ops.convert_to_numpy(layer.gamma) if layer.scale else factor
+    shift = -mean * factor
+    return factor, shift + ops.convert_to_numpy(layer.beta) if layer.center else shift
+
+
+def _resized(usual, factors, inputs):
+    height, width = inputs.shape[1:3]
+    if height is None or width is None:  # as in an exported model, which takes all sizes
+        return usual(inputs)
+    size = height * factors[0], width * factors[1]
+    return ops.image.resize(inputs, size, interpolation="nearest", data_format="channels_last")
+
+
+def _add(shift, inputs, training=None, mask=None):
+    return ops.add(inputs, ops.cast(shift, inputs.dtype))

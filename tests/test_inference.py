@@ -1,0 +1,89 @@
+"""A network made quicker gives the same answers."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from nets.inference import quicken
+from nets.unet import UNet
+
+
+def learnt(model, rng):
+    """The model, with batch statistics and all else as if it had learnt."""
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            for variable in layer.variables:
+                variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return model
+
+
+def same_after(model, rng, folded):
+    """Asserts that so many batch normalizations are folded, and that the answers are the same."""
+    images = rng.integers(0, 256, (2, 32, 32, 3), np.uint8)
+    wanted = model.predict_on_batch(images)
+    norms = [la for la in model.layers if isinstance(la, layers.BatchNormalization)]
+    quicken(model)
+    assert sum("call" in vars(norm) for norm in norms) == folded
+    for norm in norms:  # what is folded no longer asks for its statistics
+        if "call" in vars(norm):
+            norm.moving_variance.assign(np.full(norm.moving_variance.shape, 1e9))
+    model.make_predict_function(force=True)
+    found = model.predict_on_batch(images)
+    assert np.ptp(wanted) > 0.1
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * np.ptp(wanted))
+
+
+def test_a_convolution_by_hand():
+    """A kernel of 2 and a bias of 1; then minus 3, over the root of 4, times 5, plus 6."""
+    inputs = keras.Input((1, 1, 1))
+    conv = layers.Conv2D(1, 1, kernel_initializer=lambda *a, **k: np.full((1, 1, 1, 1), 2.0))
+    norm = layers.BatchNormalization(epsilon=0.0)
+    model = keras.Model(inputs, norm(conv(inputs)))
+    conv.bias.assign([1.0])
+    for variable, value in zip(norm.variables, (5.0, 6.0, 3.0, 4.0), strict=True):
+        variable.assign([value])
+    quicken(model)
+    assert conv.kernel.numpy().item() == 5 and conv.bias.numpy().item() == 0
+    assert model(np.full((1, 1, 1, 1), 7.0)).numpy().item() == (2 * 7 + 1 - 3) / 2 * 5 + 6
+
+
+def test_all_of_a_u_net(rng):
+    model = learnt(UNet((None, None, 3), 3, 4, normalization="batch"), rng)
+    norms = sum(isinstance(layer, layers.BatchNormalization) for layer in model.layers)
+    assert norms > 10
+    same_after(model, rng, norms)
+
+
+def test_upsampling(rng):
+    inputs = keras.Input((None, None, 2))
+    nearest = layers.UpSampling2D((2, 3), interpolation="nearest")(inputs)
+    smooth = layers.UpSampling2D(2, interpolation="bilinear")(inputs)
+    models = keras.Model(inputs, nearest), keras.Model(inputs, smooth)
+    image = rng.normal(0, 1, (2, 4, 5, 2)).astype(np.float32)
+    wanted = [model.predict_on_batch(image) for model in models]
+    for model in models:
+        quicken(model)
+    np.testing.assert_array_equal(models[0].predict_on_batch(image), wanted[0])
+    np.testing.assert_array_equal(wanted[0], image.repeat(2, 1).repeat(3, 2))
+    np.testing.assert_array_equal(models[1].predict_on_batch(image), wanted[1])
+
+
+def test_depthwise_convolutions(rng):
+    inputs = keras.Input((32, 32, 3))
+    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(inputs)
+    x = layers.Conv2D(4, 1)(layers.ReLU()(layers.BatchNormalization()(x)))
+    x = layers.BatchNormalization(scale=False)(x)
+    model = keras.Model(inputs, layers.BatchNormalization(center=False)(layers.Conv2D(2, 1)(x)))
+    same_after(learnt(model, rng), rng, 3)
+
+
+def test_what_cannot_be_folded_stays(rng):
+    """Its convolution has an activation, another reader, several outputs of one kernel, or none."""
+    inputs = keras.Input((32, 32, 3))
+    active = layers.BatchNormalization()(layers.Conv2D(3, 1, activation="relu")(inputs))
+    shared = layers.Conv2D(3, 1)(active)
+    x = layers.Add()([layers.BatchNormalization()(shared), shared])
+    x = layers.BatchNormalization()(layers.DepthwiseConv2D(1, depth_multiplier=2)(x))
+    x = layers.BatchNormalization()(layers.Conv2DTranspose(2, 2)(x))
+    model = keras.Model(inputs, layers.BatchNormalization()(layers.ReLU()(x)))
+    same_after(learnt(model, rng), rng, 0)
