@@ -30,6 +30,22 @@ def quicken(model: keras.Model) -> None:
             layer.call = functools.partial(_add, shift.astype(np.float32))
 
 
+def softmax(logits: keras.KerasTensor) -> keras.KerasTensor:
+    """Makes class probabilities `[B, H, W, K]` of a network's logits.
+
+    Those of two classes are a sigmoid of their difference: the same in half the time.
+    """
+    layer = layers.Softmax()
+    if logits.shape[-1] == 2:
+        layer.call = _of_two
+    return layer(logits)
+
+
+def _of_two(logits, mask=None):
+    difference = logits[..., 1:] - logits[..., :1]
+    return ops.concatenate([ops.sigmoid(-difference), ops.sigmoid(difference)], -1)
+
+
 def _convolution(layer):
     """The convolution that only a batch normalization reads, and whose factor it can take."""
     if len(layer._inbound_nodes) != 1 or layer.axis not in (-1, 3):

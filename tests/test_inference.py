@@ -2,9 +2,11 @@
 
 import keras
 import numpy as np
+import pytest
+import scipy.special
 from keras import layers
 
-from nets.inference import quicken
+from nets.inference import quicken, softmax
 from nets.unet import UNet
 
 
@@ -87,3 +89,14 @@ def test_what_cannot_be_folded_stays(rng):
     x = layers.BatchNormalization()(layers.Conv2DTranspose(2, 2)(x))
     model = keras.Model(inputs, layers.BatchNormalization()(layers.ReLU()(x)))
     same_after(learnt(model, rng), rng, 0)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_probabilities(rng, classes):
+    inputs = keras.Input((None, None, classes))
+    logits = rng.normal(0, 30, (2, 4, 5, classes)).astype(np.float32)
+    logits[0, 0, 0], logits[0, 0, 1, 1] = 7, 1e9
+    found = keras.Model(inputs, softmax(inputs)).predict_on_batch(logits)
+    np.testing.assert_allclose(found, scipy.special.softmax(logits, -1), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-6)
+    assert found[0, 0, 0, 0] == found[0, 0, 0, 1]

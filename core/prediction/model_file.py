@@ -180,7 +180,7 @@ def load_model(path, tile=False, policy="float32"):
     import keras
 
     from core.support.devices import compute_in, fuse
-    from nets.inference import quicken
+    from nets.inference import quicken, softmax
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -201,7 +201,7 @@ def load_model(path, tile=False, policy="float32"):
     compute_in(model, policy)
     fuse(model)
     quicken(model)
-    return keras.Model(model.inputs, keras.layers.Softmax()(model.outputs[0])), config, found
+    return keras.Model(model.inputs, softmax(model.outputs[0])), config, found
 
 
 def check_tiles(path, model):
