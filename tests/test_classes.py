@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -253,6 +254,48 @@ def test_noise_is_no_class(tmp_path):
         opened(write(tmp_path / "one", [1, 1]))
     with pytest.raises(UserError, match="masks hold nothing but 0"):
         opened(write(tmp_path / "none", [0, 0]))
+
+
+def drawn(folder, *masks):
+    write(folder, *[[0]] * len(masks))
+    for number, mask in enumerate(masks):
+        Image.fromarray(mask).save(folder / f"masks/{number}.png")
+        Image.new("RGB", mask.shape[1::-1]).save(folder / f"images/{number}.png")
+    return folder
+
+
+def disc(scale=1, smooth=True, value=255, size=(64, 48)):
+    """A mask with a disc; smooth: with the edge of a drawing program, or enlarged linearly."""
+    mask = np.zeros(size, np.uint8)
+    way = cv2.LINE_AA if smooth and scale == 1 else cv2.LINE_8
+    cv2.circle(mask, (24, 30), 15, value, -1, way)
+    return cv2.resize(mask, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4])
+@pytest.mark.parametrize("value", [255, 200])
+def test_soft_edges_are_no_classes(tmp_path, scale, value):
+    masks = [disc(scale, value=value), disc(value=value, smooth=False)]
+    assert 4 < len(np.unique(masks[0])) < 65 and len(np.unique(masks[1])) == 2
+    with pytest.raises(UserError, match="0.png: has .* anti-aliased edges.*--num-classes"):
+        opened(drawn(tmp_path / "grey", *masks))
+    masks = [np.stack([mask, mask // 2, 0 * mask], -1) for mask in masks]
+    with pytest.raises(UserError, match="0.png: has .* anti-aliased edges.*--num-classes"):
+        opened(drawn(tmp_path / "colours", *masks))
+
+
+def test_small_classes_are_no_soft_edges(tmp_path):
+    """Spread values, of spots in the middle of others; a border's class; ids of thin layers."""
+    spots = disc(smooth=False, value=250)
+    for number, value in enumerate((50, 100, 150, 200)):
+        spots[20 + 4 * number : 23 + 4 * number, 20:24] = value
+    assert opened(drawn(tmp_path / "spots", spots))[0].num_classes == 6
+    border = disc(smooth=False)
+    cv2.circle(border, (24, 30), 15, 128, 1)
+    assert opened(drawn(tmp_path / "border", border))[0].num_classes == 3
+    layers = np.arange(64, dtype=np.uint8).clip(20, 26)[:, None].repeat(48, 1) - 20
+    layers = np.concatenate([layers, layers[::-1]])
+    assert opened(drawn(tmp_path / "layers", layers))[0].num_classes == 7
 
 
 @pytest.mark.parametrize(

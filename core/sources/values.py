@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from core.config import IGNORE, VOC_CLASSES, default_names
@@ -170,13 +171,28 @@ def _refuse_noise(found, files, total):
     cause = jpeg if total > 2 else ""
     if max(total, len(found[path])) > _MOST:
         cause = jpeg or MANY
-    elif not (total or cause) and len(found[path]) > 4:
+    elif not cause and len(found[path]) > 4:
         of_path = dict(files)
-        masks = (read_indexed(name, of_path[name])[0] for name in (path, *others[:4]))
-        # A mask may well have one region of each class, but not one after the other.
-        cause = min(numbered_objects(mask, count_values(mask), 0) for mask in masks)
+        masks = [read_indexed(name, of_path[name])[0] for name in (path, *others[:4])]
+        if not total:
+            # A mask may well have one region of each class, but not one after the other.
+            cause = min(numbered_objects(mask, count_values(mask), 0) for mask in masks)
+        cause = cause or (MANY if _has_soft_edges(masks[0]) else "")
     if cause:
         raise UserError(
             f"{path}: has {len(found[path])} values: {named(found[path])}. {cause} If they are "
             "classes after all, say so by --num-classes or --class-table."
         )
+
+
+def _has_soft_edges(mask):
+    """Whether values between the two commonest lie where these meet, as smoothing leaves them."""
+    mask = cv2.cvtColor(mask, cv2.COLOR_RGB2GRAY) if mask.ndim == 3 else mask
+    counts = count_values(mask)
+    if len(counts) < 5 or max(counts) <= len(counts):  # ids, one after the other, are classes
+        return False
+    low, high = sorted(value for value, _ in counts.most_common(2))
+    between = (low < mask) & (mask < high)
+    around = np.ones((3, 3), np.uint8)
+    edge = (cv2.erode(mask, around) < mask) & (mask < cv2.dilate(mask, around))
+    return len(np.unique(mask[between])) > 2 and edge[between].mean() > 0.9
