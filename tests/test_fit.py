@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import importlib.util
 import json
+import signal
 from pathlib import Path
 
 import keras
@@ -10,9 +11,12 @@ import pytest
 from PIL import Image
 
 from core.config import PRESETS, Config, Found
+from core.dataset import Dataset
 from core.evaluation.samples import draw_samples
 from core.imaging.borders import balanced_weights
 from core.prediction.model_file import load_model
+from core.support import errors
+from core.support.backend import epochs_of
 from core.training.checkpoint import best_of, load_checkpoint, save_checkpoint
 from core.training.fit import (
     build,
@@ -282,3 +286,25 @@ def test_balanced_classes_are_shown_and_kept(call, voc):
     config = json.loads(Path("runs/voc/config.json").read_text())
     assert config["class_weights"] == "balanced"
     assert config["found"]["class_weights"] == [1, 1, 1, 0]
+
+
+def test_an_interrupt_that_was_swallowed_ends_the_training_at_the_next_step(monkeypatch):
+    came, steps = [], []
+    monkeypatch.setattr(errors, "_came", came)
+
+    def swallow(batch, logs):
+        steps.append(batch)
+        came.extend([signal.SIGINT] * (batch == 1))
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse")
+    swallows = keras.callbacks.LambdaCallback(on_train_batch_end=swallow)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(
+            np.zeros((5, 2)),
+            np.zeros((5, 1)),
+            batch_size=1,
+            verbose=0,
+            callbacks=[swallows, epochs_of(Dataset())],
+        )
+    assert steps == [0, 1]
