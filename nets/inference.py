@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+LAST = "channels_last"
+
 
 def quicken(model: keras.Model) -> None:
     """Makes a network quicker, in place, for inference only.
@@ -15,10 +17,13 @@ def quicken(model: keras.Model) -> None:
     with the convolution. Where that has other readers or an activation, nothing changes.
 
     Nearest upsampling becomes one operation. Keras repeats rows, and then columns.
+
+    Layers whose channels come first stay as they are.
     """
     for layer in model.layers:
-        if isinstance(layer, layers.UpSampling2D) and layer.interpolation == "nearest":
-            layer.call = functools.partial(_resized, layer.call, layer.size)
+        if isinstance(layer, layers.UpSampling2D) and layer.data_format == LAST:
+            if layer.interpolation == "nearest":
+                layer.call = functools.partial(_resized, layer.call, layer.size)
         if isinstance(layer, layers.BatchNormalization) and (before := _convolution(layer)):
             factor, shift = _factor_and_shift(layer)
             kernel = np.asarray(ops.convert_to_numpy(before.kernel), np.float64)
@@ -53,9 +58,10 @@ def _convolution(layer):
     before = layer.input._keras_history.operation
     plain = isinstance(before, layers.Conv2D)
     depthwise = isinstance(before, layers.DepthwiseConv2D) and before.depth_multiplier == 1
+    plain = (plain or depthwise) and before.data_format == LAST
     linear = getattr(before, "activation", None) is keras.activations.linear
     alone = len(before._inbound_nodes) == len(before._outbound_nodes) == 1
-    return before if (plain or depthwise) and linear and alone else None
+    return before if plain and linear and alone else None
 
 
 def _factor_and_shift(layer):
@@ -72,7 +78,7 @@ def _resized(usual, factors, inputs):
     if height is None or width is None:  # as in an exported model, which takes all sizes
         return usual(inputs)
     size = height * factors[0], width * factors[1]
-    return ops.image.resize(inputs, size, interpolation="nearest", data_format="channels_last")
+    return ops.image.resize(inputs, size, interpolation="nearest", data_format=LAST)
 
 
 def _add(shift, inputs, training=None, mask=None):

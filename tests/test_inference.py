@@ -56,6 +56,17 @@ def test_all_of_a_u_net(rng):
     same_after(model, rng, norms)
 
 
+def test_channels_that_come_first(rng):
+    inputs = keras.Input((32, 32, 3))
+    x = layers.Conv2D(32, 3, padding="same", data_format="channels_first")(
+        layers.Permute((3, 1, 2))(inputs)
+    )
+    x = layers.BatchNormalization(axis=3)(x)
+    x = layers.UpSampling2D(2, data_format="channels_first", interpolation="nearest")(x)
+    model = keras.Model(inputs, layers.Permute((2, 3, 1))(layers.BatchNormalization(axis=1)(x)))
+    same_after(learnt(model, rng), rng, 0)
+
+
 def test_upsampling(rng):
     inputs = keras.Input((None, None, 2))
     nearest = layers.UpSampling2D((2, 3), interpolation="nearest")(inputs)

@@ -474,6 +474,22 @@ def test_a_large_photograph_is_read_in_half_its_size(predict, monkeypatch, size,
         assert max(overlay.size) == int(options[1])
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8, 9])
+def test_a_large_photograph_is_turned_like_a_small_one(predict, orientation):
+    image, mask = bands(32, 48)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    for name, size in (("small", (48, 32)), ("large", (576, 384))):
+        image.resize(size, Image.Resampling.NEAREST).save(f"{name}.jpg", exif=exif, quality=95)
+    assert predict("small.jpg", "large.jpg", "--overlay-size", "288")[0] == 0
+    small, large = (read_mask(f"predictions/model/{name}_mask.png") for name in ("small", "large"))
+    assert large.shape == tuple(12 * n for n in small.shape)
+    assert (large[6::12, 6::12] == small).mean() > 0.9
+    for name in ("small", "large"):
+        with Image.open(f"predictions/model/{name}_overlay.jpg") as overlay:
+            assert (overlay.height > overlay.width) == (orientation in (6, 8))
+
+
 PROGRAM = """
 import sys
 from pathlib import Path

@@ -22,10 +22,10 @@ def ship(source: Path, target: str | Path, precision: str = "float16") -> None:
     Raises:
         UserError: if the source is damaged, or the target is not to be written.
     """
-    from core.prediction.model_file import CONFIG_NAME, load_model, to_json, without_unused
+    from core.prediction.model_file import CONFIG_NAME, load_network, to_json, without_unused
 
     target = check_target(target, source)
-    _, config, found = load_model(source)  # or complain
+    _, config, found = load_network(source)  # or complain
     home = PRESETS[config.dataset].data
     nowhere = dict.fromkeys(("train_list", "val_list", "init_weights"))
     config = dataclasses.replace(config, data=home, **nowhere)

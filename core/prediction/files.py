@@ -150,7 +150,7 @@ def _read(intensity, seen, page, channels, failures):
 def _header(path):
     """Whether each pixel of a file has its own colour, no grey or palette's; a JPEG's shape."""
     with contextlib.suppress(Exception), Image.open(path) as image:
-        turned = image.getexif().get(ORIENTATION, 1) > 4
+        turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
         shape = image.size if turned else image.size[::-1]
         return image.mode in _COLOURED, shape if image.format in _JPEGS else None
     return False, None  # Pillow does not know it

@@ -167,20 +167,14 @@ def read_settings(path):
         ) from error
 
 
-def load_model(path, tile=False, policy="float32"):
-    """Loads a model for inference, with `tile` on tiles, and its settings, or raises a UserError.
-
-    It computes with a Keras dtype policy, its probabilities always in float32.
+def load_network(path):
+    """Loads a model as its training left it, to logits, or raises a UserError.
 
     Returns:
-        A `keras.Model` from images `[B, H, W, C]`, values 0..255, to class probabilities
-        `[B, H, W, K]`, its `Config` and its `Found`.
+        The `keras.Model`, its `Config` and its `Found`.
     """
     config, found = read_settings(path)
     import keras
-
-    from core.support.devices import compute_in, fuse
-    from nets.inference import quicken, softmax
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -196,6 +190,25 @@ def load_model(path, tile=False, policy="float32"):
             f"{path}: the model has {channels} channels and {classes} classes, its settings "
             f"{config.channels} and {config.num_classes}. Use a file that train.py wrote."
         )
+    return model, config, found
+
+
+def load_model(path, tile=False, policy="float32"):
+    """Loads a model for inference, with `tile` on tiles, and its settings, or raises a UserError.
+
+    It computes with a Keras dtype policy, its probabilities always in float32. Its weights are not
+    those of the file, see `nets.inference.quicken`.
+
+    Returns:
+        A `keras.Model` from images `[B, H, W, C]`, values 0..255, to class probabilities
+        `[B, H, W, K]`, its `Config` and its `Found`.
+    """
+    model, config, found = load_network(path)
+    import keras
+
+    from core.support.devices import compute_in, fuse
+    from nets.inference import quicken, softmax
+
     if tile:
         check_tiles(path, model)
     compute_in(model, policy)

@@ -188,7 +188,8 @@ def fuse(model: keras.Model) -> None:
         return
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.scale and layer.center:
-            layer.call = functools.partial(_fused_call, layer)
+            if layer.input_spec.ndim == 4 and layer.axis in (-1, 3):
+                layer.call = functools.partial(_fused_call, layer)
 
 
 def _fused_call(layer, inputs, training=None, mask=None):

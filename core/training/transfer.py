@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from core.config import BYTES, RECIPES, Config
-from core.prediction.model_file import find_weights, load_model, read_settings
+from core.prediction.model_file import find_weights, load_network, read_settings
 from core.support.errors import UserError
 from nets.sizes import check_size
 
@@ -142,7 +142,7 @@ def load(model, config: Config) -> None:
         UserError: if the model is not there or holds another network.
     """
     file = find_weights(config.init_weights, flag=FLAG)
-    source, before, _ = load_model(file)
+    source, before, _ = load_network(file)
     there = {layer.name: layer.get_weights() for layer in source.layers}
     old = "up1_skip_conv1" not in there
     for layer in model.layers:
