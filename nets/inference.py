@@ -40,7 +40,7 @@ def softmax(logits: keras.KerasTensor) -> keras.KerasTensor:
 
     Those of two classes are a sigmoid of their difference: the same in half the time.
     """
-    layer = layers.Softmax()
+    layer = layers.Softmax(name="class_probabilities")  # no name that an adopted model has
     if logits.shape[-1] == 2:
         layer.call = _of_two
     return layer(logits)

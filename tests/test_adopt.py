@@ -50,6 +50,27 @@ def images(rng, channels=3):
     return rng.integers(0, 256, (2, *SIZE, channels), np.uint8)
 
 
+@pytest.mark.parametrize("classes", [1, 2])
+def test_layers_with_the_names_that_keras_gives(call, rng, classes):
+    """A new program names layers from the start, as the one that made the model did."""
+    keras.backend.clear_session()
+    inputs = keras.Input((None, None, 3))
+    x = layers.Rescaling(1 / 16)(inputs)
+    x = layers.Concatenate()([x, layers.Conv2D(2, 3, padding="same")(x)])
+    x = layers.Conv2D(classes, 1)(x)
+    x = layers.Softmax()(x) if classes > 1 else layers.Activation("sigmoid")(x)
+    model = keras.Model(inputs, x)
+    model.save("mine.keras")
+    pixels = images(rng)
+    wanted = model(pixels / 255.0).numpy()[..., -1]
+    keras.backend.clear_session()
+    status, _, err = adopt(call, "--divide-by", 255, names="background,a")
+    assert status == 0, err
+    keras.backend.clear_session()
+    found = load_model("adopted.keras")[0](pixels)[..., 1]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("sequential", [False, True])
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_the_same_probabilities(call, rng, activation, sequential):
@@ -179,7 +200,7 @@ def test_the_readme_s_notebook_as_it_stands(call, rng):
     text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     section = text.split("## In a notebook")[1].split("\n## ")[0]
     code = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
-    command = re.search(r"`python -m (tools.adopt [^`]*)`", section)[1].split()
+    command = re.search(r"`python -m\s+(tools.adopt [^`]*)`", section)[1].split()
     for folder in ("images", "masks"):
         Path("my_data", folder).mkdir(parents=True)
     for name in "abc":

@@ -60,7 +60,7 @@ def divided(model, by: float):
     import keras
 
     inputs = keras.Input(model.input_shape[1:])
-    first = keras.layers.Rescaling(1 / by)(inputs)
+    first = keras.layers.Rescaling(1 / by, name="adopted_division")(inputs)
 
     def call(layer, *args, **kwargs):
         args = keras.tree.map_structure(lambda x: first if x is inputs else x, args)
@@ -117,11 +117,15 @@ def to_logits(model, size: tuple[int, int], classes: int):
             "The model's output lies in 0 to 1, but the classes of a pixel do not add up to 1. End "
             "it with a softmax, or without an activation."
         )
+    # The names of the new layers are none that a layer of the user has.
     if one:  # of a sigmoid, p becomes 1 - p and p; of a logit, x becomes 0 and x
-        other = layers.Rescaling(-1.0 if unit else 0.0, float(unit), dtype="float32")(outputs)
-        outputs = layers.Concatenate(dtype="float32")([other, outputs])
+        scale, offset = (-1.0, 1.0) if unit else (0.0, 0.0)
+        other = layers.Rescaling(scale, offset, dtype="float32", name="adopted_rest")(outputs)
+        join = layers.Concatenate(dtype="float32", name="adopted_classes")
+        outputs = join([other, outputs])
     if unit:
-        outputs = keras.ops.log(layers.Rescaling(1.0, _TINY, dtype="float32")(outputs))
+        above_0 = layers.Rescaling(1.0, _TINY, dtype="float32", name="adopted_above_0")
+        outputs = keras.ops.log(above_0(outputs))
     what = "a probability" if unit else "a logit"
     return keras.Model(model.inputs[0], outputs), f"{what} of {classes - one} classes"
 
