@@ -81,6 +81,15 @@ def test_upsampling(rng):
     np.testing.assert_array_equal(models[1].predict_on_batch(image), wanted[1])
 
 
+def test_in_16_bits_only_the_u_net_s_own_layers_are_folded(small_encoder):
+    model = UNet((None, None, 3), 3, 4, normalization="batch", encoder="vgg16")
+    quicken(model, exact=False)
+    norms = [la for la in model.layers if isinstance(la, layers.BatchNormalization)]
+    folded = {norm.name for norm in norms if "call" in vars(norm)}
+    own = {norm.name for norm in norms if norm.name.startswith("up")}
+    assert folded == own and own and len(own) < len(norms)
+
+
 def test_depthwise_convolutions(rng):
     inputs = keras.Input((32, 32, 3))
     x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(inputs)

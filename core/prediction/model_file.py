@@ -213,7 +213,7 @@ def load_model(path, tile=False, policy="float32"):
         check_tiles(path, model)
     compute_in(model, policy)
     fuse(model)
-    quicken(model)
+    quicken(model, exact=policy == "float32")
     return keras.Model(model.inputs, softmax(model.outputs[0])), config, found
 
 
