@@ -37,7 +37,7 @@ def read_image(path, channels=3, page=0, intensity=None):
 def read_values(path, page=0, half=False):
     """Reads the values of an image, upright, with all their bits.
 
-    With `half`, a JPEG of even sides comes in half its size: its decoder needs half the time then.
+    With `half`, a JPEG of even sides comes in half its size, in half the time.
 
     Returns:
         `[H, W]` or, of colours, `[H, W, 3]`, uint8 for up to 8 bits; and whether 0 means white.
@@ -170,7 +170,8 @@ def check_sizes(info: dict, image: np.ndarray, mask: np.ndarray) -> None:
             those of `info`, an entry of `image_info`.
     """
     if max(image.shape) > LONGEST_SIDE:
-        raise UserError(f"{info['image_path']}: is longer than {LONGEST_SIDE} pixels. Cut it up.")
+        what = f"{info['image_path']}: is longer than {LONGEST_SIDE} pixels."
+        raise UserError(f"{what} Cut it into smaller images.")
     if mask.shape == image.shape[:2]:
         return
     pair, page, advice = ("image", "mask"), info.get("page", 0), "Make them equal."

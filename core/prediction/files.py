@@ -24,7 +24,7 @@ from core.support.errors import UserError, one_line
 from core.support.threads import mapped
 
 _COLOURED = ("RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")  # of Pillow's modes
-_JPEGS = ("JPEG", "MPO")  # the second is what many telephones write
+_JPEGS = ("JPEG", "MPO")  # the second is what many phones write
 _NAMED = 0.0005  # the least share of a class that the terminal names
 _CELL = 400  # the width of an image in uncertain.png, in pixels
 
@@ -117,7 +117,7 @@ def _seen(image, shape, size, most):
     """An image as the network sees it, and as it is shown, small enough, and its own shape.
 
     Without a canvas `size`, tiles are cut out of it later. Else no more than this is kept of it:
-    images that wait for the network would take much memory. It may come in half its own shape.
+    images that wait for the network would take much memory. The image may be half of `shape`.
     """
     if size is None:
         return image, image, shape
@@ -131,15 +131,19 @@ def _shows(shape, most):
     return max(shape) >= 0.9 * most
 
 
+def _half_is_enough(shape, size, most):
+    """Whether neither the network nor the overlay needs more than half of an image."""
+    return size is not None and halves(shape, size) and _shows([n // 2 for n in shape], most)
+
+
 def _read(intensity, seen, page, channels, failures):
     """What `_seen` makes of a page, and the page; None if it or one before it cannot be read."""
     path = page.source.path
     if path not in failures:
         photograph, shape = _header(path) if page.count == 1 else (False, None)
-        half = shape and seen["size"] and halves(shape, seen["size"])
-        half = half and _shows([side // 2 for side in shape], seen["most"])
+        half = shape is not None and _half_is_enough(shape, **seen)
         try:
-            image = intensity.read(path, page.number, channels, bool(half))
+            image = intensity.read(path, page.number, channels, half)
         except UserError as error:
             failures.setdefault(path, error)
         else:
