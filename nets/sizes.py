@@ -14,7 +14,7 @@ DEPTH = 4  # how often the network halves the image without an encoder
 class Encoder(NamedTuple):
     """A classification network that can be the encoder of a U-Net."""
 
-    function: str  # its name in `keras.applications`, or "EfficientNetLite0"
+    function: str  # its name in `keras.applications`, or "EfficientNetLite"
     levels: str  # the layers of the skip connections, finest first, and of the bottom
     scale: float | None = None  # of values 0..255; None if the network scales them itself
     offset: float | tuple[float, float, float] = 0.0  # added then; one number, or one a channel
@@ -46,8 +46,14 @@ ENCODERS = {
         "block1a_project_activation block2b_add block3b_add block5e_add block6h_add",
     ),
     "efficientnet_lite0": Encoder(
-        "EfficientNetLite0",
+        "EfficientNetLite",
         "block1a_project_bn block2b_add block3b_add block5c_add block7a_project_bn",
+        1 / 128,
+        -127 / 128,
+    ),
+    "efficientnet_lite2": Encoder(
+        "EfficientNetLite",
+        "block1a_project_bn block2c_add block3c_add block5d_add block7a_project_bn",
         1 / 128,
         -127 / 128,
     ),

