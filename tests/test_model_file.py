@@ -59,6 +59,21 @@ def test_a_model_in_bfloat16(tmp_path, rng):
     assert {weight.dtype for weight in half.weights} == {"float32"}
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_answers_that_are_not_copied_are_keras_s_own(tmp_path, rng, policy):
+    """Also after others have been asked for, and of other sizes."""
+    saved(tmp_path / "model.keras")
+    model = load_model(tmp_path / "model.keras", policy=policy)[0]
+    sizes = (1, 32, 32), (2, 32, 48), (1, 32, 32)
+    batches = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    found = [model.predict_on_batch(batch) for batch in batches]
+    for batch, answer in zip(batches, found, strict=True):
+        assert isinstance(answer, np.ndarray) and answer.dtype == np.float32
+        np.testing.assert_array_equal(answer, keras.Model.predict_on_batch(model, batch))
+    if keras.backend.backend() == "tensorflow":
+        assert found[0].base is not None  # a view of what TensorFlow holds
+
+
 def test_what_stays_in_float32(tmp_path):
     """Depthwise convolutions, and all from the last convolution on: here the user's softmax."""
     inputs = keras.Input((None, None, 3))

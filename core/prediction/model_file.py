@@ -201,20 +201,23 @@ def load_model(path, tile=False, policy="float32"):
 
     Returns:
         A `keras.Model` from images `[B, H, W, C]`, values 0..255, to class probabilities
-        `[B, H, W, K]`, its `Config` and its `Found`.
+        `[B, H, W, K]`, its `Config` and its `Found`. What its `predict_on_batch` returns may be
+        read-only.
     """
     model, config, found = load_network(path)
     import keras
 
-    from core.support.devices import compute_in, fuse
+    from core.support import devices
     from nets.inference import quicken, softmax
 
     if tile:
         check_tiles(path, model)
-    compute_in(model, policy)
-    fuse(model)
+    devices.compute_in(model, policy)
+    devices.fuse(model)
     quicken(model, exact=policy == "float32")
-    return keras.Model(model.inputs, softmax(model.outputs[0])), config, found
+    model = keras.Model(model.inputs, softmax(model.outputs[0]))
+    devices.answer_without_copy(model)
+    return model, config, found
 
 
 def check_tiles(path, model):

@@ -17,6 +17,7 @@ from core.training.figures import DataLoss, MeanIoU
 from core.training.losses import SegmentationLoss
 from core.training.optimizer import make_optimizer, set_frozen, stages
 from core.training.run_folder import RunFolder
+from nets.reach import geometry, unpadded
 from nets.unet import UNet
 
 
@@ -102,8 +103,8 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         if config.init_weights and not history:
             transfer.load(model, config)
         devices.synchronize(model)
-        devices.check_made_for(dataset, model, config)
-        devices.check_made_for(validation, model)
+        _check_made_for(dataset, model, config)
+        _check_made_for(validation, model)
         for data in (dataset, validation):
             data.set_intensity(found.intensity or dataset.find_intensity())
         with alone:
@@ -143,3 +144,22 @@ def prepare(model, config, steps, frozen=False, class_weights=()) -> None:
     metrics = [MeanIoU(config.num_classes), DataLoss(config.loss)]
     model.compile(make_optimizer(config, model, steps), loss=loss, metrics=metrics)
     devices.build_figures(model, config.num_classes)
+
+
+def _check_made_for(data, model, config=None):
+    """Raises a ValueError if a data set was made for another network, other processes or devices.
+
+    With the settings of a training, it is also one if they are others.
+    """
+    surroundings = geometry(model) if unpadded(model) else None
+    wanted = {"surroundings": surroundings, "part": processes.process()}
+    for name in ("border_weight", "ignored_as_background") if config else ():
+        wanted[name] = getattr(config, name)
+    if data.multiple % devices.replicas():
+        wanted["multiple"] = devices.replicas()
+    for name, value in wanted.items():
+        if getattr(data, name) != value:
+            raise ValueError(
+                f"This training needs a data set made with {name}={value!r}, which its constructor "
+                f"hands on to Dataset; it has {getattr(data, name)!r}."
+            )
