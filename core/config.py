@@ -82,7 +82,7 @@ class Config:
     architecture: str = _network("same", "see docs/networks.md", ARCHITECTURES)
     normalization: str = _network("none", "after each convolution", NORMALIZATIONS)
     upsampling: str | None = _network(None, "(default: nearest)", UPSAMPLINGS)
-    encoder: str = _network("none", "", ("none", *ENCODERS))
+    encoder: str = _network("none", "none, or one of docs/networks.md", ("none", *ENCODERS))
     encoder_weights: str = _network("none", "none, imagenet, a file of weights, or a .keras file")
     init_weights: str | None = _network(None, "start from a trained model, also for other classes")
     from_scratch: bool = _network(

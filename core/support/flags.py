@@ -99,6 +99,7 @@ _PARSING = {
     "repeats": {"type": number(lambda x: 0 < x < 1e6, "above 0"), "metavar": "X"},
     "minutes": {"type": number(lambda x: 0 < x < 1e6, "above 0"), "metavar": "N"},
     "init_weights": {"metavar": "PATH"},
+    "encoder": {"type": str, "metavar": "NAME"},  # too many to name
     "encoder_weights": {"metavar": "W"},
     "freeze_encoder": {"type": whole_number(0), "metavar": "N"},
     "encoder_lr_factor": {
