@@ -3,7 +3,7 @@
 import dataclasses
 from functools import partial
 
-from nets.sizes import ARCHITECTURES, ENCODERS, NORMALIZATIONS, UPSAMPLINGS
+from nets.sizes import ARCHITECTURES, ENCODERS, NORMALIZATIONS, UPSAMPLINGS, check_size
 
 VOC_CLASSES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair",
@@ -186,3 +186,17 @@ PRESETS |= {
         | {"epochs": 14, "batch_size": 8, "lr": 1e-2, "lr_floor": 1e-4},
     }.items()
 }
+
+
+def check_canvas(config: Config) -> None:
+    """Raises a ValueError if a network cannot take images of the canvas' or the crop's size.
+
+    The network of the paper is given images that fit it.
+    """
+    encoder = None if config.encoder == "none" else config.encoder
+    for flag in ("size", "crop") if config.architecture != "paper" else ():
+        size = getattr(config, flag)
+        try:
+            check_size(*size or (None, None), encoder=encoder)
+        except ValueError as error:
+            raise ValueError(f"--{flag} {size[0]} {size[1]}: {error}") from error

@@ -139,6 +139,8 @@ def test_models_that_cannot_be_started_from(tmp_path, source):
         started(tmp_path, folder=tmp_path)
     with pytest.raises(UserError, match="of 32. For 80 take 64 or 96"):
         started(SHIPPED, {"size": (80, 64)})
+    with pytest.raises(UserError, match="^--crop 64 80: .*of 32. For 80 take 64 or 96"):
+        started(SHIPPED, {"crop": (64, 80)})
 
 
 def test_a_foreign_network(tmp_path):

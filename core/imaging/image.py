@@ -15,6 +15,7 @@ from core.support.tiff import Page, decode, is_tiff
 _COLOURED = ("RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LA", "PA")  # of Pillow's modes
 _SCALED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of 2 and 4 bits by
 ORIENTATION = 274  # the tag of EXIF
+TURNED = (5, 6, 7, 8)  # its values that exchange height and width
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
 
 
@@ -175,7 +176,7 @@ def check_sizes(info: dict, image: np.ndarray, mask: np.ndarray) -> None:
     if mask.shape == image.shape[:2]:
         return
     pair, page, advice = ("image", "mask"), info.get("page", 0), "Make them equal."
-    turned = [kind for kind in pair if describe(info[f"{kind}_path"], page)[1] > 4]
+    turned = [kind for kind in pair if describe(info[f"{kind}_path"], page)[1] in TURNED]
     if mask.shape[:2] == image.shape[1::-1] and len(turned) == 1:
         advice = (
             f"EXIF data turns the {turned[0]} by 90 degrees, and not the other. Turn the pixels, "
@@ -231,7 +232,7 @@ def _narrowed(image):
 
 def _upright(values, orientation):
     """Turns and mirrors values `[H, W, ...]` as EXIF means it."""
-    values = values.swapaxes(0, 1) if orientation > 4 else values
+    values = values.swapaxes(0, 1) if orientation in TURNED else values
     rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
     return np.ascontiguousarray(values[:: -1 if rows else 1, :: -1 if columns else 1])
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from core.config import BACKGROUND
 from core.imaging import draw
-from core.imaging.image import ORIENTATION, count_pages, read_values
+from core.imaging.image import ORIENTATION, TURNED, count_pages, read_values
 from core.imaging.intensity import Intensity
 from core.imaging.letterbox import halved, halves, letterbox, placement
 from core.imaging.tiles import UNSURE
@@ -154,7 +154,7 @@ def _read(intensity, seen, page, channels, failures):
 def _header(path):
     """Whether each pixel of a file has its own colour, no grey or palette's; a JPEG's shape."""
     with contextlib.suppress(Exception), Image.open(path) as image:
-        turned = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+        turned = image.getexif().get(ORIENTATION) in TURNED
         shape = image.size if turned else image.size[::-1]
         return image.mode in _COLOURED, shape if image.format in _JPEGS else None
     return False, None  # Pillow does not know it

@@ -14,12 +14,13 @@ from core.config import (
     PRESETS,
     RECIPES,
     Config,
+    check_canvas,
     default_names,
     loss_terms,
 )
 from core.support.errors import UserError
 from core.support.files import settle_folders
-from nets.sizes import check_network, check_size
+from nets.sizes import check_network
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
@@ -217,17 +218,14 @@ def training_config(args: argparse.Namespace) -> Config:
     config = with_flags(dataclasses.replace(PRESETS[dataset], **recipe), args)
     encoder = None if config.encoder == "none" else config.encoder
     pretrained = None if config.encoder_weights == "none" else config.encoder_weights
-    what = ""
     try:
         check_network(
             config.architecture, encoder, pretrained, config.normalization, config.upsampling
         )
-        for flag in ("size", "crop") if config.architecture != "paper" else ():
-            size = getattr(config, flag)  # the paper's network is given images that fit it
-            what = f"--{flag} {size[0]} {size[1]}: " if size else ""
-            check_size(*size or (None, None), encoder=encoder)
+        if not config.init_weights:  # else the network is the model's, which is not yet known
+            check_canvas(config)
     except ValueError as error:
-        raise UserError(f"{what}{error}") from error
+        raise UserError(str(error)) from error
     learnt = pretrained or config.init_weights
     if not learnt and (config.freeze_encoder or args.encoder_lr_factor is not None):
         raise UserError(

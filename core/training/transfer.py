@@ -4,10 +4,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from core.config import BYTES, RECIPES, Config
+from core.config import BYTES, RECIPES, Config, check_canvas
 from core.prediction.model_file import find_weights, load_network, read_settings
 from core.support.errors import UserError
-from nets.sizes import check_size
 
 FLAG = "--init-weights"
 # The settings that are the network's: they come from the model, and flags cannot change them.
@@ -73,11 +72,9 @@ def with_network(config: Config, args, folder: Path) -> Config:
     taken["lr"] = taken.get("lr", config.lr) / SLOWER
     config = dataclasses.replace(config, **{k: v for k, v in taken.items() if k not in given})
     try:
-        if config.architecture != "paper":
-            encoder = None if config.encoder == "none" else config.encoder
-            check_size(*config.size, encoder=encoder)
+        check_canvas(config)
     except ValueError as error:
-        raise UserError(f"--size {config.size[0]} {config.size[1]}: {error}") from error
+        raise UserError(str(error)) from error
     return config
 
 
