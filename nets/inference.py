@@ -43,20 +43,28 @@ def quicken(model: keras.Model, exact: bool = True) -> None:
             layer.call = functools.partial(_add, shift.astype(np.float32))
 
 
-def softmax(logits: keras.KerasTensor) -> keras.KerasTensor:
+def softmax(logits: keras.KerasTensor, classes_first: bool = False) -> keras.KerasTensor:
     """Makes class probabilities `[B, H, W, K]` of a network's logits.
 
-    Those of two classes are a sigmoid of their difference: the same in half the time.
+    Those of two classes are a sigmoid of their difference: the same in half the time. With
+    `classes_first`, others are computed in that order, and put back.
     """
     layer = layers.Softmax(name="class_probabilities")  # no name that an adopted model has
     if logits.shape[-1] == 2:
         layer.call = _of_two
+    elif classes_first:
+        layer.call = _of_planes
     return layer(logits)
 
 
 def _of_two(logits, mask=None):
     difference = logits[..., 1:] - logits[..., :1]
     return ops.concatenate([ops.sigmoid(-difference), ops.sigmoid(difference)], -1)
+
+
+def _of_planes(logits, mask=None):
+    planes = ops.softmax(ops.transpose(logits, (0, 3, 1, 2)), axis=1)
+    return ops.transpose(planes, (0, 2, 3, 1))
 
 
 def _convolution(layer):

@@ -111,12 +111,13 @@ def test_what_cannot_be_folded_stays(rng):
     same_after(learnt(model, rng), rng, 0)
 
 
+@pytest.mark.parametrize("classes_first", [False, True])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_probabilities(rng, classes):
+def test_probabilities(rng, classes, classes_first):
     inputs = keras.Input((None, None, classes))
     logits = rng.normal(0, 30, (2, 4, 5, classes)).astype(np.float32)
     logits[0, 0, 0], logits[0, 0, 1, 1] = 7, 1e9
-    found = keras.Model(inputs, softmax(inputs)).predict_on_batch(logits)
+    found = keras.Model(inputs, softmax(inputs, classes_first)).predict_on_batch(logits)
     np.testing.assert_allclose(found, scipy.special.softmax(logits, -1), rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-6)
     assert found[0, 0, 0, 0] == found[0, 0, 0, 1]

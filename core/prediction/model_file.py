@@ -215,7 +215,8 @@ def load_model(path, tile=False, policy="float32"):
     devices.compute_in(model, policy)
     devices.fuse(model)
     quicken(model, exact=policy == "float32")
-    model = keras.Model(model.inputs, softmax(model.outputs[0]))
+    probabilities = softmax(model.outputs[0], devices.CLASSES_FIRST)
+    model = keras.Model(model.inputs, probabilities)
     devices.answer_without_copy(model)
     return model, config, found
 
