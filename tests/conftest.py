@@ -1,5 +1,6 @@
 """Fixtures: tiny data sets, and the scripts called in this process."""
 
+import gc
 import importlib.util
 import os
 import subprocess
@@ -19,6 +20,7 @@ from core.training import facts, fit
 from nets.sizes import ENCODERS, Encoder
 
 backend.start()
+gc.set_threshold(20_000)  # models are garbage in rings; looking for it took 6 % of the time
 
 
 @pytest.fixture(autouse=True)

@@ -62,7 +62,8 @@ def networks():
     kinds = {f"same-{n}-{u}": {"normalization": n, "upsampling": u} for n, u in padded}
     for norm in ("none", "batch", "group"):
         kinds[f"paper-{norm}"] = {"architecture": "paper", "normalization": norm}
-    kinds |= {encoder: {"encoder": encoder} for encoder in ENCODERS}
+    encoders = ENCODERS.keys() - {"efficientnet_lite2"}  # which has the layers of Lite0
+    kinds |= {encoder: {"encoder": encoder} for encoder in sorted(encoders)}
     return kinds | {"grey": {"encoder": "vgg16", "channels": 1}}
 
 
