@@ -20,7 +20,7 @@ from core.training import facts, fit
 from nets.sizes import ENCODERS, Encoder
 
 backend.start()
-gc.set_threshold(20_000)  # models are garbage in rings; looking for it took 6 % of the time
+gc.freeze()  # nothing that is imported is garbage
 
 
 @pytest.fixture(autouse=True)
