@@ -89,7 +89,10 @@ def main():
             tqdm.write(line)
     if len(failures) < len(sources):
         precision = policy.removeprefix("mixed_")
-        print(f"{output}: masks and overlays by {weights}, in {precision}.", file=sys.stderr)
+        more = ["objects.csv"] * args.objects + ["uncertain.png"] * bool(args.uncertain)
+        *written, last = ["masks", "overlays", "predictions.csv", *more]
+        text = f"{output}: {', '.join(written)} and {last} by {weights}, in {precision}."
+        print(text, file=sys.stderr)
     for error in failures.values():
         print(errors.one_line(error), file=sys.stderr)
     return 2 if len(failures) == len(sources) else min(1, len(failures))

@@ -84,7 +84,9 @@ def test_a_picture(predict):
     picture.save("cat.png")
     status, out, err = predict("cat.png", "--precision", "float32")
     assert (status, out) == (0, "cat.png: background 33.3%, a 33.3%, b 33.3%\n")
-    assert err == "predictions/model: masks and overlays by model.keras, in float32.\n"
+    assert err == (
+        "predictions/model: masks, overlays and predictions.csv by model.keras, in float32.\n"
+    )
     assert written() == ["cat_mask.png", "cat_overlay.png"]
     found = Image.open("predictions/model/cat_mask.png")
     assert found.mode == "P" and found.getpalette()[:9] == [0, 0, 0, 200, 0, 0, 0, 200, 0]
@@ -640,7 +642,8 @@ def test_objects_come_and_go_with_their_mask(predict):
     spots()[0].save("cat.png")
     stack("stack.tif", 2)
     for objects in (True, True, False):
-        assert predict("cat.png", "stack.tif", *["--objects"] * objects)[0] == 0
+        status, _, err = predict("cat.png", "stack.tif", *["--objects"] * objects)
+        assert status == 0 and ("predictions.csv and objects.csv by" in err) == objects
         kept = {name for name in written() if "objects" in name}
         files = {"cat_objects.tif", "stack_objects.tif"} if objects else set()
         assert kept == files | {"objects.csv"} and len(read_objects()) == 4 * objects
@@ -742,7 +745,9 @@ def test_the_least_certain_images(predict):
         Image.fromarray(values).save(f"{number}.png")
     files = [f"{number}.png" for number in range(4)]
     flags = ("--uncertain", 3, "--tile", "--precision", "float32")
-    assert predict(*files, *flags)[0] == 0
+    status, _, err = predict(*files, *flags)
+    assert status == 0
+    assert ": masks, overlays, predictions.csv and uncertain.png by model.keras" in err
     listed = {Path(row["file"]).name: row for row in rows()}
     for number, share in enumerate((0, 0.75, 0.5, 0.25)):
         row = listed[f"{number}.png"]
