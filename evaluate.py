@@ -4,9 +4,15 @@ import dataclasses
 import sys
 
 from core.config import PRESETS, PROTOCOLS, REPORT_FILES
-from core.prediction.inputs import add_inference_flags
+from core.prediction.model_file import (
+    add_inference_flags,
+    find_weights,
+    load_model,
+    read_settings,
+    reason_for,
+    report_folder,
+)
 from core.support import backend, errors
-from core.support.errors import UserError
 from core.support.files import check_folder
 from core.support.flags import Parser, add_settings, whole_number, with_flags
 
@@ -45,7 +51,7 @@ def get_config(args, trained):
         config = dataclasses.replace(trained, **preset)
     config = with_flags(config, args)
     if config.names != trained.names:
-        raise UserError(
+        raise errors.UserError(
             f"The model tells {trained.num_classes} classes apart ({', '.join(trained.names)}), "
             f"the data has {config.num_classes} ({', '.join(config.names)}). Choose other "
             "--weights, --dataset or --classes."
@@ -56,15 +62,13 @@ def get_config(args, trained):
 def main():
     """Evaluates."""
     args = get_args()
-    from core.prediction.model_file import find_weights, read_settings, reason_for, report_folder
-
     weights = find_weights(args.weights, shipped=False)
     trained, found = read_settings(weights)
     config = get_config(args, trained)
     tile = config.tile if args.tile is None else args.tile
     if args.protocol == "letterbox":
         if args.tile:
-            raise UserError("--protocol letterbox compares on the canvas. Leave out --tile.")
+            raise errors.UserError("--protocol letterbox compares on the canvas. Leave out --tile.")
         tile = False
     output = check_folder(args.output or report_folder(weights))
     print(reason_for(weights, args.weights), file=sys.stderr)
@@ -73,7 +77,6 @@ def main():
     from core.evaluation.report import block, membranes, table, write_report
     from core.evaluation.score import score, set_range
     from core.imaging.tiles import large_images
-    from core.prediction.model_file import load_model
     from core.sources.choose import open_scored
     from core.support.devices import choose_policy
     from core.training.checkpoint import read_split

@@ -4,7 +4,13 @@ import math
 import sys
 from dataclasses import fields
 
-from core.prediction.inputs import PREDICTIONS, add_inference_flags, collect, folder_for
+from core.prediction.model_file import (
+    add_inference_flags,
+    find_weights,
+    load_model,
+    read_settings,
+    reason_for,
+)
 from core.support import backend, errors
 from core.support.files import check_folder
 from core.support.flags import Parser, given_intensity, number, whole_number
@@ -54,7 +60,7 @@ def main():
     """Predicts; returns the exit status."""
     args = get_args()
     from core.prediction.files import Wanted, predict_files
-    from core.prediction.model_file import find_weights, load_model, read_settings, reason_for
+    from core.prediction.inputs import PREDICTIONS, collect, folder_for
     from core.prediction.outputs import Outputs
     from core.sources.sample import known_image
 

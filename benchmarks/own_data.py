@@ -102,7 +102,7 @@ def training(args, infos):
 
 def predicting(args, folder):
     """Returns the row of predicting photographs, from files to files, held against decoding."""
-    from core.imaging.image import read_image
+    from core.imaging.intensity import read_image
     from core.prediction.files import predict_files
     from core.prediction.inputs import Source
     from core.prediction.model_file import SHIPPED, load_model

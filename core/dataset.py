@@ -10,8 +10,8 @@ from core.config import IGNORE
 from core.imaging import augment
 from core.imaging import mask as masks
 from core.imaging.borders import border_weights
-from core.imaging.image import check_sizes, read_image, read_indexed
-from core.imaging.intensity import find_range
+from core.imaging.image import check_sizes, read_indexed
+from core.imaging.intensity import find_range, read_image
 from core.imaging.letterbox import LARGE, fit, padded, shrink
 from core.imaging.tiles import random_crop, surround, surrounded
 from core.support.errors import UserError, whole

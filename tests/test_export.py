@@ -11,7 +11,8 @@ from PIL import Image
 
 from core.config import PRESETS, Found
 from core.imaging.draw import voc_palette
-from core.imaging.image import read_image, read_mask
+from core.imaging.image import read_mask
+from core.imaging.intensity import read_image
 from core.prediction.model_file import save_model
 from core.sources import sample
 from core.support.backend import keras_before

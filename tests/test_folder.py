@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from core.imaging.draw import voc_palette
-from core.imaging.image import read_image
+from core.imaging.intensity import read_image
 from core.sources.folder import FolderDataset
 from core.support.errors import UserError
 

@@ -11,7 +11,8 @@ from PIL import Image
 
 from core.dataset import Dataset
 from core.imaging.draw import palette_image, write_image
-from core.imaging.image import SizesDiffer, count_pages, read_image, read_mask, read_values
+from core.imaging.image import SizesDiffer, count_pages, read_mask, read_values
+from core.imaging.intensity import read_image
 from core.imaging.tiles import as_array, large_images
 from core.support.errors import UserError
 

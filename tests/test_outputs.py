@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.imaging import intensity
 from core.imaging.image import read_mask, read_values
-from core.prediction import table
+from core.prediction import inputs, table
 from core.support.files import alone_in
 from tests.conftest import GREYS, NAMES, save_grey_model, without_the_model
 
@@ -462,7 +461,7 @@ def test_a_large_photograph_is_read_in_half_its_size(predict, monkeypatch, size,
         read.append(values.shape[:2])
         return values, white_is_zero
 
-    monkeypatch.setattr(intensity, "read_values", spy)
+    monkeypatch.setattr(inputs, "read_values", spy)
     image, _ = bands(size[1], 48)
     image.resize(size, Image.Resampling.NEAREST).save("photo.jpg", quality=95)
     code, _, err = predict("photo.jpg", *options)

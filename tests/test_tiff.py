@@ -14,13 +14,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from core.imaging.image import (
-    count_pages,
-    describe,
-    read_image,
-    read_mask,
-    read_values,
-)
+from core.imaging.image import count_pages, describe, read_mask, read_values
+from core.imaging.intensity import read_image
 from core.prediction.outputs import _joined
 from core.support.errors import UserError
 from core.support.threads import mapped

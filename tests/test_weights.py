@@ -12,7 +12,7 @@ from cells import draw_cells
 from core.config import ISBI_CLASSES, VOC_CLASSES
 from core.evaluation.score import score
 from core.evaluation.segments import best_scores
-from core.imaging.image import read_image
+from core.imaging.intensity import read_image
 from core.prediction.model_file import SHIPPED, load_model
 from core.prediction.predict import predict
 from core.sources.choose import open_dataset

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from core.imaging.image import read_image
+from core.imaging.intensity import read_image
 from core.imaging.letterbox import letterbox
 from core.imaging.tiles import surround
 from core.support import backend, errors

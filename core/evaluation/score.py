@@ -11,9 +11,9 @@ from core.config import ISBI_CLASSES, Config
 from core.dataset import Dataset
 from core.evaluation.metrics import ABSENT, ConfusionMatrix, judge
 from core.evaluation.segments import slice_scores
-from core.imaging.intensity import Intensity
 from core.imaging.letterbox import letterbox, placement
 from core.imaging.mask import check_palettes
+from core.prediction.inputs import Intensity
 from core.prediction.predict import answers
 from core.support.errors import UserError
 from core.support.threads import mapped

@@ -1,4 +1,4 @@
-"""Reading images and masks."""
+"""Reading the values of images and masks from their files."""
 
 import contextlib
 import warnings
@@ -6,8 +6,6 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from core.config import BYTES
-from core.imaging.draw import blocks
 from core.imaging.tiles import LARGEST, as_array
 from core.support.errors import UserError
 from core.support.tiff import Page, decode, is_tiff
@@ -17,22 +15,6 @@ _SCALED = {"L;2": 85, "L;4": 17}  # what Pillow multiplies greys of 2 and 4 bits
 ORIENTATION = 274  # the tag of EXIF
 TURNED = (5, 6, 7, 8)  # its values that exchange height and width
 LONGEST_SIDE = 32766  # OpenCV warps no longer ones
-
-
-def read_image(path, channels=3, page=0, intensity=None):
-    """Reads an image as a viewer shows it, upright, without transparency; or raises a UserError.
-
-    Args:
-        path: the file, in any format that Pillow reads.
-        channels: 3 for red, green, blue; 1 for grey.
-        page: which image of a multi-page file.
-        intensity: the values that become 0 and 255, see `to_bytes`; None: 0 and 65535, where the
-            upper 8 of 16 bits are kept, or 0 and 1 in floating point.
-
-    Returns:
-        uint8 `[H, W, channels]`.
-    """
-    return as_image(*read_values(path, page), channels, intensity)
 
 
 def read_values(path, page=0, half=False):
@@ -50,41 +32,6 @@ def read_values(path, page=0, half=False):
         return as_array(image)
 
     return _read(path, page, shown, half)
-
-
-def as_image(values, white_is_zero, channels, intensity):
-    """Makes an image, uint8 `[H, W, channels]`, of what `read_values` returns."""
-    fits, head = values.shape[2:] == (channels,) * (channels > 1), values[:1]
-    if fits and not white_is_zero and to_bytes(head, intensity) is head:
-        return values.reshape(*values.shape[:2], channels)
-    image = np.empty((*values.shape[:2], channels), np.uint8)
-    for rows in blocks(values):  # so that temporary arrays do not grow with the image
-        part = to_bytes(values[rows], intensity)
-        part = np.invert(part) if white_is_zero else part
-        if part.ndim == 3 > channels:
-            part = np.asarray(Image.fromarray(part).convert("L"))
-        image[rows] = part if part.ndim == 3 else part[..., None]
-    return image
-
-
-def to_bytes(values, intensity):
-    """Maps a range of values to 0..255; returns uint8 of the same shape.
-
-    Lower values become 0, higher ones 255, what is no finite number 0. Values of 8 bits stay as
-    they are, unless the range is one of such values.
-    """
-    if intensity is None and values.dtype == np.uint16:
-        return (values >> 8).astype(np.uint8)  # as Pillow does
-    low, high = intensity or (0, 1 if values.dtype.kind == "f" else 65535)
-    if values.dtype == np.uint8 and ((low, high) == BYTES or not of_bytes((low, high))):
-        return values
-    scaled = (values.astype(np.float64) - low) * 255 / (high - low)
-    return np.rint(np.where(np.isfinite(scaled), scaled, 0).clip(0, 255)).astype(np.uint8)
-
-
-def of_bytes(intensity):
-    """Says whether a range can be one of 8-bit values; 0..1 is one of floating-point values."""
-    return 0 <= intensity[0] and 1 < intensity[1] <= 255
 
 
 def read_mask(path, page=0):

@@ -1,18 +1,72 @@
-"""The range of values that becomes 0..255: one for a data set, found once, kept in the model."""
+"""From the values of files to images of 8 bits.
 
-import sys
+The range of values that becomes 0..255 is one for a data set, found once, and kept in the model.
+"""
+
 from collections.abc import Callable
 
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from core.config import BYTES
-from core.imaging.image import as_image, describe, of_bytes, read_values
-from core.support.errors import UserError, one_line
+from core.imaging.draw import blocks
+from core.imaging.image import describe, read_values
+from core.support.errors import UserError
 from core.support.threads import mapped
 
 SHARES = (0.001, 0.999)  # of all values, which lie below the lower and the upper end
-USUAL = (255, 4095, 65535)  # the most that cameras of 8, 12 and 16 bits give
+
+
+def read_image(path, channels=3, page=0, intensity=None):
+    """Reads an image as a viewer shows it, upright, without transparency; or raises a UserError.
+
+    Args:
+        path: the file, in any format that Pillow reads.
+        channels: 3 for red, green, blue; 1 for grey.
+        page: which image of a multi-page file.
+        intensity: the values that become 0 and 255, see `to_bytes`; None: 0 and 65535, where the
+            upper 8 of 16 bits are kept, or 0 and 1 in floating point.
+
+    Returns:
+        uint8 `[H, W, channels]`.
+    """
+    return as_image(*read_values(path, page), channels, intensity)
+
+
+def as_image(values, white_is_zero, channels, intensity):
+    """Makes an image, uint8 `[H, W, channels]`, of what `read_values` returns."""
+    fits, head = values.shape[2:] == (channels,) * (channels > 1), values[:1]
+    if fits and not white_is_zero and to_bytes(head, intensity) is head:
+        return values.reshape(*values.shape[:2], channels)
+    image = np.empty((*values.shape[:2], channels), np.uint8)
+    for rows in blocks(values):  # so that temporary arrays do not grow with the image
+        part = to_bytes(values[rows], intensity)
+        part = np.invert(part) if white_is_zero else part
+        if part.ndim == 3 > channels:
+            part = np.asarray(Image.fromarray(part).convert("L"))
+        image[rows] = part if part.ndim == 3 else part[..., None]
+    return image
+
+
+def to_bytes(values, intensity):
+    """Maps a range of values to 0..255; returns uint8 of the same shape.
+
+    Lower values become 0, higher ones 255, what is no finite number 0. Values of 8 bits stay as
+    they are, unless the range is one of such values.
+    """
+    if intensity is None and values.dtype == np.uint16:
+        return (values >> 8).astype(np.uint8)  # as Pillow does
+    low, high = intensity or (0, 1 if values.dtype.kind == "f" else 65535)
+    if values.dtype == np.uint8 and ((low, high) == BYTES or not of_bytes((low, high))):
+        return values
+    scaled = (values.astype(np.float64) - low) * 255 / (high - low)
+    return np.rint(np.where(np.isfinite(scaled), scaled, 0).clip(0, 255)).astype(np.uint8)
+
+
+def of_bytes(intensity):
+    """Says whether a range can be one of 8-bit values; 0..1 is one of floating-point values."""
+    return 0 <= intensity[0] and 1 < intensity[1] <= 255
 
 
 def find_range(
@@ -97,7 +151,7 @@ def _values(info):
 def _keys(info):
     """The finite values of an image as float32, as numbers of 32 bits in the same order."""
     with np.errstate(over="ignore"):
-        bits = _finite(_values(info).astype(np.float32)).view(np.uint32)
+        bits = finite_values(_values(info).astype(np.float32)).view(np.uint32)
     return np.where(bits >> 31, ~bits, bits | 1 << 31)
 
 
@@ -116,25 +170,21 @@ def find_outside(image_info: list[dict], intensity: tuple, workers: int = 1) -> 
     def count(info):
         if not _is_deep(info) and (intensity == BYTES or not of_bytes(intensity)):
             return 0, 0  # it stays as it is
-        outside = _outside(_finite(_values(info)), intensity)
+        outside = beyond(finite_values(_values(info)), intensity)
         return outside.sum(), outside.size
 
     outside, size = np.sum([(0, 0), *_each(count, image_info, workers)], 0)
     return outside / size if size else None
 
 
-def _outside(values, intensity):
+def beyond(values: np.ndarray, intensity: tuple) -> np.ndarray:
+    """Says of each value whether it lies outside a range."""
     return (values < intensity[0]) | (values > intensity[1])
 
 
-def _finite(values):
+def finite_values(values: np.ndarray) -> np.ndarray:
+    """Returns the values `[N]` that are neither infinite nor NaN."""
     return values[np.isfinite(values)]
-
-
-def _sample(values):
-    """Of large images every few values, which are enough for a share of them."""
-    step = 1 + max(values.shape) // 4096
-    return values[::step, ::step]
 
 
 def in_words(intensity: tuple) -> str:
@@ -142,76 +192,3 @@ def in_words(intensity: tuple) -> str:
     low, high = intensity
     text = f"Values from {low:g} to {high:g} become 0 to 255"
     return f"{text}." if of_bytes(intensity) else f"{text}; images of 8 bits stay as they are."
-
-
-class Intensity:
-    """The range of a model, for images that it is given.
-
-    A model that was trained on images of 8 bits says nothing about others. For these, the first
-    one decides once: the range is the smallest of 0..255, 0..4095 and 0..65535 (for floating point
-    also 0..1) that holds 99.9 % of its values.
-
-    Args:
-        known: the range that the model was trained on; None for models of version 0.1.
-        given: the range that the user names instead, or None.
-
-    Attributes:
-        range: the values that become 0 and 255.
-    """
-
-    def __init__(self, known: tuple | None, given: tuple | None = None):
-        self.range = tuple(given or known or BYTES)
-        self._bytes = self.range == BYTES
-        self._open = self._bytes and not given
-        self._read, self._strange = 0, []
-        if given:
-            _say(in_words(self.range))
-
-    def look(self, path, page: int = 0) -> None:
-        """Looks at an image before it is read; call it in the order of the images."""
-        if not self._open:
-            return
-        try:
-            if not describe(path, page)[0]:
-                return
-            values = _finite(_sample(read_values(path, page)[0]))
-        except UserError:  # the message comes when it is read
-            return
-        self._open = False
-        low, high = np.percentile(values, (0.1, 99.9)) if values.size else (0, 1)
-        usual = (1, *USUAL) if values.dtype.kind == "f" else USUAL
-        top = next((top for top in usual if high <= top), None)
-        self.range = (0, top) if top else (float(low), float(high))
-        _say(
-            f"{path}: has more than 8 bits, unlike the training images. {in_words(self.range)} If "
-            "that is not their range, name it with --intensity LOW HIGH."
-        )
-
-    def read(self, path, page: int, channels: int, half: bool = False) -> np.ndarray:
-        """Reads an image, uint8 `[H, W, channels]`; keeps in mind whether its range is another.
-
-        With `half`, a JPEG may come in half its size, see `read_values`.
-        """
-        values, white_is_zero = read_values(path, page, half and self._bytes)
-        self._read += 1
-        if values.dtype != np.uint8 or not self._bytes:
-            low, high = self.range
-            finite = _finite(_sample(values))
-            narrow = finite.size and np.ptp(finite.astype(float)) < 0.02 * (high - low)
-            if narrow or 2 * _outside(finite, self.range).sum() > finite.size:
-                self._strange.append(path)
-        return as_image(values, white_is_zero, channels, self.range)
-
-    def close(self) -> None:
-        """Says once whether most images were of quite another range."""
-        if 2 * len(self._strange) > self._read:
-            first, *others = sorted(set(map(str, self._strange)))
-            and_others = f" and {len(others)} more images" if others else ""
-            _say(
-                f"{first}{and_others}: the values are of quite another range than the model knows. "
-                f"{in_words(self.range)} Name their own range with --intensity LOW HIGH."
-            )
-
-
-def _say(note):
-    tqdm.write(one_line(note), file=sys.stderr)

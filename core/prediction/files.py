@@ -13,9 +13,9 @@ from PIL import Image
 from core.config import BACKGROUND
 from core.imaging import draw
 from core.imaging.image import ORIENTATION, TURNED, count_pages, read_values
-from core.imaging.intensity import Intensity
 from core.imaging.letterbox import halved, halves, letterbox, placement
 from core.imaging.tiles import UNSURE
+from core.prediction.inputs import Intensity
 from core.prediction.objects import find_objects
 from core.prediction.outputs import Drawn, Outputs, Page, check_name
 from core.prediction.predict import OnCanvas, answers

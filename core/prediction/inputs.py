@@ -1,15 +1,22 @@
 """Which images a user means, and how a model is to look at them."""
 
-import argparse
 import dataclasses
 import glob
 import os
+import sys
 from pathlib import Path
 
-from core.support.errors import UserError
+import numpy as np
+from tqdm import tqdm
+
+from core.config import BYTES
+from core.imaging.image import describe, read_values
+from core.imaging.intensity import as_image, beyond, finite_values, in_words
+from core.support.errors import UserError, one_line
 from core.support.pairs import SUFFIXES
 
 PREDICTIONS = "predictions"  # the folder for the predictions of all models
+USUAL = (255, 4095, 65535)  # the most that cameras of 8, 12 and 16 bits give
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,20 +25,6 @@ class Source:
 
     path: Path
     folder: Path = Path()  # where it lies below the folder that the user named
-
-
-def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") -> None:
-    """Adds the flags that say how a model looks at images; `without_run` is for --weights' help."""
-    group = parser.add_argument_group("network")
-    text = f"a .keras file or a run's folder (default: the newest run{without_run})"
-    group.add_argument("--weights", metavar="PATH", help=text)
-    text = "cut images into tiles at their own resolution (default: as trained)"
-    group.add_argument("--tile", action=argparse.BooleanOptionalAction, help=text)
-    text = "test-time augmentation: average over orientations"
-    group.add_argument("--tta", action="store_true", help=text)
-    kinds = "auto", "float32", "bfloat16"
-    text = f"{', '.join(kinds)} (default: auto)"
-    group.add_argument("--precision", choices=kinds, default="auto", metavar="KIND", help=text)
 
 
 def folder_for(weights: Path) -> Path:
@@ -103,3 +96,82 @@ def _walk(top, hidden, left_out):
 def _refuse(error):
     """A folder that cannot be read would look like an empty one."""
     raise error
+
+
+class Intensity:
+    """The range of a model, for images that it is given.
+
+    A model that was trained on images of 8 bits says nothing about others. For these, the first
+    one decides once: the range is the smallest of 0..255, 0..4095 and 0..65535 (for floating point
+    also 0..1) that holds 99.9 % of its values.
+
+    Args:
+        known: the range that the model was trained on; None for models of version 0.1.
+        given: the range that the user names instead, or None.
+
+    Attributes:
+        range: the values that become 0 and 255.
+    """
+
+    def __init__(self, known: tuple | None, given: tuple | None = None):
+        self.range = tuple(given or known or BYTES)
+        self._bytes = self.range == BYTES
+        self._open = self._bytes and not given
+        self._read, self._strange = 0, []
+        if given:
+            _say(in_words(self.range))
+
+    def look(self, path, page: int = 0) -> None:
+        """Looks at an image before it is read; call it in the order of the images."""
+        if not self._open:
+            return
+        try:
+            if not describe(path, page)[0]:
+                return
+            values = finite_values(_sample(read_values(path, page)[0]))
+        except UserError:  # the message comes when it is read
+            return
+        self._open = False
+        low, high = np.percentile(values, (0.1, 99.9)) if values.size else (0, 1)
+        usual = (1, *USUAL) if values.dtype.kind == "f" else USUAL
+        top = next((top for top in usual if high <= top), None)
+        self.range = (0, top) if top else (float(low), float(high))
+        _say(
+            f"{path}: has more than 8 bits, unlike the training images. {in_words(self.range)} If "
+            "that is not their range, name it with --intensity LOW HIGH."
+        )
+
+    def read(self, path, page: int, channels: int, half: bool = False) -> np.ndarray:
+        """Reads an image, uint8 `[H, W, channels]`; keeps in mind whether its range is another.
+
+        With `half`, a JPEG may come in half its size, see `read_values`.
+        """
+        values, white_is_zero = read_values(path, page, half and self._bytes)
+        self._read += 1
+        if values.dtype != np.uint8 or not self._bytes:
+            low, high = self.range
+            finite = finite_values(_sample(values))
+            narrow = finite.size and np.ptp(finite.astype(float)) < 0.02 * (high - low)
+            if narrow or 2 * beyond(finite, self.range).sum() > finite.size:
+                self._strange.append(path)
+        return as_image(values, white_is_zero, channels, self.range)
+
+    def close(self) -> None:
+        """Says once whether most images were of quite another range."""
+        if 2 * len(self._strange) > self._read:
+            first, *others = sorted(set(map(str, self._strange)))
+            and_others = f" and {len(others)} more images" if others else ""
+            _say(
+                f"{first}{and_others}: the values are of quite another range than the model knows. "
+                f"{in_words(self.range)} Name their own range with --intensity LOW HIGH."
+            )
+
+
+def _sample(values):
+    """Of large images every few values, which are enough for a share of them."""
+    step = 1 + max(values.shape) // 4096
+    return values[::step, ::step]
+
+
+def _say(note):
+    tqdm.write(one_line(note), file=sys.stderr)

@@ -1,5 +1,6 @@
-"""A trained model and its settings in one file: finding, saving, reading and loading it."""
+"""A trained model and its settings in one file: its flags, finding, saving and loading it."""
 
+import argparse
 import dataclasses
 import glob
 import importlib
@@ -17,6 +18,20 @@ from nets.reach import geometry
 CONFIG_NAME = "unet.json"  # the settings' name inside a .keras file, which is a zip archive
 _NEWER = {"renorm_momentum"}  # newer than the oldest Keras, with another default than None or False
 SHIPPED = Path(__file__).parents[2] / "weights" / "voc-animals.keras"
+
+
+def add_inference_flags(parser: argparse.ArgumentParser, without_run: str = "") -> None:
+    """Adds the flags that say how a model looks at images; `without_run` is for --weights' help."""
+    group = parser.add_argument_group("network")
+    text = f"a .keras file or a run's folder (default: the newest run{without_run})"
+    group.add_argument("--weights", metavar="PATH", help=text)
+    text = "cut images into tiles at their own resolution (default: as trained)"
+    group.add_argument("--tile", action=argparse.BooleanOptionalAction, help=text)
+    text = "test-time augmentation: average over orientations"
+    group.add_argument("--tta", action="store_true", help=text)
+    kinds = "auto", "float32", "bfloat16"
+    text = f"{', '.join(kinds)} (default: auto)"
+    group.add_argument("--precision", choices=kinds, default="auto", metavar="KIND", help=text)
 
 
 def find_weights(path=None, shipped=True, flag="--weights"):

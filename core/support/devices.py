@@ -14,7 +14,7 @@ from core.config import Config
 from core.support.errors import UserError, interrupted
 
 BACKEND = keras.backend.backend()
-CLASSES_FIRST = BACKEND == "openvino"  # whether it computes a softmax sooner in that order
+CLASSES_FIRST = BACKEND == "openvino"  # whether a softmax is faster in that order
 if BACKEND == "tensorflow":
     import tensorflow as tf
 elif BACKEND == "jax":
