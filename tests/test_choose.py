@@ -10,6 +10,7 @@ import core.sources
 from core.config import PRESETS, Config
 from core.imaging import augment
 from core.sources.choose import open_both, open_dataset
+from core.support import devices
 from core.support.errors import UserError
 from tests.test_folder import write
 
@@ -59,6 +60,21 @@ def test_a_new_data_set_is_one_file_and_one_line(toys):
     assert [len(part.image_info) for part in (train, val)] == [4, 2]
     images, masks = train[0]
     assert images.shape == (4, 32, 32, 3) and set(masks.ravel()) <= {0, 1, 255}
+
+
+@pytest.mark.parametrize(
+    ("backend", "count", "batches"),
+    [("tensorflow", 1, [3, 1]), ("tensorflow", 2, [4, 2]), ("jax", 1, [3, 3]), ("jax", 2, [4, 4])],
+)
+def test_training_batches_of_one_size(toys, monkeypatch, backend, count, batches):
+    """4 images to train on and 2 to validate with; JAX would compile another step for the rest."""
+    monkeypatch.setattr(devices, "BACKEND", backend)
+    monkeypatch.setattr(devices, "all_devices", lambda: ["cpu"] * count)
+    train, val = open_both(dataclasses.replace(toys, batch_size=3))
+    assert [len(train[i][0]) for i in range(len(train))] == batches
+    assert [len(val[i][0]) for i in range(len(val))] == [2]
+    images, masks = train[1]
+    assert (masks[1:] == 255).all() and (masks[0] != 255).any()  # what is added counts for nothing
 
 
 @pytest.mark.parametrize("dataset", ["voc", "folder", "isbi", "sample"])

@@ -161,6 +161,23 @@ def test_what_is_minimized_has_weights_and_the_penalty(tiny, tmp_path, monkeypat
         assert shown == data_term
 
 
+def test_the_learning_rate_is_not_computed_for_each_batch(tiny, tmp_path, monkeypatch):
+    """By Keras' operations, which JAX would compile again for each: ten times the step on a GPU."""
+    config, data, validation = tiny
+    data.repeats = 10
+    calls = []
+    compute = keras.optimizers.schedules.CosineDecay.__call__
+
+    def count(self, step):
+        calls.append(step)
+        return compute(self, step)
+
+    monkeypatch.setattr(keras.optimizers.schedules.CosineDecay, "__call__", count)
+    history = train(dataclasses.replace(config, epochs=1), FOUND, data, validation, tmp_path)
+    assert len(data) >= 10 > len(calls)
+    assert history[0]["learning_rate"] == pytest.approx(config.lr_floor)
+
+
 def test_a_run_of_an_older_version_resumes(tiny, tmp_path):
     """Its epochs have no penalty, and no IoU of the classes."""
     config, data, validation = tiny

@@ -153,14 +153,14 @@ def open_both(
     """
     part = processes.process()
     shared = {"strict": strict, "known": known, "part": part, "palettes": {}, "store": Store()}
-    shared |= {"multiple": len(devices.all_devices())}
-    shared["index"] = index
+    shared |= {"multiple": len(devices.all_devices()), "index": index}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")
         shared["surroundings"] = geometry(network)
     shared["intensity"] = config.intensity or (kept and kept.intensity)
     reading = kept and kept.masks
-    dataset = open_dataset(config, "train", training=True, reading=reading, **shared)
+    whole = {"training": True, "multiple": devices.whole_batch(config.batch_size)}
+    dataset = open_dataset(config, "train", reading=reading, **shared | whole)
     shared["intensity"] = dataset.find_intensity()
     config = with_classes(config, dataset)
     validation = open_dataset(config, "val", reading=dataset.reading, **shared)

@@ -68,6 +68,15 @@ def all_devices() -> list:
     return keras.distribution.list_devices() if BACKEND == "jax" else [None]
 
 
+def whole_batch(batch_size: int) -> int:
+    """Returns how many images all batches of a training are filled up to a multiple of.
+
+    All devices get equal parts. JAX compiles a step anew for a smaller batch, so there is none.
+    """
+    count = len(all_devices())
+    return -(-batch_size // count) * count if BACKEND == "jax" else count
+
+
 def replicas() -> int:
     """Returns how many devices, of all processes, share a batch now."""
     if BACKEND == "tensorflow":

@@ -53,8 +53,11 @@ class RunFolder(keras.callbacks.Callback):
             write_text(self.folder / "config.json", to_json(self.config, self.found) + "\n")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Shows the learning rate; a UserError if what is minimized is not finite."""
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        """Shows the loss on the data; a UserError if what is minimized is not finite.
+
+        The learning rate is not for here: JAX compiles Keras' schedule anew at each call, which
+        takes longer than a step on a GPU.
+        """
         if not math.isfinite(logs["loss"]):
             raise self._diverged(f"loss is {logs['loss']} in step {batch + 1}")
         _rename(logs)
