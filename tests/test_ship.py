@@ -88,6 +88,8 @@ def test_every_weight_as_it_is(model, tmp_path):
     alone = keras.saving.load_model(tmp_path / "exact.keras")
     for before, after in zip(model.weights, alone.weights, strict=True):
         np.testing.assert_array_equal(after, before)
+    sizes = [os.path.getsize(tmp_path / name) for name in ("exact.keras", "best.keras")]
+    assert sizes[0] < 0.97 * sizes[1]  # compressed without loss
 
 
 def cut(path, target, **members):

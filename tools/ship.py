@@ -54,7 +54,7 @@ def check_target(target: str | Path, source: Path) -> Path:
 
 
 def converted(content: bytes, precision: str, source: Path) -> bytes:
-    """Returns an HDF5 file of weights, as bytes, with its kernels in another precision.
+    """Returns an HDF5 file of weights, as bytes, with its kernels in another precision, compressed.
 
     The state of an optimizer is left out. `source`, where it is from, is named in errors.
     """
@@ -78,7 +78,8 @@ def converted(content: bytes, precision: str, source: Path) -> bytes:
                         f"{name} in {source} has values that {precision} cannot hold. "
                         "Keep them with --precision float32"
                     )
-                copy = new.create_dataset(name, data=kept)
+                packed = {"compression": "gzip", "shuffle": True} if kept.ndim > 1 else {}
+                copy = new.create_dataset(name, data=kept, **packed)
             copy.attrs.update(item.attrs)
 
         old.visititems(add)
