@@ -58,6 +58,7 @@ ENCODERS = {
         -127 / 128,
     ),
 }
+SHIPPED_ENCODER = "efficientnet_lite2"  # of weights/voc-animals.keras, from which own data starts
 
 
 def check_size(

@@ -18,7 +18,7 @@ from core.prediction.model_file import save_model
 from core.sources import sample
 from core.training import facts, plan
 from core.training.fit import build
-from nets.sizes import ENCODERS, Encoder
+from nets.sizes import ENCODERS, SHIPPED_ENCODER, Encoder
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -91,7 +91,7 @@ def commands(page):
 
 
 NETWORKS = {  # by the models' files
-    "weights/voc-animals.keras": ("voc", ("background", "cat", "cow"), "efficientnet_lite0"),
+    "weights/voc-animals.keras": ("voc", ("background", "cat", "cow"), SHIPPED_ENCODER),
     "weights/vessels.keras": ("folder", ("background", "vessel"), "none"),
     "weights/isbi.keras": ("isbi", ISBI_CLASSES, "none"),
     "runs/sample/best.keras": ("sample", SAMPLE_CLASSES, "none"),
@@ -103,7 +103,7 @@ def tiny(monkeypatch, small_encoder, eagerly):
     """Networks, data sets and plans are tiny; no step is measured."""
     levels = " ".join(f"block{level}" for level in range(1, 6))
     encoder = Encoder("VGG16", levels, scale=1 / 127.5, offset=-1.0, halvings=4)
-    monkeypatch.setitem(ENCODERS, "efficientnet_lite0", encoder)
+    monkeypatch.setitem(ENCODERS, SHIPPED_ENCODER, encoder)
     monkeypatch.setattr(sample, "IMAGES", {"train": 6, "val": 3})
     monkeypatch.setattr(sample, "VERSION", "docs")
     for name, preset in PRESETS.items():

@@ -15,7 +15,7 @@ from core.training.optimizer import encoder_layers, set_frozen
 from nets import encoders
 from nets.efficientnet_lite import EfficientNetLite
 from nets.reach import geometry
-from nets.sizes import ENCODERS
+from nets.sizes import ENCODERS, SHIPPED_ENCODER
 from nets.unet import UNet
 from tools.convert_lite0 import NAMES, convert, published
 
@@ -167,7 +167,7 @@ def test_weights_from_a_u_net_with_this_encoder(rng, tmp_path, name):
 
 
 def test_the_encoder_of_the_model_that_ships(rng):
-    model = UNet((64, 96, 3), 3, 2, encoder="efficientnet_lite0", encoder_weights=SHIPPED)
+    model = UNet((64, 96, 3), 3, 2, encoder=SHIPPED_ENCODER, encoder_weights=SHIPPED)
     shipped = keras.saving.load_model(SHIPPED)
     pixels = image(rng)
     np.testing.assert_allclose(

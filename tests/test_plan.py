@@ -56,7 +56,7 @@ def test_grey_images_have_one_channel(facts, channels):
 def test_photographs_start_from_the_encoder_that_ships():
     for facts in (ANIMALS, ROAD):
         found = chosen(facts)
-        assert (found["encoder"], found["encoder_weights"]) == ("efficientnet_lite0", str(SHIPPED))
+        assert (found["encoder"], found["encoder_weights"]) == ("efficientnet_lite2", str(SHIPPED))
         assert "encoder" not in chosen(facts, plain=True)
 
 
@@ -213,7 +213,7 @@ def test_weights_for_the_encoder_ask_for_it(monkeypatch, tmp_path):
     words = ["train.py", "--dataset", "folder", "--data", tmp_path, "--encoder-weights", SHIPPED]
     monkeypatch.setattr(sys, "argv", list(map(str, words)))
     config = training_config(train.get_args())
-    assert (config.encoder, config.encoder_weights) == ("efficientnet_lite0", str(SHIPPED))
+    assert (config.encoder, config.encoder_weights) == ("efficientnet_lite2", str(SHIPPED))
 
 
 def planned(monkeypatch, facts, **flags):
@@ -288,7 +288,7 @@ def test_sizes_that_the_encoder_does_not_take(monkeypatch):
             "size": plan.size,
             "crop": plan.crop,
         }
-    assert planned(monkeypatch, ROAD, size=(96, 64)).encoder == "efficientnet_lite0"
+    assert planned(monkeypatch, ROAD, size=(96, 64)).encoder == "efficientnet_lite2"
 
 
 def test_what_is_lost_is_said():

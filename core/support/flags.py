@@ -20,7 +20,7 @@ from core.config import (
 )
 from core.support.errors import UserError
 from core.support.files import settle_folders
-from nets.sizes import check_network
+from nets.sizes import SHIPPED_ENCODER, check_network
 
 _FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 
@@ -212,7 +212,7 @@ def training_config(args: argparse.Namespace) -> Config:
     dataset = args.dataset
     args.size = args.size and tuple(args.size)
     if dataset == "folder" and args.encoder_weights and not args.encoder:
-        args.encoder = "efficientnet_lite0"  # as the plan would choose
+        args.encoder = SHIPPED_ENCODER  # as the plan would choose
     _check_classes(args, dataset)
     recipe = RECIPES[args.architecture or "same"]
     config = with_flags(dataclasses.replace(PRESETS[dataset], **recipe), args)

@@ -12,6 +12,7 @@ from core.config import PRESETS, Config
 from core.prediction.model_file import SHIPPED
 from core.support import devices
 from core.training.facts import Cost, Fingerprint, measure, seen
+from nets.sizes import SHIPPED_ENCODER
 
 MINUTES = 20  # for own data, without --minutes
 PLANNED = (
@@ -48,7 +49,7 @@ def settings_for(facts: Fingerprint, plain: bool | None = None, gpu: bool = Fals
     # Twice the steps in the same time; a crop of thin structures shows hundreds of them.
     chosen["batch_size"] = 4 if plain else 8
     if not plain:
-        chosen |= {"encoder": "efficientnet_lite0", "encoder_weights": str(SHIPPED)}
+        chosen |= {"encoder": SHIPPED_ENCODER, "encoder_weights": str(SHIPPED)}
         chosen["encoder_lr_factor"] = 0.5
     # Few images are soon known by heart, so they are changed in every way that leaves them likely.
     # Microscopes and fundus cameras have one scale. On membranes, scaling doubled the steps needed.
