@@ -181,6 +181,7 @@ def test_a_u_net_with_another_encoder(tmp_path):
     for file, encoder, missing in (
         (SHIPPED, "mobilenet_v2", "Conv1"),
         (SHIPPED, "efficientnet_v2_b0", r"\S+"),
+        (SHIPPED, "efficientnet_lite0", "block3a_project_conv"),  # which has the same names
         (tmp_path / "vgg16.keras", "resnet50", "conv1_conv"),
         (tmp_path / "plain.keras", "vgg16", "block1_conv1"),
     ):
