@@ -19,8 +19,8 @@ def quicken(model: keras.Model, exact: bool = True) -> None:
     with the convolution. Where that has other readers or an activation, nothing changes.
 
     In 16 bits, pretrained encoders and adopted networks stay as they are: they learnt with kernels
-    rounded to 16 bits, and folded ones are rounded in another way. `weights/voc-animals.keras`
-    would lose 0.003 MIoU by that.
+    rounded to 16 bits, and folded ones are rounded in another way. A model of animals with
+    EfficientNet-Lite0 lost 0.003 MIoU by that.
 
     Nearest upsampling becomes one operation. Keras repeats rows, and then columns.
 
