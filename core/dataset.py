@@ -54,7 +54,7 @@ class Dataset(Named, keras.utils.PyDataset):
         changes: what `augment` does, of `core.imaging.augment`.
         elastic: whether half of the samples are deformed after that.
         palettes: where the masks of each palette are noted; data sets may share it.
-        multiple: batches are filled up to a multiple of it, for devices that share them.
+        multiple: batches are filled up to a multiple of it, by images whose masks are all 255.
         store, index: keep shrunk images, and what is known about files, see `core.sources`.
     """
 

@@ -21,7 +21,6 @@ from core.config import Config
 from core.evaluation.metrics import ConfusionMatrix
 from core.support import devices, processes
 from core.support.errors import UserError
-from core.support.files import Missing
 from core.training.fit import build, prepare
 
 ROOT = Path(__file__).parent.parent
@@ -134,27 +133,6 @@ def test_on_a_gpu_batch_normalization_is_left_to_keras(monkeypatch):
     monkeypatch.setattr(devices, "gpu_generation", lambda: (8, 0))
     devices.fuse(model)
     assert not any("call" in vars(layer) for layer in model.layers)
-
-
-@pytest.mark.parametrize("lost", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 bytes")])
-def test_memory_that_runs_out_is_explained(lost):
-    config = Config(size=(320, 480), batch_size=4)
-    with pytest.raises(UserError, match=r"--batch-size \(now 4\), --size \(320 480\)"):
-        with devices.explained(config):
-            raise lost
-    with pytest.raises(ZeroDivisionError), devices.explained(config):
-        raise ZeroDivisionError
-
-
-def test_our_own_words_are_found_in_what_tensorflow_tells():
-    told = (
-        "Graph execution error:\n2 root error(s) found.\n  (0) UNKNOWN:  Missing: a.png: is lost."
-    )
-    for text in (f"{told}\nTraceback (most recent call last):\n core.dataset.Missing: a", told):
-        with pytest.raises(UserError, match=r"^a.png: is lost\.$"), devices.explained(Config()):
-            raise RuntimeError(text)
-    with pytest.raises(UserError, match="^a.png: MemoryError$"), devices.explained(Config()):
-        raise Missing("a.png: MemoryError")
 
 
 def run_limited(limit, *args):

@@ -17,12 +17,10 @@ from core.imaging.borders import balanced_weights
 from core.prediction.model_file import load_model
 from core.support import errors
 from core.support.backend import epochs_of
+from core.support.errors import UserError, explained
+from core.support.files import Missing
 from core.training.checkpoint import best_of, load_checkpoint, save_checkpoint
-from core.training.fit import (
-    build,
-    prepare,
-    train,
-)
+from core.training.fit import build, prepare, train
 from core.training.losses import SegmentationLoss
 from core.training.run_folder import RunFolder
 from core.VOCdataset import VOCDataset
@@ -325,3 +323,24 @@ def test_an_interrupt_that_was_swallowed_ends_the_training_at_the_next_step(monk
             callbacks=[swallows, epochs_of(Dataset())],
         )
     assert steps == [0, 1]
+
+
+@pytest.mark.parametrize("lost", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: 9 bytes")])
+def test_memory_that_runs_out_is_explained(lost):
+    config = Config(size=(320, 480), batch_size=4)
+    with pytest.raises(UserError, match=r"--batch-size \(now 4\), --size \(320 480\)"):
+        with explained(config):
+            raise lost
+    with pytest.raises(ZeroDivisionError), explained(config):
+        raise ZeroDivisionError
+
+
+def test_our_own_words_are_found_in_what_tensorflow_tells():
+    told = (
+        "Graph execution error:\n2 root error(s) found.\n  (0) UNKNOWN:  Missing: a.png: is lost."
+    )
+    for text in (f"{told}\nTraceback (most recent call last):\n core.dataset.Missing: a", told):
+        with pytest.raises(UserError, match=r"^a.png: is lost\.$"), explained(Config()):
+            raise RuntimeError(text)
+    with pytest.raises(UserError, match="^a.png: MemoryError$"), explained(Config()):
+        raise Missing("a.png: MemoryError")

@@ -159,8 +159,8 @@ def open_both(
         shared["surroundings"] = geometry(network)
     shared["intensity"] = config.intensity or (kept and kept.intensity)
     reading = kept and kept.masks
-    whole = {"training": True, "multiple": devices.whole_batch(config.batch_size)}
-    dataset = open_dataset(config, "train", reading=reading, **shared | whole)
+    whole = {"multiple": devices.whole_batch(config.batch_size)}
+    dataset = open_dataset(config, "train", training=True, reading=reading, **shared | whole)
     shared["intensity"] = dataset.find_intensity()
     config = with_classes(config, dataset)
     validation = open_dataset(config, "val", reading=dataset.reading, **shared)

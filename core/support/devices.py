@@ -10,9 +10,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from core.config import Config
-from core.support.errors import UserError, interrupted
-
 BACKEND = keras.backend.backend()
 CLASSES_FIRST = BACKEND == "openvino"  # whether a softmax is faster in that order
 if BACKEND == "tensorflow":
@@ -69,9 +66,10 @@ def all_devices() -> list:
 
 
 def whole_batch(batch_size: int) -> int:
-    """Returns how many images all batches of a training are filled up to a multiple of.
+    """Returns the number of images that batches of a training are filled up to a multiple of.
 
-    All devices get equal parts. JAX compiles a step anew for a smaller batch, so there is none.
+    So all devices get equal parts of each. On JAX it is a whole batch, as JAX would compile another
+    training step for a smaller one.
     """
     count = len(all_devices())
     return -(-batch_size // count) * count if BACKEND == "jax" else count
@@ -228,34 +226,3 @@ def portable(model: keras.Model) -> Iterator[None]:
             layer.dtype_policy = policy
         keras.distribution.set_distribution(distribution)
         synchronize(model)
-
-
-@contextlib.contextmanager
-def explained(config: Config, policy: str = "") -> Iterator[None]:
-    """Raises a UserError where memory runs out in a training with a Keras dtype `policy`.
-
-    TensorFlow wraps what is raised in our data set, and keeps its text: that is raised again.
-    """
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        text = f"{type(error).__name__} {error}"
-        if interrupted() or "KeyboardInterrupt" in text:
-            raise KeyboardInterrupt from error
-        ours = re.search(rf"\b({_names_of(UserError)}): (.*?)(\nTraceback|$)", text, re.DOTALL)
-        if ours:
-            raise UserError(ours[2]) from error
-        if not re.search("MemoryError|ResourceExhausted|RESOURCE_EXHAUSTED|Out of memory", text):
-            raise
-        raise UserError(
-            f"Out of memory. Less is used with a smaller --batch-size (now {config.batch_size}), "
-            f"--size ({config.size[0]} {config.size[1]}) or --filters ({config.filters}), and "
-            f"with --precision bfloat16 (now {policy or config.precision})."
-        ) from error
-
-
-def _names_of(kind):
-    """The names of a class and all that are derived from it, as a regular expression."""
-    return "|".join([kind.__name__, *map(_names_of, kind.__subclasses__())])

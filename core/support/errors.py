@@ -6,6 +6,9 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
+
+from core.config import Config
 
 # What ends a program in order; Windows has no SIGHUP, which a terminal sends that is closed.
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
@@ -197,6 +200,37 @@ def whole(results):
             yield result
     if problems:
         raise UserError(summary(problems, " --check-data names them."))
+
+
+@contextlib.contextmanager
+def explained(config: Config, policy: str = "") -> Iterator[None]:
+    """Raises a UserError where memory runs out in a training with a Keras dtype `policy`.
+
+    TensorFlow wraps what is raised in our data set, and keeps its text: that is raised again.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__} {error}"
+        if interrupted() or "KeyboardInterrupt" in text:
+            raise KeyboardInterrupt from error
+        ours = re.search(rf"\b({_names_of(UserError)}): (.*?)(\nTraceback|$)", text, re.DOTALL)
+        if ours:
+            raise UserError(ours[2]) from error
+        if not re.search("MemoryError|ResourceExhausted|RESOURCE_EXHAUSTED|Out of memory", text):
+            raise
+        raise UserError(
+            f"Out of memory. Less is used with a smaller --batch-size (now {config.batch_size}), "
+            f"--size ({config.size[0]} {config.size[1]}) or --filters ({config.filters}), and "
+            f"with --precision bfloat16 (now {policy or config.precision})."
+        ) from error
+
+
+def _names_of(kind):
+    """The names of a class and all that are derived from it, as a regular expression."""
+    return "|".join([kind.__name__, *map(_names_of, kind.__subclasses__())])
 
 
 def _say(message):

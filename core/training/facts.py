@@ -15,7 +15,7 @@ from core.config import IGNORE, Config, Found
 from core.dataset import Dataset
 from core.prediction.model_file import save_model
 from core.support import devices
-from core.support.errors import whole
+from core.support.errors import explained, whole
 from core.support.threads import attempts
 from core.training.fit import build, prepare
 from nets.summary import summary
@@ -150,7 +150,7 @@ def measure(config: Config, opened, seconds: float = 6) -> Cost:
         model.stop_training = len(stamps) > 6 and stamps[-1] - stamps[1] > seconds
 
     policy = devices.choose_policy(config.precision)
-    with devices.explained(config, policy), devices.spread():
+    with explained(config, policy), devices.spread():
         model = build(config, policy)
         devices.synchronize(model)
         prepare(model, config, steps=1000)
@@ -172,5 +172,5 @@ def seen(config: Config) -> int:
 
 def print_summary(config: Config) -> None:
     """Describes the network that the settings ask for, see `nets.summary`."""
-    with devices.explained(config):
+    with explained(config):
         print(summary(build(config, pretrained=False), config.crop or config.size))

@@ -9,7 +9,7 @@ from core.config import Found
 from core.imaging.borders import balanced_weights
 from core.imaging.draw import voc_palette
 from core.support import backend, devices, processes
-from core.support.errors import UserError
+from core.support.errors import UserError, explained
 from core.support.files import alone_in
 from core.training import transfer
 from core.training.checkpoint import SPLIT_FILE, finished, load_checkpoint, resumable, write_split
@@ -96,7 +96,7 @@ def train(config, found, dataset, validation, folder, history=(), callbacks=()) 
         return run.history
     # Progress is no result: neither that of a download nor that of the training.
     shown_aside = contextlib.redirect_stdout(sys.stderr)
-    with resumable(folder), devices.explained(config, found.policy), devices.spread(), shown_aside:
+    with resumable(folder), explained(config, found.policy), devices.spread(), shown_aside:
         counts = len(dataset.image_info), len(validation.image_info), len(history)
         processes.agree(config, found, *counts)
         model = build(config, found.policy, pretrained=not history)  # else last.keras has them

@@ -55,8 +55,8 @@ class RunFolder(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         """Shows the loss on the data; a UserError if what is minimized is not finite.
 
-        The learning rate is not for here: JAX compiles Keras' schedule anew at each call, which
-        takes longer than a step on a GPU.
+        The learning rate comes at the end of the epoch. JAX would compile Keras' schedule anew
+        after each batch, which takes longer than a step on a GPU.
         """
         if not math.isfinite(logs["loss"]):
             raise self._diverged(f"loss is {logs['loss']} in step {batch + 1}")
