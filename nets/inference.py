@@ -12,7 +12,9 @@ OWN = re.compile(r"(down|up)\d_|bottom_")  # names of layers of `nets.unet.UNet`
 
 
 def quicken(model: keras.Model, exact: bool = True) -> None:
-    """Makes a network quicker, in place, for inference only; `exact` says if it is in float32.
+    """Makes a network quicker, in place, for inference only.
+
+    `exact` is False if the backend rounds to 16 bits what its layers have in float32.
 
     Batch normalization is folded into the convolution before it: both are linear, so that the
     kernel takes the factor. What is left to add takes no time, as backends do it in one operation
@@ -32,7 +34,8 @@ def quicken(model: keras.Model, exact: bool = True) -> None:
                 layer.call = functools.partial(_resized, layer.call, layer.size)
         if not isinstance(layer, layers.BatchNormalization):
             continue
-        if (exact or OWN.match(layer.name)) and (before := _convolution(layer)):
+        exactly = exact and layer.compute_dtype == "float32"
+        if (exactly or OWN.match(layer.name)) and (before := _convolution(layer)):
             factor, shift = _factor_and_shift(layer)
             kernel = np.asarray(ops.convert_to_numpy(before.kernel), np.float64)
             depthwise = isinstance(before, layers.DepthwiseConv2D)

@@ -83,11 +83,25 @@ def test_upsampling(rng):
 
 def test_in_16_bits_only_the_u_net_s_own_layers_are_folded(small_encoder):
     model = UNet((None, None, 3), 3, 4, normalization="batch", encoder="vgg16")
-    quicken(model, exact=False)
+    for layer in model.layers:
+        layer.dtype_policy = "mixed_bfloat16"
+    quicken(model)
     norms = [la for la in model.layers if isinstance(la, layers.BatchNormalization)]
     folded = {norm.name for norm in norms if "call" in vars(norm)}
     own = {norm.name for norm in norms if norm.name.startswith("up")}
     assert folded == own and own and len(own) < len(norms)
+
+
+def test_what_stays_in_float32_is_folded(rng):
+    """Of a network that else computes in 16 bits."""
+    inputs = keras.Input((32, 32, 3))
+    x = layers.BatchNormalization(name="exact")(layers.Conv2D(4, 1, name="before")(inputs))
+    x = layers.BatchNormalization(name="rounded")(layers.Conv2D(4, 1)(x))
+    model = keras.Model(inputs, x)
+    for layer in model.layers[3:]:
+        layer.dtype_policy = "mixed_bfloat16"
+    quicken(model)
+    assert [layer.name for layer in model.layers if "call" in vars(layer)] == ["exact"]
 
 
 def test_depthwise_convolutions(rng):

@@ -22,6 +22,7 @@ from core.prediction.model_file import (
     save_model,
     to_json,
 )
+from core.support import devices
 from core.support.errors import UserError
 from nets.unet import UNet
 
@@ -74,15 +75,20 @@ def test_answers_that_are_not_copied_are_keras_s_own(tmp_path, rng, policy):
         assert found[0].base is not None  # a view of what TensorFlow holds
 
 
-def test_what_stays_in_float32(tmp_path):
-    """Depthwise convolutions, and all from the last convolution on: here the user's softmax."""
+@pytest.mark.parametrize(("gpu", "first"), [(None, "float32"), ((8, 0), "bfloat16")])
+def test_what_stays_in_float32(tmp_path, monkeypatch, gpu, first):
+    """All from the last convolution on, here the user's softmax, and depthwise convolutions.
+
+    On a processor also what comes before these.
+    """
+    monkeypatch.setattr(devices, "gpu_generation", lambda: gpu)
     inputs = keras.Input((None, None, 3))
     x = keras.layers.DepthwiseConv2D(3)(keras.layers.Conv2D(4, 3)(inputs))
     x = keras.layers.Conv2D(2, 1, activation="softmax")(keras.layers.ReLU()(x))
     save_model(keras.Model(inputs, x), tmp_path / "model.keras", CONFIG, FOUND)
     model, *_ = load_model(tmp_path / "model.keras", policy="mixed_bfloat16")
     found = [layer.compute_dtype for layer in model.layers]
-    assert found[1:] == ["bfloat16", "float32", "bfloat16", "float32", "float32"]
+    assert found[1:] == [first, "float32", "bfloat16", "float32", "float32"]
 
 
 def test_settings_survive_json():

@@ -227,9 +227,9 @@ def load_model(path, tile=False, policy="float32"):
 
     if tile:
         check_tiles(path, model)
-    devices.compute_in(model, policy)
+    exact = devices.compute_in(model, policy)
     devices.fuse(model)
-    quicken(model, exact=policy == "float32")
+    quicken(model, exact)
     probabilities = softmax(model.outputs[0], devices.CLASSES_FIRST)
     model = keras.Model(model.inputs, probabilities)
     devices.answer_without_copy(model)

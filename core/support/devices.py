@@ -127,23 +127,30 @@ def build_figures(model: keras.Model, num_classes: int) -> None:
         model.reset_metrics()
 
 
-def compute_in(model: keras.Model, policy: str) -> None:
+def compute_in(model: keras.Model, policy: str) -> bool:
     """Lets a network that was loaded predict in a Keras dtype policy.
 
+    Returns whether layers that have float32 also compute in it.
+
     From its last convolution on it stays in float32, as the logits do in training. So do depthwise
-    convolutions, which gain nothing. OpenVINO chooses by itself what it computes in a precision; it
-    is given one for all models from now on.
+    convolutions, which gain nothing. On a processor, all that is before the last of these does: to
+    change between the types there takes longer than 16 bits save. OpenVINO chooses by itself what
+    it computes in a precision; it is given one for all models from now on.
     """
     if BACKEND == "openvino":
         hint = {"INFERENCE_PRECISION_HINT": "f32" if policy == "float32" else "bf16"}
         # Keras has no argument for it, but calls this.
         openvino.compile_model = functools.partial(_compile, config=hint)
-        return
+        return policy == "float32"
     kinds = keras.layers.Conv2D, keras.layers.Conv2DTranspose
     last = max((i for i, layer in enumerate(model.layers) if isinstance(layer, kinds)), default=0)
-    for layer in model.layers[:last]:
-        if not isinstance(layer, keras.layers.DepthwiseConv2D | keras.Model):
+    depthwise = keras.layers.DepthwiseConv2D
+    found = (i for i, layer in enumerate(model.layers) if isinstance(layer, depthwise))
+    first = 0 if gpu_generation() else max(found, default=0)
+    for layer in model.layers[first:last]:
+        if not isinstance(layer, depthwise | keras.Model):
             layer.dtype_policy = policy
+    return True
 
 
 def _compile(model, device, config):
