@@ -77,7 +77,7 @@ def precisions(args, weights):
     networks = [  # a file, images in a batch, their side, and the aim for bfloat16
         (SHIPPED.with_name("isbi.keras"), 2, 512, "at most 0.6"),
         (weights, 8, 320, "at most 0.6"),
-        (SHIPPED, 8, 256, ""),
+        (SHIPPED, 8, 320, ""),
     ]
     rows = []
     with contextlib.ExitStack() as others:

@@ -19,6 +19,8 @@ from core.support import backend, errors
 from core.training import facts, fit
 from nets.sizes import ENCODERS, Encoder
 
+# Two tests run at a time, so each has a core; networks as small as theirs gain nothing from two.
+os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
 backend.start()
 gc.freeze()  # nothing that is imported is garbage
 

@@ -264,7 +264,7 @@ def test_the_same_command_again(eagerly, call, voc):
     status, out, err = call(*command, 1)
     assert (
         status == 0
-        and "the run is finished, after 1 epochs" in err
+        and "the run is finished, after epoch 1." in err
         and out.startswith("Best validation")
     )
     assert Path("runs/voc/last.keras").read_bytes() == before

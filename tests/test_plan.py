@@ -447,16 +447,16 @@ def test_own_data_by_the_default_command(call, tmp_path):
     assert f"{epochs} epochs of" in err and "The same by flags: python train.py" in err
     # The same command knows the plan: it is not made again.
     status, _, err = call("train", *command)
-    assert status == 0 and f"the run is finished, after {epochs} epochs" in err
+    assert status == 0 and f"the run is finished, after epoch {epochs}." in err
     status, _, err = call("train", *command, "--epochs", epochs + 1)
     assert status == 0 and f"Resuming after epoch {epochs} of {epochs + 1}" in err
     assert "Plan:" not in err
     # The plan lasts: also where flags took over a part of it for once.
     status, _, err = call("train", *command)
-    assert status == 0 and f"the run is finished, after {epochs + 1} epochs" in err
+    assert status == 0 and f"the run is finished, after epoch {epochs + 1}." in err
     assert json.loads(Path("run/config.json").read_text())["planned"] == planned["planned"]
     status, _, err = call("train", *command[:2], "--minutes", 9, *command[4:])
-    assert status == 0 and f"the run is finished, after {epochs + 1} epochs" in err
+    assert status == 0 and f"the run is finished, after epoch {epochs + 1}." in err
     status, _, err = call("train", *command, "--loss", "focal")
     assert status == 2 and "loss focal" in err
     assert call("evaluate", "--weights", "run")[0] == 0

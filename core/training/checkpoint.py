@@ -125,7 +125,7 @@ def was_finished(history: list, config: Config, folder: Path) -> bool:
     if not (finished(history, config) and (folder / "samples.png").exists()):
         return False
     flag = "--epochs" if len(history) >= config.epochs else "--patience"
-    done = f"{folder}: the run is finished, after {len(history)} epochs."
+    done = f"{folder}: the run is finished, after epoch {len(history)}."
     print(done, f"A larger {flag} resumes it.", file=sys.stderr)
     print_best(history, folder)
     return True
