@@ -200,7 +200,7 @@ def test_a_model_that_is_kept_is_not_replaced(tmp_path, others):
         epochs_behind(CONFIG, tmp_path)
 
 
-def test_a_second_process_changes_nothing(run, tmp_path):
+def test_a_second_process_changes_nothing(eagerly, run, tmp_path):
     """It is refused while the first one is at work, and when it has nothing left to do."""
     history = run(tmp_path, epochs=1)
     (tmp_path / "history.csv").write_text("of the first one")
@@ -238,7 +238,7 @@ def test_another_number_of_epochs_is_said_to_change_the_learning_rate():
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"no image")])
-def test_an_image_that_is_lost_in_training(run, voc, tmp_path, damage, monkeypatch):
+def test_an_image_that_is_lost_in_training(eagerly, run, voc, tmp_path, damage, monkeypatch):
     """TensorFlow, which reads the data set, tells it in a hundred lines."""
     lost = voc / "JPEGImages/picture3.jpg"
     write = RunFolder.write_history
@@ -298,7 +298,7 @@ def test_a_run_that_lost_patience_is_finished(eagerly, run, tmp_path, monkeypatc
 
 
 @pytest.mark.slow
-def test_another_training_that_resumes_meanwhile(run, tmp_path):
+def test_another_training_that_resumes_meanwhile(eagerly, run, tmp_path):
     """It has replaced last.keras since this one looked at it."""
     history = run(tmp_path / "run", epochs=1)
     with pytest.raises(UserError, match="another training has written it meanwhile"):
@@ -315,7 +315,7 @@ def test_a_loss_that_is_no_number(call, voc):
 
 
 @pytest.mark.slow
-def test_an_epoch_whose_last_step_was_one_too_far(call, voc):
+def test_an_epoch_whose_last_step_was_one_too_far(eagerly, call, voc):
     """With one step an epoch, the loss is computed before the step, the network after it."""
     command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
     command += ("--filters", 2, "--epochs", 2, "--lr", 1e38, "--precision", "float32")

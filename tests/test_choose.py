@@ -93,7 +93,7 @@ def test_the_reference_s_recipe(monkeypatch, voc, isbi, tmp_path, dataset):
 
 
 @pytest.mark.slow
-def test_the_scripts_take_a_new_data_set(toys, call):
+def test_the_scripts_take_a_new_data_set(eagerly, toys, call):
     status, out, err = call("train", "--dataset", "toys", "--data", toys.data)
     assert status == 0 and "runs/toys/best.keras" in out, err
     assert call("evaluate")[0] == 0

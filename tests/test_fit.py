@@ -294,7 +294,7 @@ def test_a_data_set_that_was_made_for_something_else(tiny, tmp_path, settings, o
 
 
 @pytest.mark.slow
-def test_balanced_classes_are_shown_and_kept(call, voc):
+def test_balanced_classes_are_shown_and_kept(eagerly, call, voc):
     args = ("--class-names", "background,a,b,c", "--class-weights", "balanced", "--size", 48, 48)
     status, _, err = call("train", "--data", voc, *args, "--filters", 2, "--epochs", 1)
     assert status == 0 and "Class weights: background 1, a 1, b 1, c 0 (no pixel)" in err

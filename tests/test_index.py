@@ -301,7 +301,7 @@ def test_what_is_no_file_is_not_remembered(info):
     assert len(calls) == 2
 
 
-def test_train_takes_it(voc, call, monkeypatch):
+def test_train_takes_it(eagerly, voc, call, monkeypatch):
     """A run that is resumed reads no mask; --overwrite and another canvas as they must."""
     write_voc(voc, size=(8, 8))
     args = ("train", "--data", voc, "--class-names", "background,a,b", "--filters", 1)

@@ -166,7 +166,7 @@ def test_images_of_one_large_value(value, tmp_path):
     assert low == np.float32(value) and np.float32(low) < np.float32(high)
 
 
-def test_a_named_range_is_taken(call):
+def test_a_named_range_is_taken(eagerly, call):
     own_data("data", 1)
     status, _, err = call("train", "--data", "data", *FLAGS, "--intensity", 0, 4095)
     assert status == 0 and "Values from 0 to 4095 become 0 to 255" in err
@@ -237,7 +237,7 @@ class Own(Dataset):
         ]
 
 
-def test_a_subclass_needs_to_know_nothing_of_it():
+def test_a_subclass_needs_to_know_nothing_of_it(eagerly):
     """The validation images have the training's range, here those of half the light."""
     own_data("train", 1)
     own_data("val", 0.5)

@@ -202,7 +202,7 @@ def without_the_skip(new):
     return keras.Model(new.inputs, new.get_layer("logits")(x), name="unet")
 
 
-def test_a_model_from_before_the_skip_says_the_same(rng, tmp_path):
+def test_a_model_from_before_the_skip_says_the_same(eagerly, rng, tmp_path):
     """The new skip has no influence, but learns."""
     config, _ = read_settings(SHIPPED)
     old = without_the_skip(build(config))
