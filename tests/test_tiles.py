@@ -8,7 +8,15 @@ import pytest
 
 from core.config import Config
 from core.imaging.letterbox import letterbox
-from core.imaging.tiles import _mirrored, cut, places, random_crop, surround, surrounded
+from core.imaging.tiles import (
+    _mirrored,
+    core_of,
+    cut,
+    places,
+    random_crop,
+    surround,
+    surrounded,
+)
 from core.prediction.predict import predict
 from nets.reach import Geometry, geometry
 from nets.unet import UNet
@@ -114,24 +122,57 @@ def test_mirrored_as_numpy_reflects(start, stop, length):
     np.testing.assert_array_equal(_mirrored(start, stop, length), wanted[: stop - start])
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (16, 100), (37, 200), (160, 161)])
-def test_the_cores_cover_the_image_once(shape):
-    needs = Geometry(grid=16, radius=20)
+@pytest.mark.parametrize("trim", [0, 12])
+@pytest.mark.parametrize("shape", [(1, 1), (16, 100), (37, 200), (160, 161), (64, 128), (97, 500)])
+def test_the_cores_cover_the_image_once(shape, trim):
+    """Each has a margin on all sides; with padding, not beyond the image."""
+    needs = Geometry(16, 20, trim)
     image = np.arange(shape[0] * shape[1], dtype=np.int32).reshape(*shape, 1)
     counted = np.zeros(shape, int)
-    for rows, columns in places(shape, needs, 128):
-        counted[rows, columns] += 1
-        assert rows.start % 16 == columns.start % 16 == 0
-        tile = cut(image, needs, (rows, columns))
-        assert max(tile.shape) <= 128 and not tile.shape[0] % 16 and not tile.shape[1] % 16
-        core = tile[32:-32, 32:-32][: shape[0] - rows.start, : shape[1] - columns.start]
-        np.testing.assert_array_equal(core, image[rows, columns])
-    assert (counted == 1).all()
+    tiles = []
+    for place in places(shape, needs, 128):
+        counted[place.core] += 1
+        tiles.append(cut(image, place))
+        height, width = tiles[-1].shape[:2]
+        for side, window, core in zip(shape, place.window, place.core, strict=True):
+            assert core.start % 16 == 0 and window.stop - window.start <= 128
+            first, last = window.start, window.stop
+            before, after = core.start - first, last - core.stop
+            if trim:
+                assert before >= needs.margin <= after and (before - needs.margin) % 16 == 0
+            else:
+                assert first % 16 == 0 <= first and last < side + 16
+                assert before >= needs.margin or first == 0
+                assert after >= needs.margin or last >= side
+        scores = tiles[-1][trim : height - trim, trim : width - trim]
+        np.testing.assert_array_equal(core_of(scores, needs, place), image[place.core])
+    assert (counted == 1).all() and len({tile.shape for tile in tiles}) == 1
+
+
+def test_tiles_by_hand():
+    """A line of 10 pixels; the network sees 2 to each side."""
+    found = [(*place.window, *place.core) for place in places((1, 10), Geometry(1, 2), 6)]
+    one = slice(0, 1)
+    assert found == [
+        (one, slice(0, 6), one, slice(0, 4)),
+        (one, slice(2, 8), one, slice(4, 6)),
+        (one, slice(4, 10), one, slice(6, 10)),
+    ]
+    found = [(place.window[1], place.core[1]) for place in places((1, 5), Geometry(1, 2, 1), 7)]
+    assert found == [(slice(-2, 5), slice(0, 3)), (slice(0, 7), slice(3, 5))]
+
+
+def test_an_image_that_fits_is_one_tile_and_no_larger():
+    """Also where the network sees farther than the image is large."""
+    for radius in (5, 94, 300):
+        (place,) = places((512, 300), Geometry(16, radius), 1024)
+        assert place == ((slice(0, 512), slice(0, 304)), (slice(0, 512), slice(0, 300)))
 
 
 def one_pass(model, image, needs):
-    """The network's answer to the image, mirrored on all sides, at once."""
-    margin, inside = needs.margin, needs.margin - needs.trim
+    """The network's answer to the image at once; without padding, to its mirror image around it."""
+    margin = needs.margin if needs.trim else 0
+    inside = margin - needs.trim
     rows, columns = (-side % needs.grid + margin for side in image.shape[:2])
     padded = np.pad(image, ((margin, rows), (margin, columns), (0, 0)), "reflect")
     answer = model.predict_on_batch(padded[None])[0]
@@ -153,8 +194,8 @@ def on_tiles(model, image, monkeypatch, side, radius=None):
 def test_cores_are_no_shorter_than_their_margins():
     """With encoders, whose margins are hundreds of pixels, tiles of a core would be all margin."""
     for longest, core in [(100, 352), (1024, 352), (1100, 384), (1408, 704)]:
-        (_, columns), *_ = places((32, 352 * 384), Geometry(grid=32, radius=341), longest)
-        assert columns == slice(0, core)
+        place, *_ = places((32, 352 * 384), Geometry(grid=32, radius=341), longest)
+        assert place.window[1] == slice(0, core + 2 * 352)
 
 
 def with_biases(model, rng):
@@ -178,7 +219,7 @@ def with_biases(model, rng):
 )
 def test_tiles_say_what_one_pass_says(rng, monkeypatch, options):
     model = with_biases(unet(**options), rng)
-    image = rng.integers(0, 256, (200, 330, 1), np.uint8)
+    image = rng.integers(0, 256, (370, 460, 1), np.uint8)
     needs = geometry(model)
     wanted = one_pass(model, image, needs)
     assert len(places(image.shape, needs, 320)) >= 6
@@ -199,7 +240,7 @@ def test_tiles_say_what_one_pass_says_with_an_encoder(monkeypatch):
     for layer in model.layers:  # Keras draws them so small that nothing is left of the image
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             layer.set_weights([rng.normal(0, 0.5, layer.kernel.shape)])
-    image = rng.integers(0, 256, (40, 360, 1), np.uint8)
+    image = rng.integers(0, 256, (40, 1090, 1), np.uint8)
     needs = geometry(model)
     assert needs.grid == 32
     wanted = one_pass(model, image, needs)

@@ -1,15 +1,17 @@
 """Overlap-tile: images of any size at their own resolution, tile by tile.
 
-After the U-Net paper (Ronneberger et al. 2015). The image is mirrored at its edges and cut into
-tiles, which overlap by the receptive radius of the network. Only the core of each tile is kept, far
-enough from the tile's edges. So the cores together equal the result of one pass over the mirrored
-image, in the memory of one tile. With padding the margins of the output are cut off; without it,
-the output has none.
+After the U-Net paper (Ronneberger et al. 2015). The image is cut into tiles, which overlap by twice
+the receptive radius of the network. Only the core of each tile is kept, far enough from those edges
+of the tile that lie inside the image. So the cores together equal the result of one pass over the
+image, in the memory of one tile. At the edges of the image, a network with padding is given nothing
+else, as in its training; without padding, it is given the mirror image there.
 """
 
 import contextlib
 import dataclasses
+import itertools
 import math
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,33 +25,49 @@ LARGEST = 2**30  # pixels of an image that is cut into tiles
 UNSURE = 0.6  # pixels whose highest probability is below are counted
 
 
-def places(shape: tuple[int, ...], geometry: Geometry, longest: int) -> list[Crop]:
-    """Divides an image into cores of one shape; the last ones may end beyond the image.
+class Place(NamedTuple):
+    """Where a tile lies, and its core, the part of it that is kept: rows and columns of both."""
 
-    `longest` is the longest side of a tile with its margins, in pixels. A core is never shorter
-    than a margin, though: most of the work would go into the margins.
+    window: Crop
+    core: Crop
+
+
+def places(shape: tuple[int, ...], geometry: Geometry, longest: int) -> list[Place]:
+    """Divides an image into cores, and says which tiles they are cut out of, all of one shape.
+
+    `longest` is the longest side of a tile, in pixels. A core is never shorter than a margin,
+    though: most of the work would go into the margins.
     """
-    largest = max(geometry.grid, longest - 2 * geometry.margin, geometry.margin)
-    largest = largest // geometry.grid * geometry.grid
-    sides = []
-    for length in shape[:2]:
-        count = math.ceil(length / largest)
-        core = math.ceil(length / count / geometry.grid) * geometry.grid
-        sides.append([slice(start, start + core) for start in range(0, length, core)])
-    return [(rows, columns) for rows in sides[0] for columns in sides[1]]
+    sides = (_along(length, geometry, longest) for length in shape[:2])
+    return [Place(*zip(*pair, strict=True)) for pair in itertools.product(*sides)]
 
 
-def cut(image: np.ndarray, geometry: Geometry, place: Crop) -> np.ndarray:
-    """Cuts a core with its margins out of an image `[H, W, C]`, mirrored at its edges."""
-    return _cut_mirrored(image, place, geometry.margin)
+def _along(length, geometry, longest):
+    """The windows and the cores along one side of an image, in pairs."""
+    grid, margin = geometry.grid, geometry.margin
+    beyond = margin if geometry.trim else 0  # how far the tiles reach beyond the image
+    whole = math.ceil(length / grid) * grid + 2 * beyond
+    largest = max(grid, longest - 2 * margin, margin) // grid * grid
+    between = max(grid, whole - 2 * margin)
+    step = math.ceil(between / math.ceil(between / largest) / grid) * grid
+    starts = range(0, between, step)
+    window = min(step + 2 * margin, whole)
+    edges = [0, *(start + margin - beyond for start in starts[1:]), length]
+    for start, core in zip(starts, itertools.pairwise(edges), strict=True):
+        first = min(start, whole - window) - beyond
+        yield slice(first, first + window), slice(*core)
 
 
-def core_of(scores: np.ndarray, geometry: Geometry, place: Crop, shape: tuple) -> np.ndarray:
-    """Cuts the core out of a tile's scores, as far as it lies in an image of `shape`."""
-    margin = geometry.margin - geometry.trim
-    rows, columns = place
-    bottom, right = min(rows.stop, shape[0]), min(columns.stop, shape[1])
-    return scores[margin:, margin:][: bottom - rows.start, : right - columns.start]
+def cut(image: np.ndarray, place: Place) -> np.ndarray:
+    """Cuts a tile out of an image `[H, W, C]`, which is mirrored where the tile reaches beyond."""
+    return _cut_mirrored(image, place.window, 0)
+
+
+def core_of(scores: np.ndarray, geometry: Geometry, place: Place) -> np.ndarray:
+    """Cuts the core out of a tile's scores."""
+    starts = (window.start + geometry.trim for window in place.window)
+    pairs = zip(place.core, starts, strict=True)
+    return scores[tuple(slice(core.start - start, core.stop - start) for core, start in pairs)]
 
 
 def random_crop(shape: tuple[int, ...], rng: np.random.Generator, size: tuple[int, int]) -> Crop:

@@ -99,14 +99,14 @@ def _on_tiles(model, images, config, tta, batch_size, keep, best):
             answer = OnTiles.empty(image.shape[:2], config.num_classes, keep, best)
             cores = places(image.shape, needs, longest)
             for place in tqdm(cores, "tiles", leave=False, disable=None if cores[8:] else True):
-                yield answer, place, place is cores[-1], cut(image, needs, place)
+                yield answer, place, place is cores[-1], cut(image, place)
 
     for shape, group in itertools.groupby(tiles(), key=lambda entry: entry[-1].shape):
         fitting = TILE_BUDGET // (config.filters * shape[0] * shape[1])
         while part := list(itertools.islice(group, max(1, min(batch_size, fitting)))):
             scores = _run(model, np.stack([tile for *_, tile in part]), config, tta)
             for (answer, place, last, _), scores_of_tile in zip(part, scores, strict=True):
-                answer.add_scores(place, core_of(scores_of_tile, needs, place, answer.mask.shape))
+                answer.add_scores(place.core, core_of(scores_of_tile, needs, place))
                 if last:
                     yield answer
 
