@@ -14,15 +14,15 @@ OWN = re.compile(r"(down|up)\d_|bottom_")  # names of layers of `nets.unet.UNet`
 def quicken(model: keras.Model, exact: bool = True) -> None:
     """Makes a network quicker, in place, for inference only.
 
-    `exact` is False if the backend rounds to 16 bits what its layers have in float32.
+    `exact` is False if the backend computes float32 layers in 16 bits.
 
     Batch normalization is folded into the convolution before it: both are linear, so that the
     kernel takes the factor. What is left to add takes no time, as backends do it in one operation
     with the convolution. Where that has other readers or an activation, nothing changes.
 
-    In 16 bits, pretrained encoders and adopted networks stay as they are: they learnt with kernels
-    rounded to 16 bits, and folded ones are rounded in another way. A model of animals with
-    EfficientNet-Lite0 lost 0.003 MIoU by that.
+    Where they compute in 16 bits, pretrained encoders and adopted networks stay as they are: they
+    learnt with kernels rounded to 16 bits, and folded ones are rounded in another way. A model of
+    animals with EfficientNet-Lite0 lost 0.003 MIoU by that.
 
     Nearest upsampling becomes one operation. Keras repeats rows, and then columns.
 
@@ -34,8 +34,9 @@ def quicken(model: keras.Model, exact: bool = True) -> None:
                 layer.call = functools.partial(_resized, layer.call, layer.size)
         if not isinstance(layer, layers.BatchNormalization):
             continue
-        exactly = exact and layer.compute_dtype == "float32"
-        if (exactly or OWN.match(layer.name)) and (before := _convolution(layer)):
+        before = _convolution(layer)
+        exactly = exact and before and layer.compute_dtype == before.compute_dtype == "float32"
+        if before and (exactly or OWN.match(layer.name)):
             factor, shift = _factor_and_shift(layer)
             kernel = np.asarray(ops.convert_to_numpy(before.kernel), np.float64)
             depthwise = isinstance(before, layers.DepthwiseConv2D)

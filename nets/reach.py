@@ -24,13 +24,16 @@ _DOUBLING = ("UpSampling2D", "Conv2DTranspose")
 class Geometry:
     """What a network needs of a tile; all in pixels of the input."""
 
-    grid: int  # a pixel of the coarsest level; a tile's core begins and ends on multiples of it
+    grid: int  # a pixel of the coarsest level; a tile and its core begin on multiples of it
     radius: int  # receptive radius: pixels up to this distance from a core influence its output
     trim: int = 0  # how much smaller the output is on each side, 0 with padding
 
     @property
     def margin(self) -> int:
-        """What a tile has around its core: the radius; with padding, rounded up to the grid."""
+        """What a tile has around its core: the radius; with padding, rounded up to the grid.
+
+        With padding, a tile has it inside the image only.
+        """
         return self.radius if self.trim else math.ceil(self.radius / self.grid) * self.grid
 
     def fitting(self, side: int) -> int:

@@ -191,7 +191,7 @@ def on_tiles(model, image, monkeypatch, side, radius=None):
     return answer
 
 
-def test_cores_are_no_shorter_than_their_margins():
+def test_tiles_are_no_shorter_than_three_margins():
     """With encoders, whose margins are hundreds of pixels, tiles of a core would be all margin."""
     for longest, core in [(100, 352), (1024, 352), (1100, 384), (1408, 704)]:
         place, *_ = places((32, 352 * 384), Geometry(grid=32, radius=341), longest)

@@ -1,10 +1,11 @@
 """Overlap-tile: images of any size at their own resolution, tile by tile.
 
-After the U-Net paper (Ronneberger et al. 2015). The image is cut into tiles, which overlap by twice
-the receptive radius of the network. Only the core of each tile is kept, far enough from those edges
-of the tile that lie inside the image. So the cores together equal the result of one pass over the
-image, in the memory of one tile. At the edges of the image, a network with padding is given nothing
-else, as in its training; without padding, it is given the mirror image there.
+After the U-Net paper (Ronneberger et al. 2015). The image is cut into tiles, which overlap by at
+least twice the receptive radius of the network. Only the core of each tile is kept, far enough from
+those edges of the tile that lie inside the image. So the cores together equal the result of one
+pass over the image, in the memory of one tile. For a network with padding, tiles end where the
+image ends, as crops do in training; only a side that is no multiple of the grid is filled up, by
+the mirror image. A network without padding is given the mirror image on all sides.
 """
 
 import contextlib
@@ -33,10 +34,10 @@ class Place(NamedTuple):
 
 
 def places(shape: tuple[int, ...], geometry: Geometry, longest: int) -> list[Place]:
-    """Divides an image into cores, and says which tiles they are cut out of, all of one shape.
+    """Divides an image into cores, each a part of a tile. All tiles have one shape.
 
-    `longest` is the longest side of a tile, in pixels. A core is never shorter than a margin,
-    though: most of the work would go into the margins.
+    `longest` is the longest side of a tile, in pixels. Tiles may be longer, up to three margins: in
+    shorter ones, most of the work would go into the margins.
     """
     sides = (_along(length, geometry, longest) for length in shape[:2])
     return [Place(*zip(*pair, strict=True)) for pair in itertools.product(*sides)]

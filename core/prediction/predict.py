@@ -97,9 +97,9 @@ def _on_tiles(model, images, config, tta, batch_size, keep, best):
     def tiles():
         for image in images:
             answer = OnTiles.empty(image.shape[:2], config.num_classes, keep, best)
-            cores = places(image.shape, needs, longest)
-            for place in tqdm(cores, "tiles", leave=False, disable=None if cores[8:] else True):
-                yield answer, place, place is cores[-1], cut(image, place)
+            parts = places(image.shape, needs, longest)
+            for place in tqdm(parts, "tiles", leave=False, disable=None if parts[8:] else True):
+                yield answer, place, place is parts[-1], cut(image, place)
 
     for shape, group in itertools.groupby(tiles(), key=lambda entry: entry[-1].shape):
         fitting = TILE_BUDGET // (config.filters * shape[0] * shape[1])

@@ -130,12 +130,12 @@ def build_figures(model: keras.Model, num_classes: int) -> None:
 def compute_in(model: keras.Model, policy: str) -> bool:
     """Lets a network that was loaded predict in a Keras dtype policy.
 
-    Returns whether layers that have float32 also compute in it.
+    Returns whether float32 layers really compute in float32: those of OpenVINO may not.
 
     From its last convolution on it stays in float32, as the logits do in training. So do depthwise
-    convolutions, which gain nothing. On a processor, all that is before the last of these does: to
-    change between the types there takes longer than 16 bits save. OpenVINO chooses by itself what
-    it computes in a precision; it is given one for all models from now on.
+    convolutions, which gain nothing. On a processor, everything before the last of these stays in
+    float32, too: to change types there takes longer than 16 bits save. OpenVINO chooses by itself
+    what it computes in a precision; it is given one for all models from now on.
     """
     if BACKEND == "openvino":
         hint = {"INFERENCE_PRECISION_HINT": "f32" if policy == "float32" else "bf16"}
