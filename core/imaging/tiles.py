@@ -49,13 +49,13 @@ def _along(length, geometry, longest):
     beyond = margin if geometry.trim else 0  # how far the tiles reach beyond the image
     whole = math.ceil(length / grid) * grid + 2 * beyond
     largest = max(grid, longest - 2 * margin, margin) // grid * grid
-    between = max(grid, whole - 2 * margin)
+    between = max(grid, whole - 2 * margin)  # without the first margin and the last one
     step = math.ceil(between / math.ceil(between / largest) / grid) * grid
     starts = range(0, between, step)
     window = min(step + 2 * margin, whole)
     edges = [0, *(start + margin - beyond for start in starts[1:]), length]
     for start, core in zip(starts, itertools.pairwise(edges), strict=True):
-        first = min(start, whole - window) - beyond
+        first = min(start, whole - window) - beyond  # the last one moves back, to fit in
         yield slice(first, first + window), slice(*core)
 
 

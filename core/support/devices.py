@@ -142,15 +142,18 @@ def compute_in(model: keras.Model, policy: str) -> bool:
         # Keras has no argument for it, but calls this.
         openvino.compile_model = functools.partial(_compile, config=hint)
         return policy == "float32"
-    kinds = keras.layers.Conv2D, keras.layers.Conv2DTranspose
-    last = max((i for i, layer in enumerate(model.layers) if isinstance(layer, kinds)), default=0)
     depthwise = keras.layers.DepthwiseConv2D
-    found = (i for i, layer in enumerate(model.layers) if isinstance(layer, depthwise))
-    first = 0 if gpu_generation() else max(found, default=0)
+    first = 0 if gpu_generation() else _last(model, depthwise)
+    last = _last(model, keras.layers.Conv2D | keras.layers.Conv2DTranspose)
     for layer in model.layers[first:last]:
         if not isinstance(layer, depthwise | keras.Model):
             layer.dtype_policy = policy
     return True
+
+
+def _last(model, kind):
+    """The number of the last layer of a kind, 0 if there is none."""
+    return max((i for i, layer in enumerate(model.layers) if isinstance(layer, kind)), default=0)
 
 
 def _compile(model, device, config):
