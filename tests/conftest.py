@@ -17,6 +17,7 @@ from core.imaging.draw import voc_palette
 from core.prediction.model_file import save_model
 from core.support import backend, errors
 from core.training import facts, fit
+from nets import unet
 from nets.sizes import ENCODERS, Encoder
 
 # Two tests run at a time, so each has a core; networks as small as theirs gain nothing from two.
@@ -44,6 +45,13 @@ def compile_quickly(tmp_path_factory, monkeypatch):
 def measure_briefly(monkeypatch):
     """A plan measures steps for half a second; in processes of their own, as long as ever."""
     monkeypatch.setattr(facts.measure, "__defaults__", (0.5,))
+
+
+@pytest.fixture(autouse=True)
+def half_as_deep(request, monkeypatch):
+    """U-Nets halve the image twice, not four times, except in tests that are marked deep."""
+    if not request.node.get_closest_marker("deep"):
+        monkeypatch.setattr(unet, "DEPTH", 2)
 
 
 @pytest.fixture

@@ -194,6 +194,7 @@ def test_a_size_that_does_not_go_through(call):
     refused(call, "does not run on images of 33x48, try another --size", size=(33, 48))
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 def test_the_readme_s_notebook_as_it_stands(call, rng):
     """The block, then the command below it, and predict.py."""

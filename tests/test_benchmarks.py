@@ -12,6 +12,8 @@ import pytest
 from benchmarks import common, sizes
 from nets.unet import UNet
 
+pytestmark = pytest.mark.deep
+
 FOLDER = Path(common.__file__).parent
 PROGRAMS = sorted(
     path.stem for path in FOLDER.glob("*.py") if "def get_args" in path.read_text("utf-8")

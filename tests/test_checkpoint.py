@@ -7,7 +7,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from pathlib import Path
@@ -16,6 +15,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import shallow
 from conftest import small_network
 
 import core.training.figures
@@ -30,7 +30,6 @@ from core.training.fit import train
 from core.training.run_folder import RunFolder
 from core.VOCdataset import VOCDataset
 
-ROOT = Path(__file__).parent.parent
 CONFIG = Config(
     class_names=("background", "a", "b"),
     size=(32, 32),
@@ -330,7 +329,7 @@ def test_killed_at_any_moment(voc, tmp_path, monkeypatch, backend, epochs, kills
     """With SIGKILL, in a process of its own; then as if nothing had been."""
     pytest.importorskip(backend)
     monkeypatch.setenv("KERAS_BACKEND", backend)
-    command = [sys.executable, ROOT / "train.py", "--data", voc, "--class-names", "background,a,b"]
+    command = [*shallow.COMMAND, "train.py", "--data", voc, "--class-names", "background,a,b"]
     command += ["--size", "32", "32", "--filters", "2", "--epochs", epochs, "--batch-size", "2"]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*command, "--output", tmp_path / "whole"], check=True, **silent)

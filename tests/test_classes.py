@@ -215,6 +215,11 @@ NOTHING_SAID = [
     ([[0, 128, 255], [0, 0]], "values", [[0, 1, 2], [0, 0]],
      ("background", "class128", "class255")),
     ([[1, 2, 3, 255]], "values", [[0, 1, 2, 255]], ("class1", "class2", "class3")),
+    ([[0, 8, 12, 255], [0, 12]], "values", [[0, 1, 2, 255], [0, 2]],
+     ("background", "class8", "class12")),
+    ([[0, 50, 255]], "values", [[0, 1, 255]], ("background", "class50")),
+    ([[0, 64, 128, 192, 255]], "values", [[0, 1, 2, 3, 4]],
+     ("background", "class64", "class128", "class192", "class255")),
     ([COLOURS, [RED, BLACK]], "colours", [[1, 0, 2], [3, 0]],
      ("background", "#0000ff", "#00ff00", "#ff0000")),
     ([[RED, BLACK], [BLACK, BLACK]], "colours", [[1, 0], [0, 0]], ("background", "#ff0000")),
@@ -236,6 +241,59 @@ def test_classes_are_found(tmp_path, masks, kind, ids, names):
     (tmp_path / "classes.csv").write_text("\n".join(lines).replace(names[1], "leaf"))
     data, same = opened(tmp_path)
     assert (same, data.class_names) == (ids, (names[0], "leaf", *names[2:]))
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ((0, 1, 2, 8, 10, 11, 13, 255), "and 1 more. 255 is ignored. To rename"),
+        ((0, 128, 255), "class255,255. 255 is a class, too. To rename"),
+        ((0, 8, 12), "class12,12. To rename"),
+        ((0, 1, 255), "class1,1. 255 is ignored. To rename"),
+    ],
+)
+def test_what_255_means_is_said(tmp_path, held, said):
+    notes = opened(write(tmp_path, held))[0].notes
+    assert said in notes, notes
+
+
+def numbered(count, first=1, gap=1, width=5):
+    """A mask of so many squares in a row, with a number each."""
+    mask = np.zeros((8, 8 * width), np.uint8)
+    for number in range(count):
+        mask[2:6, 8 * number + 2 : 8 * number + 6] = first + gap * number
+    return mask
+
+
+PAINTS = np.random.default_rng(3).integers(0, 256, (16, 3), np.uint8)
+PAINTS[0] = 0
+OBJECTS = "Each is one connected region, and masks differ in them: they seem to number objects"
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        [numbered(4 + n % 5, width=9) for n in range(9)],  # as many as there are
+        [numbered(4, first=1 + 5 * n) for n in range(3)],  # in a film, each its own
+        [numbered(5, first=1 + 5 * n, gap=3) for n in range(9)],
+        [PAINTS[numbered(4 + n % 5, width=9)] for n in range(9)],
+    ],
+)
+def test_numbers_of_objects_are_no_classes(tmp_path, masks):
+    with pytest.raises(UserError, match=OBJECTS):
+        opened(drawn(tmp_path, *masks))
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        [numbered(8, width=9)] * 8,  # as layers of a tissue
+        [numbered(8, width=9)] * 7 + [numbered(9, width=9)],  # and one that few images have
+        [numbered(n, first=1 + n % 3, width=9) for n in range(4, 10)],  # this or that organ
+    ],
+)
+def test_classes_may_be_one_region_each(tmp_path, masks):
+    assert opened(drawn(tmp_path, *masks))[0].num_classes > 8
 
 
 def test_noise_is_no_class(tmp_path):

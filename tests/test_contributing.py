@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.deep
+
 ROOT = Path(__file__).parent.parent
 SUBJECTS = ("loss", "encoder", "data set")
 

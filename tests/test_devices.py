@@ -15,6 +15,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import shallow
 from conftest import write_voc
 
 from core.config import Config
@@ -23,7 +24,6 @@ from core.support import devices, processes
 from core.support.errors import UserError
 from core.training.fit import build, prepare
 
-ROOT = Path(__file__).parent.parent
 needs_jax = pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="needs JAX")
 
 
@@ -139,7 +139,7 @@ def run_limited(limit, *args):
     """Runs train.py with a limit on what it may use."""
     resource = pytest.importorskip("resource")
     return subprocess.run(
-        [sys.executable, ROOT / "train.py", *map(str, args)],
+        [*shallow.COMMAND, "train.py", *map(str, args)],
         preexec_fn=lambda: resource.setrlimit(getattr(resource, limit[0]), (limit[1],) * 2),
         capture_output=True,
         text=True,

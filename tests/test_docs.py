@@ -20,6 +20,8 @@ from core.training import facts, plan
 from core.training.fit import build
 from nets.sizes import ENCODERS, SHIPPED_ENCODER, Encoder
 
+pytestmark = pytest.mark.deep
+
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 OTHERS = ["CONTRIBUTING.md", "CHANGELOG.md", "weights/README.md"]

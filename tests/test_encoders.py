@@ -19,6 +19,8 @@ from nets.sizes import ENCODERS, SHIPPED_ENCODER
 from nets.unet import UNet
 from tools.convert_lite0 import NAMES, convert, published
 
+pytestmark = pytest.mark.deep
+
 KERAS = {  # the functions of Keras, and how they want images
     "vgg16": (applications.VGG16, applications.vgg16),
     "resnet50": (applications.ResNet50, applications.resnet50),

@@ -9,6 +9,8 @@ from keras import layers
 from nets.inference import quicken, softmax
 from nets.unet import UNet
 
+pytestmark = pytest.mark.deep
+
 
 def learnt(model, rng):
     """The model, with batch statistics and all else as if it had learnt."""

@@ -16,6 +16,8 @@ from nets.sizes import ENCODERS
 from nets.unet import UNet
 from tools.adopt import adopt
 
+pytestmark = pytest.mark.deep
+
 ROOT = Path(__file__).parent.parent
 OLDEST = re.search(r"^keras>=([\d.]+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE)[1]
 

@@ -20,6 +20,8 @@ from core.prediction.model_file import save_model
 from core.support.backend import keras_before
 from nets.unet import UNet
 
+pytestmark = pytest.mark.deep
+
 ROOT = Path(__file__).parent.parent
 needs_openvino = pytest.mark.skipif(
     keras_before(3, 13) or not importlib.util.find_spec("openvino"),

@@ -332,6 +332,8 @@ def test_the_sentence():
     )
     plan = dataclasses.replace(plan, encoder="resnet50", init_weights="a.keras")
     assert "16 filters with resnet50 from a.keras;" in describe(plan, ROAD)
+    plan = dataclasses.replace(plan, epochs=1)
+    assert "; 1 epoch of 734 samples." in describe(plan, ROAD)
 
 
 class Toys(Dataset):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shallow
 from conftest import save_grey_model
 from PIL import Image
 from sklearn.metrics import jaccard_score
@@ -526,7 +527,7 @@ def test_an_interrupted_training_goes_on(call, voc, number):
     command = ("--data", voc, "--class-names", "background,a,b", "--output", "runs/sample", *LONG)
     nohup = number == signal.SIGTERM
     process = subprocess.Popen(
-        [sys.executable, ROOT / "train.py", *command],
+        [*shallow.COMMAND, "train.py", *command],
         preexec_fn=lambda: nohup and signal.signal(signal.SIGHUP, signal.SIG_IGN),
         stderr=subprocess.PIPE,
         text=True,

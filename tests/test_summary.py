@@ -4,6 +4,8 @@ import pytest
 from nets.summary import at_size, operations, summary
 from nets.unet import UNet
 
+pytestmark = pytest.mark.deep
+
 
 def test_operations_of_the_plain_network_by_hand():
     """By level: places, and pairs of input and output features of its 3x3 convolutions."""

@@ -21,6 +21,8 @@ from core.prediction.predict import predict
 from nets.reach import Geometry, geometry
 from nets.unet import UNet
 
+pytestmark = pytest.mark.deep
+
 
 def unet(**options):
     keras.utils.set_random_seed(3)

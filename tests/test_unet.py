@@ -13,6 +13,8 @@ from nets.reach import geometry
 from nets.sizes import ENCODERS, check_size
 from nets.unet import UNet
 
+pytestmark = pytest.mark.deep
+
 
 def tiny(**kwargs):
     return UNet((32, 32, 3), 4, 2, **kwargs)

@@ -12,6 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from core.config import Config, Found
 from core.support import backend, errors
+from nets import sizes
+
+sizes.DEPTH = 2  # half the layers are compiled in half the time
 
 
 def main():

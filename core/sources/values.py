@@ -1,5 +1,6 @@
 """What the values of own masks mean, as far as they say it themselves."""
 
+import itertools
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +15,11 @@ from core.imaging.mask import (
     by_palette,
     count_values,
     find_clash,
+    in_one_piece,
     key,
     lossy,
     meanings,
     named,
-    numbered_objects,
     unknown,
 )
 from core.sources.classes import class_rows
@@ -29,6 +30,10 @@ ADVICE = (
     "of name,r,g,b in the data's folder."
 )
 _MOST = 64  # values in a mask, or colours in all of them; more are noise
+_OBJECTS = (
+    "Each is one connected region, and masks differ in them: they seem to number objects. Give all "
+    "objects of a class the same value, such as 1."
+)
 _SHOWN = 6  # classes that a message shows
 
 
@@ -119,7 +124,7 @@ def by_values(masks: list, files: list, where: Path) -> Meaning:
     found = counted(masks, by_colour)
     values = set().union(*found.values())
     ids = sorted(value for value in values if value != IGNORE and isinstance(value, int))
-    palette = ()
+    palette, white = (), f"{IGNORE} is ignored. "
     if any(isinstance(value, str) for value in values):
         reading = _by_colours({key(value) for value in values})
         names = tuple("background" if k == key(0) else k for k, i in reading if i != IGNORE)
@@ -129,24 +134,34 @@ def by_values(masks: list, files: list, where: Path) -> Meaning:
         _refuse_noise(found, files, 0)
         count = max(2, 1 + (ids or [0])[-1])
         names, reading = default_names(count), understand(found, count, where)
-    else:  # values such as 1, 2, 3, where 255 is ignored, or 0, 128, 255
-        levels = ids if ids[0] == 1 and ids[-1] <= 1.5 * len(ids) else sorted(values)
+    else:  # values such as 1, 2, 3 or 0, 7, 26, where 255 is ignored, or 0, 128, 255
+        counted_from_1 = ids[0] == 1 and ids[-1] <= 1.5 * len(ids)
+        levels = ids if counted_from_1 or not _spread(values) else sorted(values)
         reading = tuple((key(value), number) for number, value in enumerate(levels))
         reading += ((key(IGNORE), IGNORE),) if IGNORE not in levels else ()
         names = tuple(f"class{value}" if value else "background" for value in levels)
+        white = f"{IGNORE} is {'a class, too' if IGNORE in levels else 'ignored'}. "
         _refuse_noise(found, files, len(values))
     if not 2 <= len(names):
         held = named(Counter(dict.fromkeys(values, 1)))
         raise UserError(f"{where}: the masks hold nothing but {held}. They need two classes.")
-    header, *rows = class_rows(names, reading, palette)
-    lines = [",".join(map(str, row if header[1] == "r" else row[:2])) for row in rows]
+    white = white if {*ids, IGNORE} == values and len(values) > 2 else ""
+    rows = class_rows(names, reading, palette)
+    columns = len(rows[0]) if rows[0][1] == "r" else 2
+    header, *lines = (",".join(map(str, row[:columns])) for row in rows)
     told = (
         f"The classes are named after what the masks hold: {'; '.join(lines[:_SHOWN])}"
-        f"{f' and {len(lines) - _SHOWN} more' if len(lines) > _SHOWN else ''}. To rename them, put "
-        f"such lines of {','.join(header if header[1] == 'r' else header[:2])} into a classes.csv "
-        "in the data's folder; the run's folder gets one to start from."
+        f"{f' and {len(lines) - _SHOWN} more' if len(lines) > _SHOWN else ''}. {white}To rename "
+        f"them, put such lines of {header} into a classes.csv in the data's folder; the run's "
+        "folder gets one to start from."
     )
     return Meaning(reading, by_colour, names, palette, told)
+
+
+def _spread(values):
+    """Whether values lie evenly between black and white, as greys do and ids do not."""
+    steps = np.diff(sorted(values))
+    return steps.max() <= 4 * steps.min()
 
 
 def _by_colours(colours):
@@ -168,21 +183,38 @@ def _refuse_noise(found, files, total):
     """
     path, *others = sorted(found, key=lambda path: -len(found[path]))
     jpeg = next(filter(None, map(lossy, found)), "")
-    cause = jpeg if total > 2 else ""
-    if max(total, len(found[path])) > _MOST:
-        cause = jpeg or MANY
-    elif not cause and len(found[path]) > 4:
+    cause, most = jpeg if total > 2 else "", max(total, len(found[path]))
+    if not jpeg and len(found[path]) > 4:
         of_path = dict(files)
         masks = [read_indexed(name, of_path[name])[0] for name in (path, *others[:4])]
-        if not total:
-            # A mask may well have one region of each class, but not one after the other.
-            cause = min(numbered_objects(mask, count_values(mask), 0) for mask in masks)
-        cause = cause or (MANY if _has_soft_edges(masks[0]) else "")
+        if (most <= _MOST or others) and _vary(found) and all(map(in_one_piece, masks)):
+            cause = _OBJECTS
+        elif most > _MOST or _has_soft_edges(masks[0]):
+            cause = MANY
+    elif most > _MOST:
+        cause = jpeg or MANY
     if cause:
         raise UserError(
             f"{path}: has {len(found[path])} values: {named(found[path])}. {cause} If they are "
             "classes after all, say so by --num-classes or --class-table."
         )
+
+
+def _vary(found):
+    """Whether masks hold other values from one to the next, as numbers of objects do.
+
+    Of classes, a mask has this or that one. Of objects, it has as many as there are: the first of
+    those that a mask with more of them has, or in the next frame of a film new ones. In eight masks
+    or more, their number varies; where it does not, values are the layers of a tissue or the like.
+    """
+    held = {frozenset({*counts} - {0, "#000000", IGNORE}) for counts in found.values()}
+    held = sorted(held, key=len)
+    if len(held) == 1 and len(found) < 8:
+        ids = sorted(value for value in held[0] if isinstance(value, int))
+        return len(ids) > 3 and ids == [*range(ids[0], ids[-1] + 1)]
+    nested = all(few <= more for few, more in itertools.pairwise(held))
+    varied = len(held) >= (4 if len(found) >= 8 else 2)
+    return nested and varied or len(frozenset.union(*held)) > 2 * len(held[-1])
 
 
 def _has_soft_edges(mask):

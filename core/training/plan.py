@@ -213,11 +213,12 @@ def describe(config: Config, facts: Fingerprint) -> str:
     source = config.init_weights or config.encoder_weights
     named = f"with {config.encoder} " * (config.encoder != "none")
     named += "from scratch" if source == "none" else f"from {source}"
+    epochs = "1 epoch" if config.epochs == 1 else f"{config.epochs} epochs"
     parts = [
         f"{kind} images of {height}x{width}{thin}: {where}",
         f"a U-Net of {config.filters} filters {named}",
         f"{config.loss}, augmentation {config.augmentation or 'as usual'}",
-        f"{config.epochs} epochs of {max(1, round(config.repeats * facts.images))} samples",
+        f"{epochs} of {max(1, round(config.repeats * facts.images))} samples",
     ]
     return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
 
