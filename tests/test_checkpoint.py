@@ -93,6 +93,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 def test_a_run_resumes_to_the_same_result(run, tmp_path, monkeypatch):
     """Stopped in the third epoch of four, after best.keras was written and before last.keras."""

@@ -29,6 +29,7 @@ from nets.unet import UNet
 FOUND = Found(palette=((0, 0, 0), (9, 9, 9), (99, 0, 0)))
 
 
+@pytest.mark.deep
 def test_presets_hold_the_reference_s_settings():
     reference, voc, isbi = Config(), PRESETS["voc"], PRESETS["isbi"]
     assert (reference.size, reference.filters, reference.batch_size) == ((320, 320), 64, 4)
@@ -193,6 +194,7 @@ def test_a_run_of_an_older_version_resumes(tiny, tmp_path):
     assert [row["loss"] for row in rows] == ["9", str(history[1]["loss"])]
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 def test_training_lowers_the_loss(tiny, tmp_path):
     config, data, validation = tiny

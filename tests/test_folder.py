@@ -160,6 +160,7 @@ def test_incomplete_folders(tmp_path):
         FolderDataset(tmp_path)
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ids", "black-and-white", "colours"])
 def test_own_data_trains_at_once(call, tmp_path, kind):

@@ -185,9 +185,95 @@ def test_second_masks_of_some_images_are_named(data):
     assert f"Masks without an image, so left out: {left_out} and 1 more." in said
 
 
+def test_masks_of_another_kind_are_not_those_of_the_tests(data):
+    """DRIVE's archive: the test part has masks of the field of view only."""
+    folder = data("training/images/{21,22}.tif", "training/1st_manual/{21,22}.gif")
+    data("training/mask/{21,22}.gif", "test/images/{1,2}.tif", "test/mask/{1,2}.gif")
+    said = FolderDataset(folder).notes
+    assert "test/images is for tests, so left out: it has no masks of its own." in said
+    assert "Not used, with as many files: mask/." in said
+    data("test/1st_manual/{1,2}.gif", "test/2nd_manual/{1,2}.gif")
+    assert f"--masks {folder / 'test/1st_manual'} scores" in FolderDataset(folder).notes
+
+
+def test_folders_that_are_not_used_are_named(data):
+    folder = data("images/{1,2}.png", "mask/{1,2}_mask.png", "av/{1,2}.png", "more/1.png")
+    assert "Not used, with as many files: av/." in FolderDataset(folder).notes
+    named = FolderDataset(folder, images=folder / "images", masks=folder / "av").notes
+    assert "Not used" not in named
+    parts = data("x/train/{1,2}.png", "x/train_masks/{1,2}.png", "x/val/{1,2}.png")
+    data("x/val_masks/{1,2}.png", "x/test/{1,2}.png", "x/test_masks/{1,2}.png")
+    assert "Not used" not in FolderDataset(parts / "x").notes
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("train/Original", "train/Ground truth"),
+        ("Original", "Ground Truth"),
+        ("images_png", "masks_png"),
+        ("images", "manual"),
+        ("images", "gts"),
+        ("images/train2017", "annotations/train2017"),
+    ],
+)
+def test_folders_as_published_data_have_them(data, images, masks):
+    folder = data(f"{images}/{{1,2}}.png", f"{masks}/{{1,2}}.png")
+    wanted = {(f"{images}/{n}.png", f"{masks}/{n}.png") for n in (1, 2)}
+    assert names(folder, None)[0] == wanted
+
+
+def test_a_class_table_beside_the_images(data):
+    """As Roboflow exports it: in each part."""
+    folder = data("train/{1,2}.jpg", "train/{1,2}_mask.png", "valid/3.jpg", "valid/3_mask.png")
+    (folder / "train/_classes.csv").write_text("Pixel Value, Class\n0, earth\n255, leaf\n")
+    assert FolderDataset(folder, "val", num_classes=0).class_names == ("earth", "leaf")
+
+
+def test_years_divide(data):
+    folder = data("images/train2017/{1,2}.png", "images/val2017/{3,4}.png")
+    data("annotations/train2017/{1,2}.png", "annotations/val2017/{3,4}.png")
+    wanted = {(f"images/val2017/{n}.png", f"annotations/val2017/{n}.png") for n in (3, 4)}
+    assert names(folder, "val")[0] == wanted
+    data("images/val2014/5.png", "annotations/val2014/5.png")
+    with pytest.raises(UserError, match="val2014/, val2017/ are named alike.*--images DIR"):
+        find(folder)
+
+
+def test_a_mask_is_never_its_own_image(data):
+    folder = data("pool/a/{1,2}.png", "pool/b/{3,4}.png")
+    with pytest.raises(UserError, match="png: its mask is not told apart .* --masks DIR"):
+        FolderDataset(folder, images=folder / "pool", masks=folder / "pool")
+
+
+def test_a_folder_for_each_image(data):
+    folder = data(*(f"all/{n}/{part}/{n}.png" for n in "abc" for part in ("images", "masks")))
+    with pytest.raises(UserError, match="each image has a folder: a/, b/, c/. Put the images"):
+        find(folder / "all")
+
+
+def test_images_that_are_named_like_tests_are_named(data):
+    """They may be for tests; where all are, it is a name like others."""
+    folder = data("{training,testing}.tif", "{training,testing}_groundtruth.tif")
+    notes = FolderDataset(folder).notes
+    assert "Taken, though named like tests: testing. List the training images with" in notes
+    assert (
+        "like tests"
+        not in FolderDataset(data("b/images/test{1,2}.png", "b/gt/test{1,2}.png")).notes
+    )
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
+        (
+            ("train/a/{1,2}.png", "train/b/{1,2}.png", "test/{3,4}.png"),
+            "Images are in test/ (2), train/a/ (2), train/b/ (2). Name the folders",
+        ),
+        (
+            ("a/{1,2}.png", "b/{1,2}.png"),
+            "known. Images are in a/ (2), b/ (2). If images and masks are there, name their",
+        ),
         (
             ("images/{1,2}.png", "masks/{1,2}.png", "labels/{1,2}.png"),
             "labels/, masks/ are named alike",

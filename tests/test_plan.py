@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import shlex
 import sys
 import time
@@ -317,7 +318,7 @@ def test_the_command_does_the_same(facts, monkeypatch, tmp_path):
     assert given >= {*rules.PLANNED} - {"encoder_lr_factor", "encoder_weights"}
     fixed = dataclasses.replace(plan, planned=())  # these were flags, some equal to the preset
     assert command(fixed) == command(plan)
-    told = describe(plan, facts)
+    told = describe(plan, facts, plan.class_names)
     assert command(plan) in told and f"{plan.epochs} epochs" in told
 
 
@@ -325,15 +326,15 @@ def test_the_sentence():
     plan = dataclasses.replace(
         OWN, size=(192, 256), filters=16, augmentation="upright", epochs=9, repeats=2
     )
-    assert describe(plan, ROAD).split("\n")[0] == (
+    assert describe(plan, ROAD, ()).split("\n")[0] == (
         "Plan: colour images of 360x480, objects of 4.0 pixels or more: shrunk 1.9 times, to "
         "192x256 pixels; a U-Net of 16 filters from scratch; crossentropy, augmentation upright; "
         "9 epochs of 734 samples."
     )
     plan = dataclasses.replace(plan, encoder="resnet50", init_weights="a.keras")
-    assert "16 filters with resnet50 from a.keras;" in describe(plan, ROAD)
+    assert "16 filters with resnet50 from a.keras;" in describe(plan, ROAD, ())
     plan = dataclasses.replace(plan, epochs=1)
-    assert "; 1 epoch of 734 samples." in describe(plan, ROAD)
+    assert "; 1 epoch of 734 samples." in describe(plan, ROAD, ())
 
 
 class Toys(Dataset):
@@ -433,6 +434,24 @@ def test_check_data_of_the_paper_s_network(call, tmp_path):
     assert Path("runs/folder/check.png").exists()
 
 
+@pytest.mark.parametrize("colours", [(0, 128), (3, 7), ((0, 0, 0), (0, 90, 200)), (0, 255), (0, 1)])
+def test_the_command_that_is_printed_works(call, tmp_path, colours):
+    """Whatever masks hold: values and colours are found out again."""
+    own = write_own(tmp_path / "own")
+    for path in (own / "masks").iterdir():
+        mask = np.array(Image.open(path)) > 0
+        Image.fromarray(np.array(colours, np.uint8)[mask * 1]).save(path)
+    few = ("--check-data", "--output", "run", "--filters", 2, "--epochs", 1)
+    status, out, err = call("train", "--data", own, *few)
+    assert status == 0, err
+    printed = shlex.split(out.split("The same by flags: ")[1].split("\n")[0])
+    assert printed[:2] == ["python", "train.py"]
+    status, again, err = call("train", *printed[2:], "--check-data", "--output", "run")
+    assert status == 0, err
+    classes = re.compile(r"The classes are named after what the masks hold: [^.]*")
+    assert classes.findall(out) == classes.findall(again) != []
+
+
 @pytest.mark.slow
 def test_own_data_by_the_default_command(call, tmp_path):
     own = write_own(tmp_path / "own")
@@ -464,6 +483,7 @@ def test_own_data_by_the_default_command(call, tmp_path):
     assert call("evaluate", "--weights", "run")[0] == 0
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 def test_minutes_choose_the_epochs_of_other_data(call):
     flags = ("--dataset", "sample", "--minutes", 0.15, "--filters", 2, "--lr", 0.002)

@@ -197,6 +197,7 @@ def test_the_paper_s_architecture(eagerly, call, isbi):
     assert read_mask("predictions/isbi/other_mask.png").shape == (37, 50)
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 def test_the_paper_s_network_is_one_flag(call):
     """Parameters as counted by hand in test_unet.py; other flags still replace what it sets."""
@@ -206,6 +207,7 @@ def test_the_paper_s_network_is_one_flag(call):
     assert "_norm" not in out and "_norm" in call("train", *paper, "--normalization", "batch")[1]
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 def test_the_reference_s_recipe_is_one_flag(eagerly, call, voc):
     """On all presets, its widths and learning rates; what it trained is used as any other."""
@@ -242,6 +244,7 @@ def test_a_pretrained_encoder(eagerly, call, voc, small_encoder):
     assert before == {path.name: path.read_bytes() for path in Path("runs/voc").iterdir()}
 
 
+@pytest.mark.deep
 def test_the_summary(call, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     status, out, err = call(

@@ -29,6 +29,7 @@ def model(tmp_path):
     return model
 
 
+@pytest.mark.deep
 def test_half_as_large_and_nearly_the_same(model, tmp_path, rng):
     source, target = tmp_path / "best.keras", tmp_path / "weights" / "small.keras"
     ship(source, target)
@@ -83,6 +84,7 @@ def test_weights_beyond_half_precision(model, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["best.keras"]
 
 
+@pytest.mark.deep
 def test_every_weight_as_it_is(model, tmp_path):
     ship(tmp_path / "best.keras", tmp_path / "exact.keras", "float32")
     alone = keras.saving.load_model(tmp_path / "exact.keras")

@@ -9,13 +9,13 @@ import time
 from importlib import import_module
 from pathlib import Path
 
-from core.config import ISBI_STACKS, PRESETS, Config, Found
+from core.config import PRESETS, Config, Found
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
 from core.sources.cache import Store
 from core.sources.classes import find_table
-from core.sources.layouts import apart
+from core.sources.folder import apart, refuse
 from core.sources.palettes import differs
 from core.sources.sample import sample_folder
 from core.support import devices, processes
@@ -216,7 +216,7 @@ def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
         return named, dataset, validation, lost(facts, named)
     left = 60 * (config.minutes or MINUTES) - (time.monotonic() - started)
     plan = make_plan(named, given, facts, opened, left)
-    told = [describe(plan, facts)] + [lost(facts, plan)] * bool(args.check_data)
+    told = [describe(plan, facts, config.class_names)] + [lost(facts, plan)] * bool(args.check_data)
     return plan, *opened(plan), "\n".join(told)
 
 
@@ -231,14 +231,7 @@ def _open_voc(config, split, reading, **options):
                 f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder "
                 "with JPEGImages/ and one of them with --data."
             )
-        raise UserError(
-            f"{folder}: is laid out in no way that is known here. Your own images lie in images/ "
-            "and their masks in masks/, under the same names, also below train/ and val/; or in "
-            "other folders that --images DIR --masks DIR names. Slices of a stack lie in image/ "
-            f"and label/, or in {' and '.join(ISBI_STACKS)}, with --dataset isbi. VOC has "
-            "JPEGImages/, SegmentationClass/ and ImageSets/Segmentation/. Move the files into one "
-            "of these layouts, or name another folder with --data."
-        )
+        refuse(folder)
     options["class_ids"] = [config.class_names.index(name) for name in config.classes] or None
     lists = {"train": config.train_list, "val": config.val_list}
     dataset, *others = (

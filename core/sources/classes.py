@@ -15,7 +15,7 @@ from core.support.files import read_text, write_csv
 
 _COLUMNS = {
     "name": ("name", "class", "class_name", "classname", "label"),
-    "value": ("value", "id", "class_id", "index", "pixel", "grey", "gray"),
+    "value": ("value", "id", "class_id", "index", "pixel", "pixel value", "grey", "gray"),
     "r": ("r", "red"),
     "g": ("g", "green"),
     "b": ("b", "blue"),
@@ -23,6 +23,7 @@ _COLUMNS = {
 }
 _HEADINGS = {heading: name for name, headings in _COLUMNS.items() for heading in headings}
 _HEADERLESS = {1: ("name",), 2: ("name", "value"), 4: ("name", "r", "g", "b")}
+_SPACED = re.compile(r"(?P<r>\d+)\s+(?P<g>\d+)\s+(?P<b>\d+)\s+(?P<name>[^\s\d,;].*)")
 _CVAT = re.compile(r"(?P<name>[^:]+):(?P<colour>[^:]*):[^:]*:[^:]*")
 
 
@@ -94,7 +95,8 @@ def read_table(path: Path) -> ClassTable:
     """Reads a class table, or raises a UserError that names the line that is wrong.
 
     It is CVAT's labelmap.txt; or CSV with the columns name,r,g,b or name,value or value,name, in
-    another order if a header says so; or a text with a name a line, and perhaps its id.
+    another order if a header says so; or a text with a name a line, and perhaps its id before or
+    behind it, or its colour before it.
     """
     try:
         lines = read_text(path).splitlines()
@@ -104,7 +106,7 @@ def read_table(path: Path) -> ClassTable:
     first = next(iter(lines.values()), "")
     if any(map(_CVAT.fullmatch, lines.values())):
         rows = _cvat(lines, path)
-    elif any(mark in first for mark in ",;\t") or path.suffix == ".csv":
+    elif not _SPACED.match(first) and (any(map(first.count, ",;\t")) or path.suffix == ".csv"):
         rows = _csv(lines, first, path)
     else:
         rows = _lines(lines, path)
@@ -208,7 +210,8 @@ def _headerless(cells, where):
 
 def _lines(lines, path):
     """The rows of a text with a name a line; ids count if all lines have one."""
-    for pattern in (r"(?P<value>\d+)[\s:=]+(?P<name>.+)", r"(?P<name>.+?)[\s:=]+(?P<value>\d+)"):
+    before, behind = r"(?P<value>\d+)[\s:=]+(?P<name>.+)", r"(?P<name>.+?)[\s:=]+(?P<value>\d+)"
+    for pattern in (_SPACED, before, behind):
         found = [re.fullmatch(pattern, line.strip()) for line in lines.values()]
         if all(found) and len({match["name"] for match in found}) == len(found):  # not "class 1"
             cells = [match.groupdict() for match in found]

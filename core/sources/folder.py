@@ -19,7 +19,7 @@ from core.sources.layouts import ASK, IMAGES, find, inside
 from core.sources.palettes import find_out
 from core.support.errors import UserError, few
 from core.support.files import read_list
-from core.support.pairs import plain_name, say
+from core.support.pairs import SUFFIXES, plain_name, say, seen_in
 
 _TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s)?(?![^\W\d_])")
 
@@ -75,11 +75,12 @@ class FolderDataset(Dataset):
         super().__init__(num_classes=num_classes, **kwargs)
         self.where, parts = find(Path(folder), images, masks)
         if not parts:
-            _unknown(self.where)
+            refuse(self.where)
         homes = dict.fromkeys((Path(folder), self.where))
-        tables = (find_table(home, class_table) for home in homes if not reading)
-        table = next(filter(None, tables), None)
         main, val = parts.get("") or parts["train"], parts.get("val")
+        places = dict.fromkeys((*homes, main.images))
+        tables = (find_table(place, class_table) for place in places if not reading)
+        table = next(filter(None, tables), None)
         if not (images or any(lists) or val and "train" in parts):
             for home in (*homes, self.where / "ImageSets" / "Segmentation"):
                 paths = home / "train.txt", home / "val.txt"
@@ -99,9 +100,17 @@ class FolderDataset(Dataset):
         self.image_info = every
         if "test" in parts:
             told.append(_left_out(parts["test"]))
-        tests = [info["name"] for info in every if _TEST.search(os.path.dirname(info["name"]))]
-        if tests:
-            told.append(f"Taken, though in folders for tests: {few(tests)}. {ASK}")
+        tests = [info["name"] for info in every if _TEST.search(info["name"])]
+        inside_such = [name for name in tests if _TEST.search(os.path.dirname(name))]
+        if inside_such:
+            told.append(f"Taken, though in folders for tests: {few(inside_such)}. {ASK}")
+        elif 0 < len(tests) < len(every):
+            told.append(
+                f"Taken, though named like tests: {few(tests)}. List the training images with "
+                "--train-list FILE and the validation images with --val-list FILE."
+            )
+        if not images and main.images != main.masks:
+            told.append(_unused(main.images, {path for part in parts.values() for path in part}))
         if split and any(lists):
             self.division = "Lists tell training and validation images apart."
             listed = _listed(every, Path(listing or other))
@@ -115,7 +124,8 @@ class FolderDataset(Dataset):
             self.check_files()
         names = class_names or default_names(num_classes)
         where = taken[0][1].masks or taken[0][1].images
-        self.notes = " ".join([self._find_out(every, where, names, reading, table), *told])
+        told = [self._find_out(every, where, names, reading, table), *told]
+        self.notes = " ".join(filter(None, told))
 
     def _draw(self, split, val_fraction):
         """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.
@@ -154,15 +164,29 @@ def _place(name, seed):
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def _unknown(folder):
-    """Says what lacks in a folder of no known layout."""
-    names = [path.name for path in inside(folder)] if folder.is_dir() else []
-    there = any(re.fullmatch(IMAGES, name, re.IGNORECASE) for name in names)
-    raise UserError(
-        f"{folder / ('masks' if there else 'images')}: there is no such folder. Own data needs "
-        "images in images/ and masks of their names in masks/, or one of the other layouts in "
-        f"docs/own-data.md. {ASK}"
+def refuse(folder: Path):
+    """Raises a UserError that says what lacks in a folder of no known layout."""
+    there = folder.is_dir() and any(
+        re.fullmatch(IMAGES, path.name, re.IGNORECASE) for path in inside(folder)
     )
+    raise UserError(
+        f"{folder / ('masks' if there else 'images')}: there is no such folder, and {folder} is "
+        f"laid out in no way that is known. {seen_in(folder)}If images and masks are there, name "
+        "their folders with --images DIR --masks DIR, or call them images/ and masks/. "
+        "docs/own-data.md has all layouts, those of VOC and ISBI (--dataset isbi) among them."
+    )
+
+
+def _unused(images, used):
+    """Names folders beside that of the images that have as many of them and are in no part."""
+    counts = {
+        path: sum(file.suffix.lower() in SUFFIXES for file in path.iterdir())
+        for path in inside(images.parent)
+    }
+    names = [
+        f"{p.name}/" for p, count in counts.items() if count == counts[images] and p not in used
+    ]
+    return f"Not used, with as many files: {few(names)}." if names else ""
 
 
 def _left_out(test):
@@ -219,6 +243,22 @@ def _listed(infos, path):
             )
         found |= dict.fromkeys(numbers)
     return found
+
+
+def apart(config: Config, trained: Config) -> bool:
+    """Returns whether settings name other images of the folder that a model was trained on.
+
+    So a run's split does not hold for its test images, even if these have the same names.
+    """
+    folder = Path(config.data or "")
+    there = config.data and trained.data and folder.is_dir()  # else this is said elsewhere
+    if not there or Path(trained.data) not in (folder, *folder.parents):
+        return False
+    here, there = (
+        {p.images for n, p in find(Path(c.data), c.images, c.masks)[1].items() if n != "test"}
+        for c in (config, trained)
+    )
+    return here.isdisjoint(there)
 
 
 def open_part(config: Config, split: str | None, **options) -> FolderDataset:

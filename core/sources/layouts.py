@@ -8,12 +8,20 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from core.config import ISBI_STACKS, VOC_HOME, Config
+from core.config import ISBI_STACKS, VOC_HOME
 from core.support.errors import UserError, few
-from core.support.pairs import MASKS, SUFFIXES, images_in, match, prefer_first, told_apart
+from core.support.pairs import (
+    MASKS,
+    SUFFIXES,
+    images_in,
+    match,
+    prefer_first,
+    seen_in,
+    told_apart,
+)
 
-IMAGES = "(?:images?|imgs?)"
-SPLIT = "(?P<split>train|val|test)(?:ing|id|idation)?"
+IMAGES = "(?:images?(?:_png|_jpg)?|imgs?|originals?)"
+SPLIT = r"(?P<split>train|val|test)(?:ing|id|idation)?(?:\d{4})?"
 PART = f"{SPLIT}(?:[_-]?{IMAGES})?"
 VOC = ("JPEGImages", "SegmentationClass(?:Aug)?")  # without its lists
 # Regular expressions for the folders of images and of masks below the data's folder, in any case.
@@ -29,7 +37,10 @@ LAYOUTS = (
     (PART, MASKS),  # the masks of all parts lie in one folder
     ("", ""),
 )
-TABLES = ("class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt")  # the first one counts
+TABLES = (  # the first one counts
+    "class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt", "_classes.csv",
+    "label_colors.txt",
+)  # fmt: skip
 DEFAULT = "voc if it is there, else sample; --data: by the layout"
 ASK = "Name the folders with --images DIR --masks DIR."
 
@@ -71,15 +82,23 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> t
         folder, parts = _found(folder)
     if parts and not parts.keys() & {"", "train"}:
         others = few([f"{part.images}/" for part in parts.values()])
-        raise UserError(f"{folder}: has {others}, but no known folder of training images. {ASK}")
+        lacking = "but no known folder of training images"
+        raise UserError(f"{folder}: has {others}, {lacking}. {seen_in(folder)}{ASK}")
     for name, part in parts.items():
         if name != "test" and not part.masks:
             raise UserError(f"{part.images}: no folder is known to have masks of these. {ASK}")
-    train, val = parts.get("train"), parts.get("val")
+    train, val, test = (parts.get(name) for name in ("train", "val", "test"))
+    if test and test.masks and _kind(test) != _kind(train or parts[""]):  # as those of the view
+        parts["test"] = test._replace(masks=None)
     if train and val and train.masks == val.masks:
         if both := sorted({*images_in(train.images)[0]} & {*images_in(val.images)[0]}):
             raise UserError(f"{val.masks}: {few(both)} may be of train/ or val/. Divide it, too.")
     return folder, parts
+
+
+def _kind(part):
+    """What the folder of masks is called, but for the part's name in it."""
+    return re.sub(SPLIT, "", part.masks.name.lower())
 
 
 def _found(folder):
@@ -92,7 +111,14 @@ def _found(folder):
     fits = [(home, parts) for home in below if (parts := _parts(home, known))]
     if len(fits) > 1:
         names = few([f"{home.name}/" for home, _ in fits])
-        raise UserError(f"{folder}: the data may be in {names}. Name one of them with --data.")
+        if all(len(images_in(part.images)[0]) == 1 for _, own in fits for part in own.values()):
+            raise UserError(
+                f"{folder}: each image has a folder: {names}. Put the images into images/, and one "
+                "mask of each, with all of its objects, into masks/."
+            )
+        raise UserError(
+            f"{folder}: the data may be in {names}. Name one of them with --data. Or n{ASK[1:]}"
+        )
     return fits[0] if fits else (folder, {})
 
 
@@ -162,14 +188,7 @@ def _divided(images, masks):
     for folder in (images, masks):
         if not folder.is_dir():
             raise UserError(f"{folder}: there is no such folder. {ASK}")
-    divided, of_masks = (
-        {
-            fits["split"].lower(): path
-            for path in inside(folder)
-            if (fits := re.fullmatch(SPLIT, path.name, re.IGNORECASE))
-        }
-        for folder in (images, masks)
-    )
+    divided, of_masks = map(_splits, (images, masks))
     loose = any(path.suffix.lower() in SUFFIXES for path in images.iterdir())
     if not divided or loose and divided.keys() == {"val"}:  # a folder like others
         return {"": Part(images, masks)}
@@ -180,6 +199,15 @@ def _divided(images, masks):
         split: Part(path, of_masks.get(split) if of_masks else masks)
         for split, path in divided.items()
     }
+
+
+def _splits(folder):
+    """The folders in a folder that are named like parts, by the part."""
+    below, names = {path.name: path for path in inside(folder)}, defaultdict(list)
+    for name in below:
+        if fits := re.fullmatch(SPLIT, name, re.IGNORECASE):
+            names[fits["split"].lower()].append(name)
+    return {split: _only(folder, below, alike) for split, alike in names.items()}
 
 
 def _beside(images):
@@ -198,22 +226,6 @@ def _beside(images):
     if told_apart(images_in(images)[0])[1]:
         return images
     raise UserError(f"{images}: no folder beside it is named like masks. {ASK}")
-
-
-def apart(config: Config, trained: Config) -> bool:
-    """Returns whether settings name other images of the folder that a model was trained on.
-
-    So a run's split does not hold for its test images, even if these have the same names.
-    """
-    folder = Path(config.data or "")
-    there = config.data and trained.data and folder.is_dir()  # else this is said elsewhere
-    if not there or Path(trained.data) not in (folder, *folder.parents):
-        return False
-    here, there = (
-        {p.images for n, p in find(Path(c.data), c.images, c.masks)[1].items() if n != "test"}
-        for c in (config, trained)
-    )
-    return here.isdisjoint(there)
 
 
 def choose(args) -> tuple[str, str]:

@@ -13,7 +13,10 @@ SUFFIXES = {
     ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
     ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
-MASKS = "(?:masks?|labels?|annotations?|gt|ground[_-]?truth|1st_manual|manual1|segmentations?)"
+MASKS = (
+    "(?:masks?(?:_png)?|labels?|annotations?|gts?|ground[ _-]?truths?|1st_manual|manual1?|"
+    "segmentations?)"
+)
 _WORDS = re.compile(rf"(?i)(?<![^\W\d_])(?:{MASKS}|seg|annot|manual)(?![^\W\d_])")
 
 
@@ -40,6 +43,14 @@ def images_in(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
             else:
                 others.append(path)
     return images, others
+
+
+def seen_in(folder: Path) -> str:
+    """Says which folders in and below a folder hold images, and how many; "" if there are none."""
+    counts = Counter(path.parent for paths in images_in(folder)[0].values() for path in paths)
+    shown = [f"{os.path.relpath(place, folder)}/ ({n})" for place, n in sorted(counts.items())]
+    more = f" and {len(shown) - 6} more folders" if len(shown) > 6 else ""
+    return f"Images are in {', '.join(shown[:6])}{more}. " if shown else ""
 
 
 def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:
@@ -131,6 +142,11 @@ def match(found: dict, of_name: dict, images: Path, masks: Path, others: list) -
         lacking = next(_renamings(tried[name], rule), name)
         mask = only(of_name[own] if own else [masks / f"{lacking}{suffix}"])
         image = only(paths)
+        if mask == image:
+            raise UserError(
+                f"{image}: its mask is not told apart from it by name. Put masks into a folder of "
+                "their own, and name it with --masks DIR."
+            )
         if own and used.setdefault(mask, image) != image:
             raise UserError(f"{mask}: is named like {used[mask]} and like {image}. Rename one.")
         infos.append({"image_path": image, "mask_path": mask, "name": name})

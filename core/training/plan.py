@@ -199,8 +199,12 @@ def lost(facts: Fingerprint, config: Config) -> str:
     return f"{told}."
 
 
-def describe(config: Config, facts: Fingerprint) -> str:
-    """Says what the data is like, what the plan is, and which command does the same."""
+def describe(config: Config, facts: Fingerprint, class_names: tuple) -> str:
+    """Says what the data is like, what the plan is, and which command does the same.
+
+    `class_names` were given by flags. The command leaves others to be found again: it is not for
+    flags to say what colours mean.
+    """
     kind = "grey" if config.channels == 1 else "colour"
     height, width = facts.size
     thin = "" if math.isinf(facts.thinnest) else f", objects of {facts.thinnest:.1f} pixels or more"
@@ -220,7 +224,8 @@ def describe(config: Config, facts: Fingerprint) -> str:
         f"{config.loss}, augmentation {config.augmentation or 'as usual'}",
         f"{epochs} of {max(1, round(config.repeats * facts.images))} samples",
     ]
-    return f"Plan: {'; '.join(parts)}.\nThe same by flags: {command(config)}"
+    same = command(dataclasses.replace(config, class_names=class_names))
+    return f"Plan: {'; '.join(parts)}.\nThe same by flags: {same}"
 
 
 def command(config: Config) -> str:
