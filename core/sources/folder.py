@@ -100,11 +100,12 @@ class FolderDataset(Dataset):
         self.image_info = every
         if "test" in parts:
             told.append(_left_out(parts["test"]))
-        tests = [info["name"] for info in every if _TEST.search(info["name"])]
+        every_name = dict.fromkeys(info["name"] for info in every)
+        tests = [name for name in every_name if _TEST.search(name)]
         inside_such = [name for name in tests if _TEST.search(os.path.dirname(name))]
         if inside_such:
             told.append(f"Taken, though in folders for tests: {few(inside_such)}. {ASK}")
-        elif 0 < len(tests) < len(every):
+        elif 0 < len(tests) < len(every_name) and not any(lists):
             told.append(
                 f"Taken, though named like tests: {few(tests)}. List the training images with "
                 "--train-list FILE and the validation images with --val-list FILE."

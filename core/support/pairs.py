@@ -49,8 +49,9 @@ def seen_in(folder: Path) -> str:
     """Says which folders in and below a folder hold images, and how many; "" if there are none."""
     counts = Counter(path.parent for paths in images_in(folder)[0].values() for path in paths)
     shown = [f"{os.path.relpath(place, folder)}/ ({n})" for place, n in sorted(counts.items())]
-    more = f" and {len(shown) - 6} more folders" if len(shown) > 6 else ""
-    return f"Images are in {', '.join(shown[:6])}{more}. " if shown else ""
+    if len(shown) > 12:
+        return f"Images are in {len(shown)} folders, such as {shown[0]}. "
+    return f"Images are in {', '.join(shown)}. " if shown else ""
 
 
 def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:
@@ -196,7 +197,8 @@ def _find_rule(tried, of_name, masks):
     if len(rivals) > 1:
         raise UserError(
             f"{masks}: an image has several masks there, such as "
-            f"{few([next(filter(None, own)) for own in rivals])}. Leave masks of one kind there."
+            f"{few([next(filter(None, own)) for own in rivals])}. Leave masks of one kind there, "
+            "or name their folder with --masks DIR."
         )
     return found[rivals[0]][1] if rivals else rule
 
