@@ -9,7 +9,7 @@ from core.config import PRESETS, Config, Found
 from core.prediction.model_file import load_model, read_settings, save_model
 from core.support.errors import UserError
 from nets.unet import UNet
-from tools.ship import ship
+from tools.ship import PRECISIONS, rounded, ship
 
 CONFIG = Config(
     data="/home/me/voc",
@@ -43,6 +43,32 @@ def test_half_as_large_and_nearly_the_same(model, tmp_path, rng):
     pictures = rng.integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
     np.testing.assert_allclose(alone(pictures), model(pictures), atol=2e-2)
     assert os.path.getsize(target) < 0.6 * os.path.getsize(source)
+
+
+def test_rounded_by_hand():
+    """To 16 significant bits, to the nearest; of two that are as near, to the even one."""
+    exact = [0, 1, -1.5, 1 + 2**-15, 3 * 2**-20]
+    np.testing.assert_array_equal(rounded(np.float32(exact)), np.float32(exact))
+    last = 2**-15
+    for given, wanted in [(0.4, 0), (0.5, 0), (0.6, 1), (1.5, 2), (2.5, 2)]:
+        assert rounded(np.float32([1 + given * last])) == 1 + wanted * last, given
+        assert rounded(np.float32([-1 - given * last])) == -1 - wanted * last, given
+    assert rounded(np.float32([2 - last / 2])) == 2  # the exponent grows
+    values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    np.testing.assert_allclose(rounded(values), values, rtol=2**-16)
+
+
+@pytest.mark.deep
+def test_rounded_files_lie_between(model, tmp_path):
+    sizes = {}
+    for precision in PRECISIONS:
+        ship(tmp_path / "best.keras", tmp_path / f"{precision}.keras", precision)
+        sizes[precision] = os.path.getsize(tmp_path / f"{precision}.keras")
+    assert sizes["float16"] < sizes["rounded"] < 0.8 * sizes["float32"]
+    alone = keras.saving.load_model(tmp_path / "rounded.keras")
+    for before, after in zip(model.weights, alone.weights, strict=True):
+        wanted = before.numpy() if len(before.shape) == 1 else rounded(before.numpy())
+        np.testing.assert_array_equal(after, wanted)
 
 
 def test_an_optimizer_stays_at_home(model, tmp_path):
