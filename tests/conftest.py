@@ -196,9 +196,9 @@ on_another_backend = pytest.mark.skipif(
 )
 
 
-def run_on_jax(file):
-    """Runs all tests of a file with JAX as Keras' backend."""
-    command = [sys.executable, "-m", "pytest", "-q", file]
+def run_on_jax(*files):
+    """Runs all tests of some files with JAX as Keras' backend."""
+    command = [sys.executable, "-m", "pytest", "-q", *files]
     done = subprocess.run(
         command, env={**os.environ, "KERAS_BACKEND": "jax"}, capture_output=True, text=True
     )

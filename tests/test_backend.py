@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import on_another_backend, run_on_jax
 
 from core.support import backend
 
@@ -51,3 +52,9 @@ def test_a_collector_that_is_off_stays_off(fails, monkeypatch):
                 raise ImportError
         assert gc.isenabled() == collects
     gc.enable()
+
+
+@pytest.mark.slow
+@on_another_backend
+def test_losses_and_figures_are_the_same_on_jax():
+    run_on_jax(*(Path(__file__).with_name(f"test_{name}.py") for name in ("losses", "figures")))

@@ -1,7 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from conftest import on_another_backend, run_on_jax
 from keras import ops
 
 from core.training.figures import DataLoss, MeanIoU
@@ -101,9 +100,3 @@ def test_a_compiled_network_can_be_cloned():
     assert metrics == network.get_metrics_result().keys()
     copy.train_on_batch(np.zeros((1, 8, 8, 1)), np.zeros((1, 8, 8), np.uint8))
     assert metrics == copy.get_metrics_result().keys()
-
-
-@pytest.mark.slow
-@on_another_backend
-def test_the_same_with_jax():
-    run_on_jax(__file__)

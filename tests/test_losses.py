@@ -3,7 +3,6 @@ import argparse
 import keras
 import numpy as np
 import pytest
-from conftest import on_another_backend, run_on_jax
 from keras import ops
 
 from core.config import LOSSES, loss_terms
@@ -272,9 +271,3 @@ def test_a_compiled_model_goes_on_after_loading(channel, batch, tmp_path):
     wanted = value("crossentropy+dice", truth, answer)
     assert before["loss"] == pytest.approx(wanted, rel=1e-5)
     again.fit(logits, truth, verbose=0)
-
-
-@pytest.mark.slow
-@on_another_backend
-def test_the_same_with_jax():
-    run_on_jax(__file__)

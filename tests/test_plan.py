@@ -465,7 +465,10 @@ def test_own_data_by_the_default_command(call, tmp_path):
     assert planned["found"]["masks"] and planned["class_names"] == ["background", "class1"]
     assert Path("run/classes.csv").read_text().startswith("name,value")
     epochs = planned["epochs"]
-    assert f"{epochs} epochs of" in err and "The same by flags: python train.py" in err
+    assert (
+        f"{epochs} epoch{'s' * (epochs > 1)} of" in err
+        and "The same by flags: python train.py" in err
+    )
     # The same command knows the plan: it is not made again.
     status, _, err = call("train", *command)
     assert status == 0 and f"the run is finished, after epoch {epochs}." in err
@@ -491,4 +494,5 @@ def test_minutes_choose_the_epochs_of_other_data(call):
     status, _, err = call("train", *flags)
     kept = json.loads(Path("run/config.json").read_text())
     assert status == 0 and kept["planned"] == ["epochs", "repeats"], err
-    assert f"{kept['epochs']} epochs" in err
+    epochs = kept["epochs"]
+    assert f"{epochs} epoch{'s' * (epochs > 1)}" in err

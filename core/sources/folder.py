@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.config import Config, default_names
+from core.config import ISBI_STACKS, Config, default_names
 from core.dataset import Dataset
 from core.imaging.image import count_pages
 from core.sources.classes import find_table, name_of
@@ -173,8 +173,9 @@ def refuse(folder: Path):
     raise UserError(
         f"{folder / ('masks' if there else 'images')}: there is no such folder, and {folder} is "
         f"laid out in no way that is known. {seen_in(folder)}If images and masks are there, name "
-        "their folders with --images DIR --masks DIR, or call them images/ and masks/. "
-        "docs/own-data.md has all layouts, those of VOC and ISBI (--dataset isbi) among them."
+        "their folders with --images DIR --masks DIR, or call them images/ and masks/. Slices of a "
+        f"stack lie in image/ and label/, or in {' and '.join(ISBI_STACKS)}, with --dataset isbi. "
+        "docs/own-data.md has all layouts."
     )
 
 
