@@ -75,7 +75,7 @@ def precisions(args, weights):
     from core.prediction.model_file import SHIPPED, load_model
 
     networks = [  # a file, images in a batch, their side, and the aim for bfloat16
-        (SHIPPED.with_name("isbi.keras"), 2, 512, "at most 0.6"),
+        (SHIPPED.with_name("isbi.keras"), 1, 512, "at most 0.6"),
         (weights, 8, 320, "at most 0.6"),
         (SHIPPED, 8, 320, ""),
     ]

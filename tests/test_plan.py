@@ -465,10 +465,8 @@ def test_own_data_by_the_default_command(call, tmp_path):
     assert planned["found"]["masks"] and planned["class_names"] == ["background", "class1"]
     assert Path("run/classes.csv").read_text().startswith("name,value")
     epochs = planned["epochs"]
-    assert (
-        f"{epochs} epoch{'s' * (epochs > 1)} of" in err
-        and "The same by flags: python train.py" in err
-    )
+    assert f"{epochs} epoch{'s' * (epochs > 1)} of" in err
+    assert "The same by flags: python train.py" in err
     # The same command knows the plan: it is not made again.
     status, _, err = call("train", *command)
     assert status == 0 and f"the run is finished, after epoch {epochs}." in err
