@@ -421,6 +421,19 @@ def test_images_for_tests_that_are_taken_are_named(data):
     assert "for tests" not in FolderDataset(data("images/latest/4.png", "masks/latest/4.png")).notes
 
 
+def test_folders_of_images_without_any_mask_are_left_out(data):
+    """As ISIC has them: names alone tell masks from images, and tests have no masks."""
+    data("A_Input/{a1,a2,a3,a5,a6}.jpg", "A_GroundTruth/{a1,a2,a3,a5,a6}_segmentation.png")
+    folder = data("B_Input/{b1,b2}.jpg")
+    opened = FolderDataset(folder)
+    assert opened.names == [f"A_Input/a{n}" for n in (1, 2, 3, 5, 6)]
+    alone = "Images in folders without masks, so left out: own/B_Input/b1.jpg, own/B_Input/b2.jpg."
+    assert alone in opened.notes
+    data("A_Input/a4.jpg")
+    with pytest.raises(UserError, match="a4_segmentation.png: there is no such mask"):
+        FolderDataset(folder)
+
+
 def test_colour_images_are_no_slices(tmp_path):
     isbi = write_isbi(tmp_path / "isbi", 2)
     for path in (isbi / "image").iterdir():

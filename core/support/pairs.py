@@ -158,7 +158,13 @@ def match(found: dict, of_name: dict, images: Path, masks: Path, others: list) -
             "around it in all masks."
         )
     unused = [path for paths in of_name.values() for path in paths if path not in used]
+    alone = []
+    if images == masks and used:  # a folder where no image has a mask is that of a test
+        known = {image.parent for image in used.values()}
+        alone = [info["image_path"] for info in infos if info["image_path"].parent not in known]
+        infos = [info for info in infos if info["image_path"].parent in known]
     left_out = ("No images", others), ("Masks without an image", unused)
+    left_out += (("Images in folders without masks", alone),)
     sentences = [
         f"{what}, so left out: {few([os.path.relpath(path, images.parent) for path in paths])}."
         for what, paths in left_out
