@@ -37,7 +37,9 @@ def home(tmp_path_factory, monkeypatch):
 def compile_quickly(tmp_path_factory, monkeypatch):
     """JAX in processes of their own compiles quickly rather than well, and each program once."""
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "jax"))
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # by all workers
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(shared / "jax"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
