@@ -11,7 +11,7 @@ from PIL import Image
 from core.config import PRESETS, Found
 from core.imaging.draw import voc_palette
 from core.prediction.model_file import from_json, read_settings, to_json
-from core.sources.choose import open_both, open_dataset, with_classes
+from core.sources.choose import open_both, open_dataset, open_scored, with_classes
 from core.sources.classes import class_rows, classes_writer, read_table
 from core.sources.folder import FolderDataset
 from core.sources.palettes import differs
@@ -200,6 +200,49 @@ def test_colours_that_a_table_lacks(tmp_path):
     reading = data.reading
     write(tmp_path / "new", [RED, BLUE])
     assert opened(tmp_path / "new", class_names=data.class_names, reading=reading)[1] == [[255, 0]]
+
+
+def test_a_table_counts_where_it_says_the_same_classes_in_another_way(tmp_path):
+    """Masks to score may have other ids or values; a table of other classes is not used."""
+    names = ("background", "red", "green")
+    trained = dataclasses.replace(PRESETS["folder"], class_names=names, data="elsewhere")
+
+    def scored(*rows, table):
+        config = dataclasses.replace(trained, data=str(write(tmp_path, *rows, table=table)))
+        data, part = open_scored(config, None, None, trained, reading="ids")
+        assert part == "all"
+        return [data.load(i)[1][0].tolist() for i in range(len(data.image_info))], data.notes
+
+    ids, notes = scored([0, 1, 2], [0, 0, 1], table="background,0\ngreen,1\nred,2\n")
+    assert ids == [[0, 2, 1], [0, 0, 2]] and f"by {tmp_path / 'classes.csv'}" in notes
+    ids, _ = scored([10, 20, 30], [10, 10, 20], table="background,10\nred,20\ngreen,30\n")
+    assert ids == [[0, 1, 2], [0, 0, 1]]
+    ids, notes = scored([0, 1, 2], [0, 0, 1], table="background,0\nred,1\ngreen,2\n")
+    assert ids == [[0, 1, 2], [0, 0, 1]] and "is not used" not in notes
+    ids, notes = scored([0, 1, 2], [0, 0, 1], table="background,0\nrot,2\n")
+    unused = "classes.csv: is not used, as its classes are not those of the model."
+    assert ids == [[0, 1, 2], [0, 0, 1]] and unused in notes
+
+
+def test_one_image_of_unknown_data_is_scored(tmp_path):
+    trained = dataclasses.replace(PRESETS["folder"], class_names=("a", "b"), data="elsewhere")
+    config = dataclasses.replace(trained, data=str(write(tmp_path, [0, 1])))
+    data, part = open_scored(config, None, None, trained, reading="ids")
+    assert (len(data.names), part) == (1, "all")
+    with pytest.raises(UserError, match="has one image"):
+        open_scored(config, "val", None, trained, reading="ids")
+
+
+def test_images_of_the_training_are_counted(tmp_path):
+    config = dataclasses.replace(PRESETS["folder"], class_names=("a", "b"), data=str(tmp_path))
+    write(tmp_path, [0, 1], [1, 0], [0, 0])
+    (tmp_path / "mine.txt").write_text("0\n2\n")
+    known = {"train": ["0", "1"], "val": ["2"]}
+    listed = dataclasses.replace(config, val_list=str(tmp_path / "mine.txt"))
+    data, _ = open_scored(listed, None, known, config, reading="ids")
+    assert data.names == ["0", "2"]
+    assert "The model was trained on 1 of these images." in data.notes
+    assert "trained on" not in open_scored(config, None, known, config, reading="ids")[0].notes
 
 
 def test_unlike_masks_are_refused_when_they_are_scored(tmp_path):

@@ -1,9 +1,12 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from core.prediction.inputs import collect, folder_for
+from core.config import BYTES
+from core.prediction.inputs import Intensity, collect, folder_for
 from core.support.errors import UserError
 
 
@@ -113,3 +116,27 @@ def test_files_and_patterns(photos):
 def test_inputs_that_cannot_be_meant(photos, inputs, output, message):
     with pytest.raises(UserError, match=message):
         collect(inputs, output)
+
+
+def test_links_to_folders_are_followed_once(photos):
+    Path("linked").mkdir()
+    Path("linked/photos").symlink_to(Path("photos/sub").resolve())
+    Path("linked/back").symlink_to(Path("linked").resolve())
+    assert paths("linked") == ["linked/photos/deep er/c.tif"]
+
+
+def test_a_few_images_of_another_range_are_named(tmp_path, capfd):
+    """The first one decides; an image without contrast may be as dark as it looks."""
+    rng = np.random.default_rng(0)
+    images = {name: rng.integers(0, 4096, (8, 8), np.uint16) for name in "abcd"}
+    images |= {"e": 16 * images["a"], "f": np.full((8, 8), 9, np.uint16)}
+    intensity = Intensity(BYTES)
+    for name, values in images.items():
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(values).save(path)
+        intensity.look(path)
+        intensity.read(path, 0, 1)
+    assert "Values from 0 to 4095 become" in capfd.readouterr().err
+    intensity.close()
+    said = capfd.readouterr().err
+    assert said.startswith(f"{tmp_path / 'e.png'}: the values are of quite another range")

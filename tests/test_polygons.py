@@ -203,6 +203,55 @@ def test_named_classes(convert):
     assert read_mask("data/masks/a.png")[0].tolist() == [255, 255, 255, 0, 1, 1, 1]
 
 
+def test_the_first_class_is_what_nothing_is_drawn_on(convert):
+    annotations = [(1, [[0, 0, 3, 0, 3, 6, 0, 6]]), (4, [[4, 0, 7, 0, 7, 6, 4, 6]])]
+    for names in ("cat,dog", "dog,background,cat"):
+        status, out, err = convert(coco(annotations), "--class-names", names)
+        assert (status, out) == (2, "") and "is drawn, but the first class is that of all" in err
+        assert err.count("\n") == 1 and not Path("data").exists()
+    status, out, _ = convert(coco(annotations), "--class-names", "background,dog,bird,cow")
+    assert status == 0 and "Nothing is drawn of: bird, cow." in out
+
+
+def test_polygons_without_an_area_or_beyond_the_image(convert):
+    """LabelMe's null is a polygon; one or two corners have no area; corners may be far away."""
+    far = [[-1e7, -1e7], [1e7, -1e7], [1e7, 1e7], [-1e7, 1e7]]
+    shapes = [("leaf", None, far, None), ("stem", "polygon", [[1, 1], [5, 5]], None)]
+    status, out, err = convert(labelme(shapes), name="labels/leaf.json")
+    assert status == 0 and "Left out, without an area: 1 stem." in out, err
+    assert (read_mask("data/masks/leaf.png") == 1).all()
+
+
+def changed(content, **changes):
+    return {**content, **changes}
+
+
+LEAF = [("leaf", "polygon", [[0, 0], [8, 0], [8, 3]], None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            changed(labelme(LEAF), imageHeight="6"),
+            "its size is 6x8. Height and width must",
+        ),
+        (changed(labelme(LEAF), imageHeight=6.0), "its size is 6.0x8"),
+        (changed(labelme(LEAF), imageHeight=-6), "its size is -6x8"),
+        (labelme([(5, *LEAF[0][1:])]), "a class is called 5. Names must be texts"),
+        (labelme([("leaf", "polygon", [[0, 0], [float("nan"), 0], [8, 3]], None)]), "is no number"),
+        (coco([(1, {"counts": [2, 2], "size": [2, 2]})]), "a: a mask of cat has another size"),
+        (changed(coco([]), images=2 * coco([])["images"]), "two images have one id"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(convert, content, message):
+    Path("data").mkdir()
+    status, out, err = convert(content)
+    assert (status, out) == (2, "") and err.count("\n") == 1
+    assert "file.json: " in err and message in err
+    assert Path("data").is_dir() and not [*Path("data").iterdir()]
+
+
 def test_what_comes_out_is_a_data_set(convert):
     Path("data/images").mkdir(parents=True)
     for name in "ab":

@@ -37,6 +37,7 @@ def staging(target: Path) -> Iterator[Path]:
     The folder goes away at the end of the block. An OSError becomes a UserError.
     """
     folder = target.with_name(f".{target.name}-partial")
+    was_there = folder.parent.exists()
     try:
         shutil.rmtree(folder, ignore_errors=True)  # left by a process that was killed
         folder.mkdir(parents=True)
@@ -48,8 +49,9 @@ def staging(target: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # only if it is empty
-            folder.parent.rmdir()
+        if not was_there:
+            with contextlib.suppress(OSError):  # only if it is empty
+                folder.parent.rmdir()
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -21,6 +21,7 @@ from core.support.files import write_csv
 from core.support.flags import Parser, parse_names
 from tools.archive import check_name, staging
 
+_FAR = 1e6  # pixels; corners beyond it would be too large for OpenCV
 _FINE = 5  # polygons are filled on a grid so many times finer; odd, so that pixels have a centre
 
 
@@ -61,15 +62,32 @@ def read(source: Path) -> tuple[list[Labelled], set[str]]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if "shapes" in content:
-                found.append(_labelme(content, path))
+                found.append(_checked(_labelme(content, path), path))
             elif "annotations" in content:
-                found += _coco(content)
+                found += [_checked(image, path) for image in _coco(content)]
                 names |= {category["name"] for category in content["categories"]}
         except (ValueError, TypeError, LookupError, OSError) as error:
             raise UserError(f"{path}: is neither of LabelMe nor of COCO ({error!r}).") from error
     if not found:
         raise UserError(f"{source}: holds no .json file of LabelMe or COCO. Name another.")
     return found, names | {name for image in found for name, _ in image.objects}
+
+
+def _checked(image, path):
+    """An image whose size, names and areas can be drawn; or a UserError."""
+    wrong, shape = None, image.shape
+    if not all(isinstance(side, int) and side > 0 for side in shape):
+        wrong = "its size is {}x{}. Height and width must be whole numbers".format(*shape)
+    for name, area in image.objects:
+        if not isinstance(name, str):
+            wrong = f"a class is called {name!r}. Names must be texts"
+        elif area is not None and area.dtype == bool and area.shape != tuple(shape):
+            wrong = f"a mask of {name} has another size than the image. Make them equal"
+        elif area is not None and not np.isfinite(area).all():
+            wrong = f"a corner of {name} is no number. Draw it anew"
+    if wrong:
+        raise UserError(f"{path}: {image.name}: {wrong}.")
+    return image
 
 
 def _labelme(content, path):
@@ -82,7 +100,7 @@ def _labelme(content, path):
     objects = []
     for drawn in content["shapes"]:
         points = np.array(drawn["points"], np.float64).reshape(-1, 2)
-        kind = drawn.get("shape_type", "polygon")
+        kind = drawn.get("shape_type") or "polygon"
         if kind == "rectangle":
             (x0, y0), (x1, y1) = points
             area = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
@@ -96,9 +114,8 @@ def _labelme(content, path):
             (left, top), _ = points.round().astype(int)
             area[top : top + part.shape[0], left : left + part.shape[1]] = part
         else:
-            area = (
-                points if kind in ("polygon", "oriented_rectangle") else None
-            )  # lines and points have no area
+            filled = kind in ("polygon", "oriented_rectangle") and len(points) > 2
+            area = points if filled else None  # lines and points have no area
         objects.append((drawn["label"], area))
     return Labelled(image.stem, shape, objects)
 
@@ -114,6 +131,8 @@ def _coco(content):
         )
         for image in content["images"]
     }
+    if len(images) < len(content["images"]):
+        raise ValueError("two images have one id")
     for drawn in content["annotations"]:
         objects, area = images[drawn["image_id"]].objects, drawn.get("segmentation")
         name = names[drawn["category_id"]]
@@ -121,7 +140,8 @@ def _coco(content):
             objects.append((name, run_lengths(area["counts"], area["size"])))
         else:
             polygons = [np.array(corners, np.float64).reshape(-1, 2) for corners in area or []]
-            objects += [(name, polygon) for polygon in polygons] or [(name, None)]
+            filled = [(name, polygon) for polygon in polygons if len(polygon) > 2]
+            objects += filled or [(name, None)]
     return list(images.values())
 
 
@@ -155,6 +175,7 @@ def fill(mask: np.ndarray, area: np.ndarray, value: int) -> None:
     if area.dtype == bool:
         mask[area] = value
         return
+    area = area.clip(-_FAR, _FAR)
     first = np.floor(area.min(0)).astype(int).clip(0)
     last = np.ceil(area.max(0)).astype(int).clip(None, mask.shape[::-1])
     width, height = last - first
@@ -182,7 +203,7 @@ def draw(images: list[Labelled], ids: dict[str, int]) -> Iterator[tuple[str, np.
     for image in images:
         mask = np.zeros(image.shape, np.uint8)
         for name, area in image.objects:
-            if area is not None and len(area):
+            if area is not None:
                 fill(mask, area, ids[name])
         yield image.name, mask
 
@@ -191,6 +212,12 @@ def main():
     """Converts."""
     args = get_args()
     images, found = read(Path(args.source))
+    first, *_ = args.class_names or ("background",)
+    if first in found and first.lower() not in BACKGROUND:
+        raise UserError(
+            f"--class-names: {first} is drawn, but the first class is that of all pixels on which "
+            "nothing is. Put the background first, as in background,leaf."
+        )
     names, ids = number(found, args.class_names)
     if len(names) > IGNORE:
         raise UserError(f"{args.source}: has {len(names)} classes, and masks have ids to 254.")
@@ -210,6 +237,8 @@ def main():
         folder.rename(target)
     print(f"{target}: {len(images)} masks of {len(names)} classes: {', '.join(names)}.")
     objects = [entry for image in images for entry in image.objects]
+    if missing := [name for name in names[1:] if name not in {name for name, _ in objects}]:
+        print(f"Nothing is drawn of: {', '.join(missing)}.")
     for what, counts in (
         ("Ignored (255)", Counter(name for name, _ in objects if ids[name] == IGNORE)),
         ("Left out, without an area", Counter(name for name, area in objects if area is None)),

@@ -77,9 +77,13 @@ def _real(path):
 
 def _walk(top, hidden, left_out):
     """The images in and below a folder."""
-    found = []
-    for folder, folders, files in os.walk(top, onerror=_refuse):
+    found, seen = [], set()
+    for folder, folders, files in os.walk(top, onerror=_refuse, followlinks=True):
         folder = Path(folder)
+        if _real(folder) in seen:  # a link that leads back
+            folders[:] = []
+            continue
+        seen.add(_real(folder))
         folders[:] = sorted(
             name for name in folders if not name.startswith(".") and _real(folder / name) != hidden
         )
@@ -117,7 +121,7 @@ class Intensity:
         self.range = tuple(given or known or BYTES)
         self._bytes = self.range == BYTES
         self._open = self._bytes and not given
-        self._read, self._strange = 0, []
+        self._read, self._narrow, self._beyond = 0, [], []
         if given:
             _say(in_words(self.range))
 
@@ -151,15 +155,20 @@ class Intensity:
         if values.dtype != np.uint8 or not self._bytes:
             low, high = self.range
             finite = finite_values(_sample(values))
-            narrow = finite.size and np.ptp(finite.astype(float)) < 0.02 * (high - low)
-            if narrow or 2 * beyond(finite, self.range).sum() > finite.size:
-                self._strange.append(path)
+            if 2 * beyond(finite, self.range).sum() > finite.size:
+                self._beyond.append(path)
+            elif finite.size and np.ptp(finite.astype(float)) < 0.02 * (high - low):
+                self._narrow.append(path)
         return as_image(values, white_is_zero, channels, self.range)
 
     def close(self) -> None:
-        """Says once whether most images were of quite another range."""
-        if 2 * len(self._strange) > self._read:
-            first, *others = sorted(set(map(str, self._strange)))
+        """Says once which images were of quite another range.
+
+        One without contrast may be as dark as it looks; most are not.
+        """
+        strange = self._beyond + self._narrow * (2 * len(self._beyond + self._narrow) > self._read)
+        if strange:
+            first, *others = sorted(set(map(str, strange)))
             and_others = f" and {len(others)} more images" if others else ""
             _say(
                 f"{first}{and_others}: the values are of quite another range than the model knows. "
