@@ -334,7 +334,13 @@ def test_the_sentence():
     plan = dataclasses.replace(plan, encoder="resnet50", init_weights="a.keras")
     assert "16 filters with resnet50 from a.keras;" in describe(plan, ROAD, ())
     plan = dataclasses.replace(plan, epochs=1)
-    assert "; 1 epoch of 734 samples." in describe(plan, ROAD, ())
+    assert "; 1 epoch of 734 samples.\nThe same" in describe(plan, ROAD, ())
+    plan = dataclasses.replace(plan, init_weights=None, repeats=0.1, batch_size=8)
+    plan = dataclasses.replace(plan, planned=("epochs",), epochs=3)  # 37 images are 5 steps
+    few = "; 3 epochs of 37 samples.\nOnly 15 steps fit into the time, so masks will be poor. Give"
+    assert few in describe(plan, ROAD, ())
+    assert "Only" not in describe(dataclasses.replace(plan, epochs=4), ROAD, ())
+    assert "Only" not in describe(dataclasses.replace(plan, init_weights="a.keras"), ROAD, ())
 
 
 class Toys(Dataset):

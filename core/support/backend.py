@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import gc
+import logging
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ def start(group: tuple | None = None) -> None:
     """
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # its advice is for other programs
     import cv2
 
     cv2.setNumThreads(1)
