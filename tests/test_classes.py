@@ -242,6 +242,10 @@ def test_images_of_the_training_are_counted(tmp_path):
     data, _ = open_scored(listed, None, known, config, reading="ids")
     assert data.names == ["0", "2"]
     assert "The model was trained on 1 of these images." in data.notes
+    (tmp_path / "other").mkdir()
+    other = write(tmp_path / "other", [0, 1], [1, 0], [0, 0])
+    others = dataclasses.replace(listed, images=str(other / "images"))
+    assert "trained on" not in open_scored(others, None, known, config, reading="ids")[0].notes
     assert "trained on" not in open_scored(config, None, known, config, reading="ids")[0].notes
 
 

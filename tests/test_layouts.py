@@ -196,6 +196,12 @@ def test_masks_of_another_kind_are_not_those_of_the_tests(data):
     assert f"--masks {folder / 'test/1st_manual'} scores" in FolderDataset(folder).notes
 
 
+def test_images_are_preferred_to_originals(data):
+    folder = data("images/{1,2}.png", "original/{1,2}.png", "masks/{1,2}.png")
+    assert names(folder, None)[0] == {(f"images/{n}.png", f"masks/{n}.png") for n in (1, 2)}
+    assert "Not used, with as many files: original/." in FolderDataset(folder).notes
+
+
 def test_folders_that_are_not_used_are_named(data):
     folder = data("images/{1,2}.png", "mask/{1,2}_mask.png", "av/{1,2}.png", "more/1.png")
     assert "Not used, with as many files: av/." in FolderDataset(folder).notes

@@ -100,7 +100,7 @@ def open_scored(
     options["reading"], note = _read_by(config, options.get("reading"))
     dataset, part = _open_scored(config, split, known, trained, options)
     learnt = {*dataset.names} & {*known["train"]} if known and part == "val" else ()
-    if learnt and config.data == trained.data:
+    if learnt and (config.data, config.images) == (trained.data, trained.images):
         note += f" The model was trained on {len(learnt)} of these images."
     dataset.notes = f"{dataset.notes} {note}".strip()
     return dataset, part

@@ -1,5 +1,6 @@
 """Own data without code: folders with images and their masks."""
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -181,12 +182,12 @@ def refuse(folder: Path):
 
 def _unused(images, used):
     """Names folders beside that of the images that have as many of them and are in no part."""
-    counts = {
-        path: sum(file.suffix.lower() in SUFFIXES for file in path.iterdir())
-        for path in inside(images.parent)
-    }
+    counts = {}
+    for path in inside(images.parent):
+        with contextlib.suppress(OSError):  # it may not be for us to read
+            counts[path] = sum(file.suffix.lower() in SUFFIXES for file in path.iterdir())
     names = [
-        f"{p.name}/" for p, count in counts.items() if count == counts[images] and p not in used
+        f"{p.name}/" for p, count in counts.items() if count == counts.get(images) and p not in used
     ]
     return f"Not used, with as many files: {few(names)}." if names else ""
 

@@ -88,7 +88,7 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> t
         if name != "test" and not part.masks:
             raise UserError(f"{part.images}: no folder is known to have masks of these. {ASK}")
     train, val, test = (parts.get(name) for name in ("train", "val", "test"))
-    if test and test.masks and _kind(test) != _kind(train or parts[""]):  # as those of the view
+    if test and test.masks and _kind(test) != _kind(train or parts[""]):  # of the field of view
         parts["test"] = test._replace(masks=None)
     if train and val and train.masks == val.masks:
         if both := sorted({*images_in(train.images)[0]} & {*images_in(val.images)[0]}):
@@ -176,6 +176,8 @@ def _row(folder, below, *patterns):
 
 def _only(folder, below, names):
     """The folder that is meant of these; those that hold no images are not, if there are others."""
+    plain = [name for name in names if not name.rpartition("/")[2].lower().startswith("original")]
+    names = plain or names
     if len(names) > 1:
         names = prefer_first([name for name in names if images_in(below[name])[0]] or names)
     if len(names) > 1:
