@@ -36,7 +36,7 @@ def get_args():
     size = {"type": whole_number(1), "metavar": "N", "default": 8}
     parser.add_argument("--batch-size", help="images in a batch (default: 8)", **size)
     output = parser.add_argument_group("output")
-    text = "the report's folder (default: the run's; of other models reports/NAME)"
+    text = "the report's folder (default: the run's; of a shipped model reports/NAME)"
     output.add_argument("--output", metavar="DIR", help=text)
     return parser.parse_args()
 

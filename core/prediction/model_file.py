@@ -73,8 +73,9 @@ def reason_for(weights, named):
 
 def report_folder(weights: Path) -> Path:
     """Returns the folder of a model's report: that of its run, where it has one."""
-    in_run = any((weights.parent / name).exists() for name in ("config.json", "history.csv"))
-    return weights.parent if in_run else Path("reports", weights.stem)
+    if weights.absolute().parent == SHIPPED.parent:
+        return Path("reports", weights.stem)
+    return weights.parent
 
 
 def save_model(model, path, config, found, members=(), optimizer=None):

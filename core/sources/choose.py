@@ -111,8 +111,10 @@ def _read_by(config, reading):
 
     A table in the folder may say the same classes in another way. One of other classes is not used.
     """
-    folder = Path(config.data or "")
-    if config.dataset != "folder" or config.class_table or not (reading and folder.is_dir()):
+    if config.dataset != "folder" or config.class_table or not (reading and config.data):
+        return reading, ""
+    folder = Path(config.data)
+    if not folder.is_dir():  # the message comes when it is opened
         return reading, ""
     home, _ = find(folder, config.images, config.masks)
     table = find_table(folder, None) or find_table(home, None)
