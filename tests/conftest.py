@@ -26,11 +26,6 @@ backend.start()
 gc.freeze()  # nothing that is imported is garbage
 
 
-def pytest_collection_modifyitems(items):
-    """Slow tests come first, so that both processes that share the tests end at about one time."""
-    items.sort(key=lambda item: not item.get_closest_marker("slow"))
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory, monkeypatch):
     """Every test works in an empty folder; the sample is drawn once, not in the user's cache."""
