@@ -4,7 +4,7 @@ import importlib.util
 import sys
 import time
 
-from core.sources.layouts import DEFAULT, choose
+from core.sources.detect import DEFAULT, choose
 from core.support import backend, errors, processes
 from core.support.errors import UserError
 from core.support.files import check_folder
@@ -73,7 +73,7 @@ def run(args, config, folder, history, started):
     from core.sources.cache import Index
     from core.sources.check import check_data, draw_check
     from core.sources.choose import open_both, planned, with_classes
-    from core.sources.classes import classes_writer
+    from core.sources.own.classes import classes_writer
     from core.training import checkpoint, transfer
     from core.training.facts import print_summary
     from core.training.fit import find_out, train

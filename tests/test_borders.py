@@ -7,7 +7,7 @@ from core.dataset import Dataset
 from core.imaging import augment
 from core.imaging.borders import border_weights
 from core.ISBIdataset import ISBIDataset
-from core.sources.sample import SampleDataset
+from core.sources.choose import SampleDataset
 from core.support.threads import mapped
 from core.training.losses import SegmentationLoss
 

@@ -141,7 +141,7 @@ def test_masks_of_own_data_are_read_once(monkeypatch):
         image.save(f"own/masks/{number}.png")
     data = FolderDataset("own", "train", 3, target_size=(8, 8), index=Index("run"))
     counts = data.check()
-    from core.sources import palettes
+    from core.sources.own import palettes
 
     read = []
     plain = palettes.read_indexed

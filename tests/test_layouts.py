@@ -9,8 +9,9 @@ from conftest import write_isbi
 from PIL import Image
 
 from core.config import PRESETS
+from core.sources.detect import choose
 from core.sources.folder import FolderDataset
-from core.sources.layouts import choose, find
+from core.sources.own.layouts import find
 from core.support.errors import UserError
 
 DATA = Path(__file__).parents[2] / "shared/data"

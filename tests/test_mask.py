@@ -12,7 +12,7 @@ from core.imaging.mask import (
     rgb_numbers,
     to_ids,
 )
-from core.sources.values import understand
+from core.sources.own.values import understand
 from core.support.errors import UserError
 
 

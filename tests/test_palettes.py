@@ -9,7 +9,7 @@ from core.imaging.image import read_indexed
 from core.imaging.mask import find_clash
 from core.sources.check import survey
 from core.sources.folder import FolderDataset
-from core.sources.palettes import find_out
+from core.sources.own.palettes import find_out
 from core.support.errors import UserError
 from tests.conftest import save_grey_model, write_voc
 

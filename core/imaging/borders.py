@@ -4,6 +4,8 @@ Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Ima
 MICCAI 2015, equation 2: a pixel weighs `w_c + w0 exp(-(d1 + d2)^2 / (2 sigma^2))`, with d1 and d2
 its distances to the nearest and the second nearest object. This module computes the second term.
 The first term, the weight of the pixel's class, belongs to the loss; see `balanced_weights`.
+
+An object is a connected region. Whether masks number their objects is found out here, too.
 """
 
 import cv2
@@ -53,6 +55,23 @@ def _objects(mask):
         numbers[inside] = regions[inside] + (count - 1)
         count += found - 1  # OpenCV counts what is outside, too
     return numbers, count
+
+
+def in_one_piece(values: np.ndarray) -> bool:
+    """Says whether each value of a mask but 0 and 255 is one connected region, corners included.
+
+    `values` are whole numbers `[H, W]`, such as ids or the numbers of colours.
+    """
+    from scipy.ndimage import find_objects  # takes long to import, and serves messages only
+
+    found, numbers = np.unique(values, return_inverse=True)
+    numbers = numbers.reshape(values.shape) + 1
+    for number, place in enumerate(find_objects(numbers), 1):
+        if found[number - 1] not in (0, IGNORE):
+            regions, _ = cv2.connectedComponents(np.uint8(numbers[place] == number))
+            if regions > 2:  # the outside is one
+                return False
+    return True
 
 
 def _distances(outside):

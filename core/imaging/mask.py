@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from core.config import IGNORE
+from core.imaging.borders import in_one_piece
 from core.imaging.draw import blocks, voc_palette
 from core.imaging.image import read_indexed
 from core.support.errors import UserError
@@ -132,20 +133,6 @@ def numbered_objects(mask: np.ndarray, counts: Counter, num_classes: int) -> str
         f"Each of the {len(ids)} ids from {ids[0]} on is one connected region: they seem to number "
         "objects. Give all objects of a class the id of the class, such as 1."
     )
-
-
-def in_one_piece(mask: np.ndarray) -> bool:
-    """Says whether each value but 0 and 255, or each colour but black, is one connected region."""
-    from scipy.ndimage import find_objects  # takes long to import, and serves messages only
-
-    values, numbers = np.unique(mask if mask.ndim == 2 else rgb_numbers(mask), return_inverse=True)
-    numbers = numbers.reshape(mask.shape[:2]) + 1
-    for number, place in enumerate(find_objects(numbers), 1):
-        if values[number - 1] not in (0, IGNORE):
-            regions, _ = cv2.connectedComponents(np.uint8(numbers[place] == number))
-            if regions > 2:  # the outside is one
-                return False
-    return True
 
 
 def explain(counts: Counter, num_classes: int, cause: str = "") -> str:

@@ -13,7 +13,7 @@ from core.config import BYTES
 from core.imaging.image import describe, read_values
 from core.imaging.intensity import as_image, beyond, finite_values, in_words
 from core.support.errors import UserError, one_line
-from core.support.pairs import SUFFIXES
+from core.support.pairs import SUFFIXES, walk
 
 PREDICTIONS = "predictions"  # the folder for the predictions of all models
 USUAL = (255, 4095, 65535)  # the most that cameras of 8, 12 and 16 bits give
@@ -77,17 +77,9 @@ def _real(path):
 
 def _walk(top, hidden, left_out):
     """The images in and below a folder."""
-    found, seen = [], set()
-    for folder, folders, files in os.walk(top, onerror=_refuse, followlinks=True):
-        folder = Path(folder)
-        if _real(folder) in seen:  # a link that leads back
-            folders[:] = []
-            continue
-        seen.add(_real(folder))
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and _real(folder / name) != hidden
-        )
-        for path in (folder / name for name in sorted(files) if not name.startswith(".")):
+    found = []
+    for folder, files in walk(top, None if hidden == _real(top) else hidden, _refuse):
+        for path in files:
             if path.suffix.lower() not in SUFFIXES:
                 left_out.append(path)
             elif path.is_file() or path.is_symlink():

@@ -13,18 +13,26 @@ from core.config import PRESETS, Config, Found
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
-from core.sources import sample
 from core.sources.cache import Store
-from core.sources.classes import find_table
-from core.sources.folder import apart
-from core.sources.layouts import find
-from core.sources.palettes import differs
+from core.sources.folder import refuse
+from core.sources.own.palettes import differs
+from core.sources.own.tables import find_table
+from core.sources.sample import sample_folder
 from core.support import devices, processes
 from core.support.errors import UserError, few
 from core.training.facts import fingerprint
 from core.training.plan import MINUTES, PLANNED, describe, lost, make_plan
+from core.VOCdataset import MASK_FOLDERS, VOCDataset
 from nets.reach import geometry
 from nets.unet import UNet
+
+
+class SampleDataset(VOCDataset):
+    """The sample; its patterns would not survive a blur, so it is only turned and flipped."""
+
+    def augment(self, image, mask, rng):
+        """Turns and flips at random."""
+        return augment.orient(image, mask, rng)
 
 
 def open_dataset(
@@ -71,7 +79,7 @@ def open_dataset(
     options = {name: getattr(config, name) for name in names}
     options |= {"target_size": config.size, "resize": not config.tile}
     options |= {"strict": strict, "reading": reading, **shared}
-    built_in = {"voc": sample.open_part, "isbi": _open_isbi}.get(config.dataset)
+    built_in = {"voc": _open_voc, "sample": _open_voc, "isbi": _open_isbi}.get(config.dataset)
     opener = built_in or import_module(f"core.sources.{config.dataset}").open_part
     dataset = opener(config, split, **options)
     if known:
@@ -79,91 +87,6 @@ def open_dataset(
             dataset = opener(config, None, **options)
         dataset.keep(known, split, strict)
     return dataset
-
-
-def open_scored(
-    config: Config, split: str | None, known: dict | None, trained: Config, **options
-) -> tuple[Dataset, str]:
-    """Opens what a model is scored on, see `open_dataset`.
-
-    Args:
-        config: the settings of the data.
-        split: "train", "val" or "all". None: "val", but "all" of other data than the training's,
-            if nothing but a draw would tell its parts apart.
-        known: the split of the model's run. It holds where half of its images are there.
-        trained: the settings of the training.
-        **options: as for `open_dataset`.
-
-    Returns:
-        The data set and the name of the part.
-    """
-    options["reading"], note = _read_by(config, options.get("reading"))
-    dataset, part = _open_scored(config, split, known, trained, options)
-    learnt = {*dataset.names} & {*known["train"]} if known and part == "val" else ()
-    if learnt and (config.data, config.images) == (trained.data, trained.images):
-        note += f" The model was trained on {len(learnt)} of these images."
-    dataset.notes = f"{dataset.notes} {note}".strip()
-    return dataset, part
-
-
-def _read_by(config, reading):
-    """How masks of own data are read, and a note: as those of the training, or by another table.
-
-    A table in the folder may say the same classes in another way. One of other classes is not used.
-    """
-    if config.dataset != "folder" or config.class_table or not (reading and config.data):
-        return reading, ""
-    folder = Path(config.data)
-    if not folder.is_dir():  # the message comes when it is opened
-        return reading, ""
-    home, _ = find(folder, config.images, config.masks)
-    table = find_table(folder, None) or find_table(home, None)
-    if not table or not differs(table, config.names, reading):
-        return reading, ""
-    if {*table.names} == {*config.names}:
-        return None, ""
-    return reading, f"{table.path}: is not used, as its classes are not those of the model."
-
-
-def _open_scored(config, split, known, trained, options):
-    """Does the work of `open_scored`."""
-    if split == "all":
-        return open_dataset(config, None, **options), split
-    part = split or "val"
-    if known and not _says_itself(config, trained):
-        everything = open_dataset(config, None, **options)
-        names = {*known["train"], *known["val"]}
-        there = names & {*everything.names}
-        if 2 * len(there) >= len(names):
-            if not there & {*known[part]}:
-                everything = open_dataset(config, part, **options)
-            everything.keep(known, part, strict=False)
-            if not everything.image_info:
-                raise UserError(
-                    f"{config.data}: none of the images that the run calls {part} is there. Name "
-                    "another --split, or another folder with --data."
-                )
-            return everything, part
-    places = [(c.data, c.images) for c in (config, trained)]
-    unknown = not (split or config.train_list or config.val_list) and places[0] != places[1]
-    try:
-        dataset = open_dataset(config, part, **options)
-    except UserError:  # a single image, for example, cannot be divided
-        if not unknown:
-            raise
-        return open_dataset(config, None, **options), "all"
-    if dataset.drawn and unknown:
-        return open_dataset(config, None, **options), "all"
-    return dataset, part
-
-
-def _says_itself(config, trained):
-    """Whether layout or flags tell the parts apart, whatever a run's split says."""
-    lists, before = ((c.train_list, c.val_list) for c in (config, trained))
-    other = any(lists) and lists != before or config.val_fraction != trained.val_fraction
-    if {config.dataset, trained.dataset} == {"folder"} and apart(config, trained):
-        return True
-    return other or config.dataset in ("voc", "sample") and not any(before)  # their own lists
 
 
 def with_classes(config: Config, dataset: Dataset) -> Config:
@@ -246,6 +169,32 @@ def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
     plan = make_plan(named, given, facts, opened, left)
     told = [describe(plan, facts, config.class_names)] + [lost(facts, plan)] * bool(args.check_data)
     return plan, *opened(plan), "\n".join(told)
+
+
+def _open_voc(config, split, reading, **options):
+    """Opens VOC or the sample, which has its layout; by default SBD's lists if its masks exist."""
+    drawn = config.dataset == "sample"
+    folder = sample_folder() if drawn else Path(config.data)
+    there = [lists for lists, masks in MASK_FOLDERS.items() if (folder / masks).is_dir()]
+    if not (there or config.train_list or config.val_list):
+        if (folder / "JPEGImages").is_dir():
+            raise UserError(
+                f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder "
+                "with JPEGImages/ and one of them with --data."
+            )
+        refuse(folder)
+    options["class_ids"] = [config.class_names.index(name) for name in config.classes] or None
+    lists = {"train": config.train_list, "val": config.val_list}
+    dataset, *others = (
+        (SampleDataset if drawn else VOCDataset)(
+            lists[part] or folder / "ImageSets" / there[0] / f"{part}.txt", root=folder, **options
+        )
+        for part in ([split] if split else lists)
+    )
+    for other in others:
+        dataset.annotation = list(dict.fromkeys(dataset.annotation + other.annotation))
+        dataset.set_image_info()
+    return dataset
 
 
 def _open_isbi(config, split, reading, **options):

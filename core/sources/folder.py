@@ -15,21 +15,22 @@ import numpy as np
 from core.config import ISBI_STACKS, Config, default_names
 from core.dataset import Dataset
 from core.imaging.image import count_pages
-from core.sources.classes import find_table, name_of
-from core.sources.layouts import ASK, IMAGES, find, inside
-from core.sources.palettes import find_out
+from core.sources.own.classes import name_of
+from core.sources.own.layouts import ASK, IMAGES, find, inside, seen_in
+from core.sources.own.palettes import find_out
+from core.sources.own.tables import find_table
 from core.support.errors import UserError, few
 from core.support.files import read_list
-from core.support.pairs import SUFFIXES, plain_name, say, seen_in
+from core.support.pairs import SUFFIXES, plain_name, say
 
 _TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s)?(?![^\W\d_])")
 
 
 class FolderDataset(Dataset):
-    """Images and masks in one of the layouts of `core.sources.layouts`, paired by name.
+    """Images and masks in one of the layouts of `core.sources.own.layouts`, paired by name.
 
     The files may be of any kind that predict.py takes, TIFF stacks among them. What the values of
-    masks mean is said by a class table or found out, see `core.sources.palettes`.
+    masks mean is said by a class table or found out, see `core.sources.own.palettes`.
 
     The first of these that exists tells training and validation images apart: the given lists, with
     a file's name in each line, with or without suffix; folders for both parts; the lists
@@ -44,7 +45,7 @@ class FolderDataset(Dataset):
         val_fraction: share of the images that is drawn for validation.
         class_names: the classes; empty: `num_classes` of them without names, or if that is 0 those
             of the class table or the masks.
-        class_table: a file, see `core.sources.classes`; None: the one in the folder, if any.
+        class_table: a file, see `core.sources.own.tables`; None: the one in the folder, if any.
         reading: how the masks of the training are read, which holds here, too; None: found out.
         strict: whether a missing mask is an error at once.
         images, masks: their folders, where the layout leaves them open.
@@ -246,22 +247,6 @@ def _listed(infos, path):
             )
         found |= dict.fromkeys(numbers)
     return found
-
-
-def apart(config: Config, trained: Config) -> bool:
-    """Returns whether settings name other images of the folder that a model was trained on.
-
-    So a run's split does not hold for its test images, even if these have the same names.
-    """
-    folder = Path(config.data or "")
-    there = config.data and trained.data and folder.is_dir()  # else this is said elsewhere
-    if not there or Path(trained.data) not in (folder, *folder.parents):
-        return False
-    here, there = (
-        {p.images for n, p in find(Path(c.data), c.images, c.masks)[1].items() if n != "test"}
-        for c in (config, trained)
-    )
-    return here.isdisjoint(there)
 
 
 def open_part(config: Config, split: str | None, **options) -> FolderDataset:

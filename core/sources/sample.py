@@ -2,8 +2,6 @@
 
 An image shows three to six discs and stars on a cluttered, unevenly lit ground. An object's pattern
 is its class: plain, speckled, striped or checked. Outline and colours are random and do not tell.
-
-VOC itself is opened here, too.
 """
 
 import tempfile
@@ -15,11 +13,8 @@ from numpy.random import Generator
 from PIL import Image
 
 from core.config import IGNORE, SAMPLE_CLASSES, Config
-from core.imaging import augment
 from core.imaging.draw import palette_image, voc_palette, write_image
-from core.sources.folder import refuse
 from core.support.errors import UserError
-from core.VOCdataset import MASK_FOLDERS, VOCDataset
 from nets.home import keras_home
 
 SIZE = 128
@@ -158,37 +153,3 @@ def _outline(rng):
     if star:
         return points * np.where(np.arange(10) % 2, rng.uniform(0.5, 0.6), 1.2)[:, None]
     return points * (1, rng.uniform(0.75, 1))
-
-
-class SampleDataset(VOCDataset):
-    """The sample; its patterns would not survive a blur, so it is only turned and flipped."""
-
-    def augment(self, image, mask, rng):
-        """Turns and flips at random."""
-        return augment.orient(image, mask, rng)
-
-
-def open_part(config: Config, split: str | None, reading=None, **options) -> VOCDataset:
-    """Opens VOC or the sample, which has its layout; by default SBD's lists if its masks exist."""
-    drawn = config.dataset == "sample"
-    folder = sample_folder() if drawn else Path(config.data)
-    there = [lists for lists, masks in MASK_FOLDERS.items() if (folder / masks).is_dir()]
-    if not (there or config.train_list or config.val_list):
-        if (folder / "JPEGImages").is_dir():
-            raise UserError(
-                f"{folder}: holds neither {' nor '.join(MASK_FOLDERS.values())}. Name the folder "
-                "with JPEGImages/ and one of them with --data."
-            )
-        refuse(folder)
-    options["class_ids"] = [config.class_names.index(name) for name in config.classes] or None
-    lists = {"train": config.train_list, "val": config.val_list}
-    dataset, *others = (
-        (SampleDataset if drawn else VOCDataset)(
-            lists[part] or folder / "ImageSets" / there[0] / f"{part}.txt", root=folder, **options
-        )
-        for part in ([split] if split else lists)
-    )
-    for other in others:
-        dataset.annotation = list(dict.fromkeys(dataset.annotation + other.annotation))
-        dataset.set_image_info()
-    return dataset

@@ -5,6 +5,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from core.support.errors import UserError, few
@@ -25,33 +26,32 @@ def plain_name(path: Path | str) -> str:
     return unicodedata.normalize("NFC", os.path.splitext(Path(path).as_posix())[0])
 
 
-def images_in(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Returns the images in and below a folder by their names in it, and the other files.
+def walk(top: Path, but: Path | None = None, onerror=None) -> Iterator[tuple[Path, list[Path]]]:
+    """Yields each folder in and below a folder with its files, in order; links are followed.
 
-    Hidden files are left out.
+    Hidden ones, and the folder whose real path is `but`, are left out. `onerror` is `os.walk`'s.
     """
-    images, others, seen = {}, [], set()
-    for top, folders, files in os.walk(folder, followlinks=True):
+    seen = {but}
+    for folder, folders, files in os.walk(top, onerror=onerror, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if os.path.realpath(top) in seen:  # a link that leads back
+        real = Path(os.path.realpath(folder))
+        if real in seen:  # or a link that leads back
             folders[:] = []
             continue
-        seen.add(os.path.realpath(top))
-        for path in (Path(top, name) for name in sorted(files) if not name.startswith(".")):
+        seen.add(real)
+        yield Path(folder), [Path(folder, n) for n in sorted(files) if not n.startswith(".")]
+
+
+def images_in(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Returns the images in and below a folder by their names in it, and the other files."""
+    images, others = {}, []
+    for _, files in walk(folder):
+        for path in files:
             if path.suffix.lower() in SUFFIXES:
                 images.setdefault(plain_name(path.relative_to(folder)), []).append(path)
             else:
                 others.append(path)
     return images, others
-
-
-def seen_in(folder: Path) -> str:
-    """Says which folders in and below a folder hold images, and how many; "" if there are none."""
-    counts = Counter(path.parent for paths in images_in(folder)[0].values() for path in paths)
-    shown = [f"{os.path.relpath(place, folder)}/ ({n})" for place, n in sorted(counts.items())]
-    if len(shown) > 12:
-        return f"Images are in {len(shown)} folders, such as {shown[0]}. "
-    return f"Images are in {', '.join(shown)}. " if shown else ""
 
 
 def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:

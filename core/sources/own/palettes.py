@@ -17,8 +17,8 @@ from core.imaging.mask import (
     named,
     unknown,
 )
-from core.sources.classes import name_of
-from core.sources.values import ADVICE, Meaning, by_values, counted, has_colours, understand
+from core.sources.own.classes import name_of
+from core.sources.own.values import ADVICE, Meaning, by_values, counted, has_colours, understand
 from core.support.errors import UserError, few
 from core.support.threads import attempts
 

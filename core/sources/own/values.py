@@ -9,20 +9,21 @@ import cv2
 import numpy as np
 
 from core.config import IGNORE, VOC_CLASSES, default_names
+from core.imaging.borders import in_one_piece
 from core.imaging.image import read_indexed
 from core.imaging.mask import (
     MANY,
     by_palette,
     count_values,
     find_clash,
-    in_one_piece,
     key,
     lossy,
     meanings,
     named,
+    rgb_numbers,
     unknown,
 )
-from core.sources.classes import class_rows
+from core.sources.own.classes import class_rows
 from core.support.errors import UserError
 
 ADVICE = (
@@ -187,7 +188,8 @@ def _refuse_noise(found, files, total):
     if not jpeg and len(found[path]) > 4:
         of_path = dict(files)
         masks = [read_indexed(name, of_path[name])[0] for name in (path, *others[:4])]
-        if (most <= _MOST or others) and _vary(found) and all(map(in_one_piece, masks)):
+        plain = (mask if mask.ndim == 2 else rgb_numbers(mask) for mask in masks)
+        if (most <= _MOST or others) and _vary(found) and all(map(in_one_piece, plain)):
             cause = _OBJECTS
         elif most > _MOST or _has_soft_edges(masks[0]):
             cause = MANY

@@ -2,13 +2,10 @@
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from core.config import ISBI_STACKS, VOC_HOME
 from core.support.errors import UserError, few
 from core.support.pairs import (
     MASKS,
@@ -16,7 +13,6 @@ from core.support.pairs import (
     images_in,
     match,
     prefer_first,
-    seen_in,
     told_apart,
 )
 
@@ -41,7 +37,6 @@ TABLES = (  # the first one counts
     "class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt", "_classes.csv",
     "label_colors.txt",
 )  # fmt: skip
-DEFAULT = "voc if it is there, else sample; --data: by the layout"
 ASK = "Name the folders with --images DIR --masks DIR."
 
 
@@ -99,6 +94,15 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> t
 def _kind(part):
     """What the folder of masks is called, but for the part's name in it."""
     return re.sub(SPLIT, "", part.masks.name.lower())
+
+
+def seen_in(folder: Path) -> str:
+    """Says which folders in and below a folder hold images, and how many; "" if there are none."""
+    counts = Counter(path.parent for paths in images_in(folder)[0].values() for path in paths)
+    shown = [f"{os.path.relpath(place, folder)}/ ({n})" for place, n in sorted(counts.items())]
+    if len(shown) > 12:
+        return f"Images are in {len(shown)} folders, such as {shown[0]}. "
+    return f"Images are in {', '.join(shown)}. " if shown else ""
 
 
 def _found(folder):
@@ -228,47 +232,3 @@ def _beside(images):
     if told_apart(images_in(images)[0])[1]:
         return images
     raise UserError(f"{images}: no folder beside it is named like masks. {ASK}")
-
-
-def choose(args) -> tuple[str, str]:
-    """Chooses the data set by the flags of train.py and by what lies in the data's folder.
-
-    Returns:
-        Its name, and a note on what was chosen; empty if that was clear.
-    """
-    if args.dataset or args.images or args.masks:
-        return args.dataset or "folder", ""
-    lists = args.train_list or args.val_list
-    if not args.data:
-        if lists or Path(VOC_HOME).is_dir():
-            return "voc", ""
-        text = f"No VOC 2012 in {VOC_HOME} (see docs/training.md): the data is the built-in sample."
-        return "sample", text
-    folder = Path(args.data)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder. Name another with --data.")
-    if (lists or (folder / "ImageSets").is_dir()) and (folder / "JPEGImages").is_dir():
-        table = args.class_table or any((folder / name).is_file() for name in TABLES)
-        return "folder" if table else "voc", ""  # a table has other classes than VOC's
-    if all((folder / name).is_file() for name in ISBI_STACKS):
-        return "isbi", f"{folder} holds {' and '.join(ISBI_STACKS)}: the data set is isbi."
-    if not (args.class_names or args.num_classes or args.class_table) and _has_slices(folder):
-        return "isbi", (
-            f"{folder} holds numbered grey slices in image/ and labels in black and white in "
-            "label/: the data set is isbi. With --dataset folder, they are own data."
-        )
-    there = any(re.fullmatch(IMAGES, path.name, re.IGNORECASE) for path in inside(folder))
-    return "folder" if there or find(folder)[1] else "voc", ""
-
-
-def _has_slices(folder):
-    """Whether a folder looks like ISBI's."""
-    images, labels = (images_in(folder / name)[0] for name in ("image", "label"))
-    if not (images and images.keys() <= labels.keys() and "".join(images).isdecimal()):
-        return False
-    name = next(iter(images))
-    try:
-        with Image.open(images[name][0]) as image, Image.open(labels[name][0]) as label:
-            return image.mode == "L" and label.mode in ("1", "L") and len(label.getcolors()) <= 2
-    except OSError:
-        return False

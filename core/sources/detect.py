@@ -1,0 +1,57 @@
+"""Which data set is meant: by the flags, and by what lies in the data's folder."""
+
+import re
+from pathlib import Path
+
+from PIL import Image
+
+from core.config import ISBI_STACKS, VOC_HOME
+from core.sources.own.layouts import IMAGES, TABLES, find, inside
+from core.support.errors import UserError
+from core.support.pairs import images_in
+
+DEFAULT = "voc if it is there, else sample; --data: by the layout"
+
+
+def choose(args) -> tuple[str, str]:
+    """Chooses the data set by the flags of train.py and by what lies in the data's folder.
+
+    Returns:
+        Its name, and a note on what was chosen; empty if that was clear.
+    """
+    if args.dataset or args.images or args.masks:
+        return args.dataset or "folder", ""
+    lists = args.train_list or args.val_list
+    if not args.data:
+        if lists or Path(VOC_HOME).is_dir():
+            return "voc", ""
+        text = f"No VOC 2012 in {VOC_HOME} (see docs/training.md): the data is the built-in sample."
+        return "sample", text
+    folder = Path(args.data)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder. Name another with --data.")
+    if (lists or (folder / "ImageSets").is_dir()) and (folder / "JPEGImages").is_dir():
+        table = args.class_table or any((folder / name).is_file() for name in TABLES)
+        return "folder" if table else "voc", ""  # a table has other classes than VOC's
+    if all((folder / name).is_file() for name in ISBI_STACKS):
+        return "isbi", f"{folder} holds {' and '.join(ISBI_STACKS)}: the data set is isbi."
+    if not (args.class_names or args.num_classes or args.class_table) and _has_slices(folder):
+        return "isbi", (
+            f"{folder} holds numbered grey slices in image/ and labels in black and white in "
+            "label/: the data set is isbi. With --dataset folder, they are own data."
+        )
+    there = any(re.fullmatch(IMAGES, path.name, re.IGNORECASE) for path in inside(folder))
+    return "folder" if there or find(folder)[1] else "voc", ""
+
+
+def _has_slices(folder):
+    """Whether a folder looks like ISBI's."""
+    images, labels = (images_in(folder / name)[0] for name in ("image", "label"))
+    if not (images and images.keys() <= labels.keys() and "".join(images).isdecimal()):
+        return False
+    name = next(iter(images))
+    try:
+        with Image.open(images[name][0]) as image, Image.open(labels[name][0]) as label:
+            return image.mode == "L" and label.mode in ("1", "L") and len(label.getcolors()) <= 2
+    except OSError:
+        return False

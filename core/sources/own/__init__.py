@@ -1,0 +1,1 @@
+"""What own data is: its layout, its class tables, and what its masks hold."""
