@@ -4,6 +4,7 @@ import csv
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -481,6 +482,18 @@ def test_help_answers_without_the_backend(script):
         check=False,
     )
     assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("script", ["train.py", "predict.py", "evaluate.py"])
+def test_a_python_without_the_packages(script, tmp_path):
+    """As where the virtual environment is not activated: `-S` leaves its packages out."""
+    (tmp_path / "image.png").touch()
+    image = {"predict.py": ["image.png"], "evaluate.py": ["--weights", ROOT / "weights/isbi.keras"]}
+    command = [sys.executable, "-S", ROOT / script, *image.get(script, [])]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    line = rf"\S+{script}: This Python \(\S+\) lacks the package \w+\. Activate the virtual .*"
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr, ended.stderr
+    assert re.fullmatch(line, ended.stderr.splitlines()[-1])
 
 
 @pytest.mark.slow

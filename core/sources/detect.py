@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from PIL import Image
-
 from core.config import ISBI_STACKS, VOC_HOME
 from core.sources.own.layouts import IMAGES, TABLES, find, inside
 from core.support.errors import UserError
@@ -46,6 +44,8 @@ def choose(args) -> tuple[str, str]:
 
 def _has_slices(folder):
     """Whether a folder looks like ISBI's."""
+    from PIL import Image
+
     images, labels = (images_in(folder / name)[0] for name in ("image", "label"))
     if not (images and images.keys() <= labels.keys() and "".join(images).isdecimal()):
         return False

@@ -12,6 +12,7 @@ from core.config import Config
 
 # What ends a program in order; Windows has no SIGHUP, which a terminal sends that is closed.
 SIGNALS = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+_PACKAGES = ("PIL", "cv2", "keras", "numpy", "scipy", "tqdm")  # as they are imported
 _GONE = (errno.EPIPE, errno.EBADF, errno.EIO)  # of a pipe, a file that is closed, a terminal
 _came = []  # the signals that have ended this program
 
@@ -74,6 +75,13 @@ def run(main):
             raise
         where = error.filename or "what is written to"
         status = _say(f"{where}: {error.strerror}. Give access to it, or name another path.")
+    except ModuleNotFoundError as error:
+        if error.name not in _PACKAGES:
+            raise
+        status = _say(
+            f"This Python ({sys.executable}) lacks the package {error.name}. Activate the virtual "
+            "environment, or install what is needed: python -m pip install -r requirements.txt"
+        )
     except KeyboardInterrupt as error:
         status = _end(*error.args)
     except Exception:
