@@ -197,6 +197,16 @@ def test_masks_of_another_kind_are_not_those_of_the_tests(data):
     assert f"--masks {folder / 'test/1st_manual'} scores" in FolderDataset(folder).notes
 
 
+def test_validation_images_whose_masks_nobody_has(data):
+    """DeepGlobe's archive: masks lie beside the images, those of valid/ and test/ are kept back."""
+    folder = data("train/{1,2,3}_sat.jpg", "train/{1,2,3}_mask.png", "valid/{4,5}_sat.jpg")
+    data("test/{6,7}_sat.jpg")
+    train, said = names(folder, "train")
+    val, _ = names(folder, "val")
+    assert {image for image, _ in train | val} == {f"train/{n}_sat.jpg" for n in (1, 2, 3)}
+    assert f"{folder}/valid has no masks, so left out." in said and "kept for validation" in said
+
+
 def test_images_are_preferred_to_originals(data):
     folder = data("images/{1,2}.png", "original/{1,2}.png", "masks/{1,2}.png")
     assert names(folder, None)[0] == {(f"images/{n}.png", f"masks/{n}.png") for n in (1, 2)}

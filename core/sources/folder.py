@@ -80,6 +80,8 @@ class FolderDataset(Dataset):
             refuse(self.where)
         homes = dict.fromkeys((Path(folder), self.where))
         main, val = parts.get("") or parts["train"], parts.get("val")
+        told = [f"{val.images} has no masks, so left out."] if val and not val.masks else []
+        val = None if told else val
         places = dict.fromkeys((*homes, main.images))
         tables = (find_table(place, class_table) for place in places if not reading)
         table = next(filter(None, tables), None)
@@ -98,7 +100,7 @@ class FolderDataset(Dataset):
             self.where = apart
         found = [_pairs(part, prefix, Path(folder)) for prefix, part in taken]
         every = [info for infos, _ in found for info in infos]
-        told = [sentence for _, sentence in found]
+        told = [sentence for _, sentence in found] + told
         self.image_info = every
         if "test" in parts:
             told.append(_left_out(parts["test"]))

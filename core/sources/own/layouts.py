@@ -79,10 +79,11 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> t
         others = few([f"{part.images}/" for part in parts.values()])
         lacking = "but no known folder of training images"
         raise UserError(f"{folder}: has {others}, {lacking}. {seen_in(folder)}{ASK}")
-    for name, part in parts.items():
-        if name != "test" and not part.masks:
-            raise UserError(f"{part.images}: no folder is known to have masks of these. {ASK}")
     train, val, test = (parts.get(name) for name in ("train", "val", "test"))
+    for name, part in parts.items():
+        sure = name == "val" and train and train.images == train.masks  # theirs would lie so, too
+        if name != "test" and not part.masks and not sure:
+            raise UserError(f"{part.images}: no folder is known to have masks of these. {ASK}")
     if test and test.masks and _kind(test) != _kind(train or parts[""]):  # of the field of view
         parts["test"] = test._replace(masks=None)
     if train and val and train.masks == val.masks:
