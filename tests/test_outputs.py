@@ -110,6 +110,17 @@ def test_the_legend_below_the_overlay(predict):
         assert (strip == colour).all(-1).any() == there
 
 
+def test_the_legend_names_what_the_terminal_names(predict):
+    """Classes of less than 0.05 % are in predictions.csv only."""
+    grey = np.full((160, 192), GREYS[1], np.uint8)
+    grey[80, :10] = GREYS[2]
+    Image.fromarray(grey).save("cat.png")
+    assert predict("cat.png", "--tile")[:2] == (0, "cat.png: a 100.0%\n")
+    assert "cat.png,0,b,10," in Path("predictions/model/predictions.csv").read_text()
+    strip = np.asarray(Image.open("predictions/model/cat_overlay.png"))[160:]
+    assert (strip == (255, 40, 40)).all(-1).any() and not (strip == (0, 235, 0)).all(-1).any()
+
+
 @pytest.mark.parametrize("kind", ["1", "L", "LA", "P", "RGBA", "CMYK", "I;16", "F"])
 @pytest.mark.parametrize("tile", ["--tile", "--no-tile"])
 def test_pictures_of_every_kind(predict, kind, tile):

@@ -25,7 +25,7 @@ from core.support.threads import mapped
 
 _COLOURED = ("RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")  # of Pillow's modes
 _JPEGS = ("JPEG", "MPO")  # the second is what many phones write
-_NAMED = 0.0005  # the least share of a class that the terminal names
+_NAMED = 0.0005  # the least share of a class that the terminal and the legend name
 _CELL = 400  # the width of an image in uncertain.png, in pixels
 
 
@@ -184,13 +184,14 @@ def _draw(answered, names, palette, wanted):
         note = f"; objects: {len(measured):,}"
         note += f" ({found.smaller:,} smaller became background)" if found.smaller else ""
     shares = draw.class_shares(mask, names)
-    shown = ", ".join(f"{name} {share:.1%}" for name, _, share in shares if share >= _NAMED)
+    named = [(name, share) for name, _, share in shares if share >= _NAMED]
+    shown = ", ".join(f"{name} {share:.1%}" for name, share in named)
     mean, unsure = certainty = [round(value, 6) for value in certainty.tolist()]
     if wanted.uncertain:
         caption = f"{page.source.path.name}{number}: mean probability {mean:.3f}, "
         caption = one_line(f"{caption}{unsure:.1%} below {UNSURE}")
         doubt = mean, _doubt(image, mask, best, len(names)), caption
-    painted = {name for name, *_ in shares} - {names[0] if background else None}
+    painted = {name for name, _ in named} - {names[0] if background else None}
     key = [(name, palette[i]) for i, name in enumerate(names) if name in painted]
     laid = _laid(image, mask, palette, key, background, wanted, page.count == 1)
     return Drawn(
