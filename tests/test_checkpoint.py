@@ -161,7 +161,7 @@ def test_an_encoder_that_is_frozen_for_two_epochs(
 
 
 @pytest.mark.slow
-def test_another_run_is_not_resumed(run, tmp_path):
+def test_another_run_is_not_resumed(eagerly, run, tmp_path):
     run(tmp_path / "run", epochs=1)
     changed = dataclasses.replace(CONFIG, lr=1e-3, seed=5, workers=7, epochs=9)
     with pytest.raises(
@@ -305,7 +305,7 @@ def test_another_training_that_resumes_meanwhile(eagerly, run, tmp_path):
         run(tmp_path / "run", history=2 * history, epochs=3)
 
 
-def test_a_loss_that_is_no_number(call, voc):
+def test_a_loss_that_is_no_number(eagerly, call, voc):
     command = ("train", "--data", voc, "--class-names", "background,a,b", "--size", 32, 32)
     command += ("--filters", 2, "--batch-size", 1, "--epochs", 50, "--lr", 1e30)
     status, out, err = call(*command)

@@ -190,7 +190,7 @@ def blocks_of_the_page():
     return "\n".join(code for code in blocks if "MyDataset(" in code)
 
 
-def test_the_page_s_subclass_as_it_stands(tmp_path, rng, monkeypatch, call):
+def test_the_page_s_subclass_as_it_stands(eagerly, tmp_path, rng, monkeypatch, call):
     """Both blocks, with a preset that is small enough for a test; then predict.py."""
     small = dataclasses.replace(PRESETS["folder"], size=(32, 32), filters=2, epochs=1)
     monkeypatch.setitem(PRESETS, "folder", small)

@@ -81,7 +81,7 @@ def tiny(voc):
     )
 
 
-def test_a_run_s_folder(tiny, tmp_path):
+def test_a_run_s_folder(eagerly, tiny, tmp_path):
     config, data, validation = tiny
     history = train(config, FOUND, data, validation, tmp_path)
     rows = list(csv.DictReader((tmp_path / "history.csv").open()))
@@ -114,7 +114,7 @@ def test_a_run_s_folder(tiny, tmp_path):
         {"l2": 0.3},
     ],
 )
-def test_training_and_validation_report_the_same_loss(tiny, tmp_path, settings):
+def test_training_and_validation_report_the_same_loss(eagerly, tiny, tmp_path, settings):
     """On the same images, where the network stays as it is; by NumPy, with the penalty apart."""
     config, _, validation = tiny
     options = {"dropout": 0.0, "normalization": "none", "lr": 1e-30, "lr_floor": 1e-30, "l2": 0.0}
@@ -141,7 +141,7 @@ def test_training_and_validation_report_the_same_loss(tiny, tmp_path, settings):
     assert row["penalty"] == pytest.approx(penalty, rel=1e-5)
 
 
-def test_what_is_minimized_has_weights_and_the_penalty(tiny, tmp_path, monkeypatch):
+def test_what_is_minimized_has_weights_and_the_penalty(eagerly, tiny, tmp_path, monkeypatch):
     """Keras' own `loss` of a step, which is not reported, but watched."""
     config, data, validation = tiny
     seen = []
@@ -177,7 +177,7 @@ def test_the_learning_rate_is_not_computed_for_each_batch(tiny, tmp_path, monkey
     assert history[0]["learning_rate"] == pytest.approx(config.lr_floor)
 
 
-def test_a_run_of_an_older_version_resumes(tiny, tmp_path):
+def test_a_run_of_an_older_version_resumes(eagerly, tiny, tmp_path):
     """Its epochs have no penalty, and no IoU of the classes."""
     config, data, validation = tiny
     train(dataclasses.replace(config, epochs=1), FOUND, data, validation, tmp_path)
@@ -237,7 +237,7 @@ def test_one_seed_gives_one_result_whatever_the_workers(tiny, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not importlib.util.find_spec("tensorboard"), reason="needs TensorBoard")
-def test_logs_for_tensorboard(call, voc):
+def test_logs_for_tensorboard(eagerly, call, voc):
     args = ("--class-names", "background,a,b", "--size", 32, 48, "--filters", 2, "--epochs", 1)
     assert call("train", "--data", voc, *args, "--tensorboard")[0] == 0
     assert list(Path("runs/voc/tensorboard").rglob("events.out.tfevents.*"))

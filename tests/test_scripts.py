@@ -434,7 +434,7 @@ def test_the_first_line_says_which_model_and_why(call, isbi):
             assert (status, err.splitlines()[0]) == (0, line)
 
 
-def test_reports_of_shipped_models_lie_elsewhere(call, isbi):
+def test_reports_of_shipped_models_lie_elsewhere(eagerly, call, isbi):
     """They share a folder, which is the project's."""
     before = names(ROOT / "weights")
     weights = ("--weights", ROOT / "weights/isbi.keras")

@@ -79,10 +79,7 @@ def keras_before(*version: int) -> bool:
 
 
 def start_training(group: tuple | None = None) -> None:
-    """Does `start` for a training; a UserError if the backend only predicts.
-
-    TensorFlow is imported quietly if it is there: `fit` imports it later on every backend.
-    """
+    """Does `start` for a training; a UserError if the backend only predicts."""
     start(group)
     import keras
 
@@ -91,9 +88,23 @@ def start_training(group: tuple | None = None) -> None:
             "The backend openvino only predicts. Train with tensorflow or jax (KERAS_BACKEND, or "
             "~/.keras/keras.json); predict.py and evaluate.py take the model on each of them."
         )
-    with _stderr_held_back(), _interrupts_held_back(), _garbage_held_back("tensorflow"):
-        with contextlib.suppress(ImportError):
-            import tensorflow  # noqa: F401
+
+
+def seed(number: int) -> None:
+    """Seeds Python, NumPy and Keras.
+
+    On another backend, Keras would import TensorFlow only to seed it, which takes seconds.
+    """
+    import keras
+
+    hidden = keras.backend.backend() != "tensorflow" and "tensorflow" not in sys.modules
+    if hidden:
+        sys.modules["tensorflow"] = None
+    try:
+        keras.utils.set_random_seed(number)
+    finally:
+        if hidden:
+            del sys.modules["tensorflow"]
 
 
 def load_saved_model(path):

@@ -27,7 +27,7 @@ def build(config, policy=None, pretrained=True) -> keras.Model:
     Without a dtype policy, it computes with the one that Keras is set to. Unless `pretrained`, an
     encoder gets random weights. Raises a UserError if its weights are not there or do not fit.
     """
-    keras.utils.set_random_seed(config.seed)
+    backend.seed(config.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy or before)
     pretrained = pretrained and config.encoder_weights != "none"
