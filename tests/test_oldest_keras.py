@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import shallow
 
 from core.config import Config, Found
 from core.prediction.model_file import SHIPPED, load_model, save_model
@@ -107,8 +108,8 @@ def test_all_kinds_of_networks_have_the_same_masks(oldest, rng):
 def test_the_scripts_work(oldest):
     """Training, resuming, prediction and the report; then the newest Keras takes its model."""
     tiny = ("--filters", 2, "--size", 32, 32, "--batch-size", 16, "--normalization", "batch")
-    oldest(ROOT / "train.py", *tiny, "--epochs", 1)
-    oldest(ROOT / "train.py", *tiny, "--epochs", 2)
+    oldest(shallow.__file__, "train.py", *tiny, "--epochs", 1)
+    oldest(shallow.__file__, "train.py", *tiny, "--epochs", 2)
     assert "background" in oldest(ROOT / "predict.py")
     assert "Total MIOU" in oldest(ROOT / "evaluate.py")
     load_model("runs/sample/best.keras")

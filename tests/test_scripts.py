@@ -570,7 +570,7 @@ def test_an_interrupted_training_goes_on(call, voc, number):
 def test_from_nothing_to_a_report_on_jax(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     args = ("--filters", "2", "--size", "32", "32", "--loss", "focal+dice", "--epochs", "1")
-    assert "Computing in float32" in shell("train.py", *args).stderr
+    assert "Computing in float32" in shell("tests/shallow.py", "train.py", *args).stderr
     assert names("runs/sample") == RUN_FILES
     assert "background" in shell("predict.py").stdout
     assert "Total MIOU" in shell("evaluate.py").stdout

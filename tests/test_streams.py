@@ -122,7 +122,7 @@ def test_all_three_scripts(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     python = f"'{sys.executable}' '{ROOT}'"
     tiny = "--filters 2 --epochs 2 --batch-size 16 --size 32 32"
-    ended, out, _ = shell(f"{python}/train.py {tiny} 2>&1 | head -1")
+    ended, out, _ = shell(f"{python}/tests/shallow.py train.py {tiny} 2>&1 | head -1")
     assert (ended, out.count("\n")) == (0, 1)
     assert {"best.keras", "history.csv", "samples.png"} <= set(os.listdir("runs/sample"))
     assert len(Path("runs/sample/history.csv").read_text().splitlines()) == 3
