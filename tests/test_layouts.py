@@ -207,6 +207,46 @@ def test_validation_images_whose_masks_nobody_has(data):
     assert f"{folder}/valid has no masks, so left out." in said and "kept for validation" in said
 
 
+@pytest.mark.parametrize(
+    ("images", "others", "where", "what"),
+    [
+        (
+            "x{1,2}.jpg",
+            ("x1.json", "x2.json"),
+            "images: there is",
+            "2 .json files, such as x1.json",
+        ),
+        ("images/{1,2}.jpg", ("annotations/all.json",), "annotations: holds no", "1 .json file,"),
+        ("images/{1,2}.jpg", ("labels/1.txt", "labels/2.txt"), "labels: holds no", "2 .txt files,"),
+        ("train/images/{1,2}.jpg", ("train/labels/1.txt",), "train/labels: holds", "1 .txt file,"),
+        ("train/{1,2}.jpg", ("train/_annotations.coco.json",), "images: there is", "1 .json file,"),
+    ],
+)
+def test_annotations_that_are_no_masks(data, images, others, where, what):
+    """As LabelMe, COCO, YOLO and Roboflow have them."""
+    folder = data(images)
+    for name in others:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    for strict in (True, False):
+        with pytest.raises(UserError) as caught:
+            FolderDataset(folder, strict=strict)
+        said = str(caught.value)
+        assert f"{folder}/{where}" in said and f"Annotations seem to be in {what}" in said
+        assert "python -m tools.polygons makes them of .json files of LabelMe and COCO." in said
+
+
+def test_files_beside_masks_are_no_annotations(data):
+    folder = data("images/{1,2}.jpg", "masks/{1,2}.png")
+    (folder / "images/1.json").touch()
+    found, said = names(folder, None)
+    assert len(found) == 2 and "Annotations" not in said
+    for path in (folder / "masks").iterdir():
+        path.rename(folder / "masks/Thumbs.db")
+    with pytest.raises(UserError, match="masks/1.png: there is no such mask"):
+        FolderDataset(folder)
+
+
 def test_images_are_preferred_to_originals(data):
     folder = data("images/{1,2}.png", "original/{1,2}.png", "masks/{1,2}.png")
     assert names(folder, None)[0] == {(f"images/{n}.png", f"masks/{n}.png") for n in (1, 2)}

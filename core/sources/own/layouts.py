@@ -52,6 +52,8 @@ class Part(NamedTuple):
         if self.images == self.masks:
             return match(*told_apart(found), *self, [])
         masks, strange = images_in(self.masks)
+        if not masks and (advice := _annotations(found, strange)):
+            raise UserError(f"{self.masks}: holds no masks. {advice.strip()}")
         return match(found, masks, *self, others + strange)
 
 
@@ -99,11 +101,27 @@ def _kind(part):
 
 def seen_in(folder: Path) -> str:
     """Says which folders in and below a folder hold images, and how many; "" if there are none."""
-    counts = Counter(path.parent for paths in images_in(folder)[0].values() for path in paths)
+    found, others = images_in(folder)
+    counts = Counter(path.parent for paths in found.values() for path in paths)
     shown = [f"{os.path.relpath(place, folder)}/ ({n})" for place, n in sorted(counts.items())]
-    if len(shown) > 12:
-        return f"Images are in {len(shown)} folders, such as {shown[0]}. "
-    return f"Images are in {', '.join(shown)}. " if shown else ""
+    if not shown:
+        return ""
+    where = f"{len(shown)} folders, such as {shown[0]}" if shown[12:] else ", ".join(shown)
+    return f"Images are in {where}. {_annotations(found, others)}"
+
+
+def _annotations(found, others):
+    """Says what makes masks of files that seem to be annotations, "" if there are none."""
+    names = {Path(name).name for name in found}
+    files = [path for path in others if path.suffix.lower() == ".json" or path.stem in names]
+    if not files:
+        return ""
+    (kind, count), *_ = Counter(path.suffix for path in files).most_common(1)
+    first = next(path for path in files if path.suffix == kind)
+    return (
+        f"Annotations seem to be in {count} {kind} file{'s' * (count > 1)}, such as {first.name}. "
+        "Masks are images: python -m tools.polygons makes them of .json files of LabelMe and COCO. "
+    )
 
 
 def _found(folder):
