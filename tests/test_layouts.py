@@ -197,6 +197,22 @@ def test_masks_of_another_kind_are_not_those_of_the_tests(data):
     assert f"--masks {folder / 'test/1st_manual'} scores" in FolderDataset(folder).notes
 
 
+@pytest.mark.parametrize("split", ["", "train/"])
+def test_masks_in_a_folder_among_the_images(data, split):
+    """As tools.polygons leaves them beside what LabelMe and Roboflow write."""
+    folder = data(f"{split}{{1,2,3}}.jpg", f"{split}masks/{{1,2,3}}.png")
+    (folder / f"{split}1.json").touch()
+    found, said = names(folder, None)
+    assert found == {(f"{split}{n}.jpg", f"{split}masks/{n}.png") for n in (1, 2, 3)}
+    assert "No images, so left out:" in said and "Not used" not in said
+    assert chosen(folder)[0] == "folder"
+    options = {"images": folder / split, "masks": folder / f"{split}masks"}
+    assert names(folder, None, **options)[0] == found
+    data(f"{split}4.jpg")
+    with pytest.raises(UserError, match=f"{split}masks/4.png: there is no such mask"):
+        FolderDataset(folder)
+
+
 def test_validation_images_whose_masks_nobody_has(data):
     """DeepGlobe's archive: masks lie beside the images, those of valid/ and test/ are kept back."""
     folder = data("train/{1,2,3}_sat.jpg", "train/{1,2,3}_mask.png", "valid/{4,5}_sat.jpg")

@@ -16,8 +16,9 @@ from core.config import ISBI_STACKS, Config, default_names
 from core.dataset import Dataset
 from core.imaging.image import count_pages
 from core.sources.own.classes import name_of
-from core.sources.own.layouts import ASK, IMAGES, find, inside, seen_in
+from core.sources.own.layouts import ASK, IMAGES, find, inside
 from core.sources.own.palettes import find_out
+from core.sources.own.seen import seen_in
 from core.sources.own.tables import find_table
 from core.support.errors import UserError, few
 from core.support.files import read_list
@@ -114,7 +115,7 @@ class FolderDataset(Dataset):
                 f"Taken, though named like tests: {few(tests)}. List the training images with "
                 "--train-list FILE and the validation images with --val-list FILE."
             )
-        if not images and main.images != main.masks:
+        if not images and main.images not in (main.masks, *main.masks.parents):
             told.append(_unused(main.images, {path for part in parts.values() for path in part}))
         if split and any(lists):
             self.division = "Lists tell training and validation images apart."

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+from core.sources.own.seen import annotations, seen_in
 from core.support.errors import UserError, few
 from core.support.pairs import (
     MASKS,
@@ -31,8 +32,11 @@ LAYOUTS = (
     # Those from here on hold where those before find no training images.
     (SPLIT, SPLIT),  # masks lie beside their images, and names tell them apart
     (PART, MASKS),  # the masks of all parts lie in one folder
+    (SPLIT, f"{SPLIT}/{MASKS}"),  # the masks' folder lies among the images
+    ("", MASKS),
     ("", ""),
 )
+LATER = LAYOUTS[LAYOUTS.index(VOC) + 1 :]
 TABLES = (  # the first one counts
     "class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt", "_classes.csv",
     "label_colors.txt",
@@ -51,8 +55,11 @@ class Part(NamedTuple):
         found, others = images_in(self.images)
         if self.images == self.masks:
             return match(*told_apart(found), *self, [])
+        if self.images in self.masks.parents:
+            found = {n: paths for n, paths in found.items() if self.masks not in paths[0].parents}
+            others = [path for path in others if self.masks not in path.parents]
         masks, strange = images_in(self.masks)
-        if not masks and (advice := _annotations(found, strange)):
+        if not masks and (advice := annotations(found, strange)):
             raise UserError(f"{self.masks}: holds no masks. {advice.strip()}")
         return match(found, masks, *self, others + strange)
 
@@ -99,31 +106,6 @@ def _kind(part):
     return re.sub(SPLIT, "", part.masks.name.lower())
 
 
-def seen_in(folder: Path) -> str:
-    """Says which folders in and below a folder hold images, and how many; "" if there are none."""
-    found, others = images_in(folder)
-    counts = Counter(path.parent for paths in found.values() for path in paths)
-    shown = [f"{os.path.relpath(place, folder)}/ ({n})" for place, n in sorted(counts.items())]
-    if not shown:
-        return ""
-    where = f"{len(shown)} folders, such as {shown[0]}" if shown[12:] else ", ".join(shown)
-    return f"Images are in {where}. {_annotations(found, others)}"
-
-
-def _annotations(found, others):
-    """Says what makes masks of files that seem to be annotations, "" if there are none."""
-    names = {Path(name).name for name in found}
-    files = [path for path in others if path.suffix.lower() == ".json" or path.stem in names]
-    if not files:
-        return ""
-    (kind, count), *_ = Counter(path.suffix for path in files).most_common(1)
-    first = next(path for path in files if path.suffix == kind)
-    return (
-        f"Annotations seem to be in {count} {kind} file{'s' * (count > 1)}, such as {first.name}. "
-        "Masks are images: python -m tools.polygons makes them of .json files of LabelMe and COCO. "
-    )
-
-
 def _found(folder):
     """The folder that rows of the table fit, this one or one in it, and its parts."""
     below, known = inside(folder), [row for row in LAYOUTS if row != VOC]
@@ -149,7 +131,7 @@ def _parts(folder, rows):
     """The parts of a folder by rows of the table."""
     parts, below = {}, _folders(folder)
     for row in rows:
-        later = row in ((SPLIT, SPLIT), (PART, MASKS), ("", ""))
+        later = row in LATER
         if later and row[0] and not parts.keys() & {"", "train"}:
             parts = {}  # what the rows before found has no masks
         found = {} if later and parts else _row(folder, below, *row)
@@ -186,6 +168,8 @@ def _row(folder, below, *patterns):
         images, masks = (_only(folder, below, found) for found in (names, places[1][split]))
         if patterns == (PART, MASKS) and split != "test":
             masks = _only(folder, below, [n for n in places[1][""] if images_in(below[n])[0]])
+        if images and masks and images in masks.parents and not _holds_images(images):
+            masks = None  # it is that of images elsewhere
         if images == masks:
             found, of_name = told_apart(images_in(images)[0])
             if 2 * len(of_name) >= len(found) > 0 or split in ("val", "test") and found:
@@ -214,7 +198,7 @@ def _divided(images, masks):
         if not folder.is_dir():
             raise UserError(f"{folder}: there is no such folder. {ASK}")
     divided, of_masks = map(_splits, (images, masks))
-    loose = any(path.suffix.lower() in SUFFIXES for path in images.iterdir())
+    loose = _holds_images(images)
     if not divided or loose and divided.keys() == {"val"}:  # a folder like others
         return {"": Part(images, masks)}
     if loose or "train" not in divided:
@@ -224,6 +208,11 @@ def _divided(images, masks):
         split: Part(path, of_masks.get(split) if of_masks else masks)
         for split, path in divided.items()
     }
+
+
+def _holds_images(folder):
+    """Whether images lie in a folder itself, not in one below it."""
+    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
 def _splits(folder):
