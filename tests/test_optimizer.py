@@ -1,10 +1,13 @@
 import dataclasses
+import functools
+import importlib
 
 import keras
 import numpy as np
 import pytest
 
 from core.config import Config
+from core.support.devices import quick_adam
 from core.training.fit import build
 from core.training.optimizer import encoder_layers, learning_rate, make_optimizer, set_frozen
 
@@ -62,6 +65,33 @@ def test_the_first_step_by_hand(small_encoder, policy):
     assert first_steps(slower, policy, 3.0) == ({0.2}, {1.0})
     assert first_steps(slower, policy, 3.0, frozen=True) == (set(), {1.0})
     assert first_steps(dataclasses.replace(slower, optimizer="sgd"), policy, 3.0) == ({0.6}, {3.0})
+
+
+def _apply(optimizer, variables, *gradients):
+    optimizer.apply(gradients, variables)
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_adam_is_keras_own(graph, rng):
+    """Five steps with gradients of many sizes, and a learning rate schedule."""
+    schedule = learning_rate(Config(warmup=0.5, lr=1e-2), steps=5)
+    values = [rng.normal(size=shape).astype(np.float32) for shape in ((3, 4), (5,))]
+    gradients = [[10.0 ** rng.integers(-6, 3) * v for v in values] for _ in range(5)]
+    found = []
+    for kind in (quick_adam(), keras.optimizers.Adam):
+        variables = [keras.Variable(value) for value in values]
+        optimizer = kind(schedule)
+        optimizer.build(variables)
+
+        step = functools.partial(_apply, optimizer, variables)
+        if graph and keras.backend.backend() == "tensorflow":
+            step = importlib.import_module("tensorflow").function(step, autograph=False)
+        for values_of_step in gradients:
+            step(*map(keras.ops.convert_to_tensor, values_of_step))
+        found.append([np.array(v) for v in (*variables, *optimizer.variables)])
+    for own, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(own, theirs, rtol=2e-5, atol=1e-12)
+    assert np.abs(found[0][0] - values[0]).min() > 1e-4
 
 
 def test_sgd_has_the_paper_s_momentum():

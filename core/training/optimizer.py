@@ -5,6 +5,7 @@ import dataclasses
 import keras
 
 from core.config import Config
+from core.support.devices import quick_adam
 from core.training.transfer import ALONE
 
 
@@ -12,7 +13,7 @@ def make_optimizer(config: Config, model: keras.Model, steps: int) -> keras.opti
     """Makes the optimizer of a training of so many steps; the model may have frozen layers."""
     if len(model.trainable_variables) <= 2:  # kernel and bias of the last layer
         config = dataclasses.replace(config, lr=ALONE * config.lr)
-    kind, options = keras.optimizers.Adam, {}
+    kind, options = quick_adam(), {}
     if config.optimizer == "sgd":
         kind, options = keras.optimizers.SGD, {"momentum": 0.99}  # as in the U-Net paper
     if config.encoder_weights != "none":
