@@ -449,13 +449,14 @@ def test_lists_of_other_programs_do_not_count_where_folders_tell(data):
 
 def chosen(folder, **flags):
     given = dict.fromkeys(
-        "dataset images masks train_list val_list class_names num_classes class_table".split()
+        "dataset images masks train_list val_list class_names num_classes class_table "
+        "classes".split()
     )
     return choose(argparse.Namespace(**{**given, "data": str(folder), **flags}))
 
 
 def test_the_data_set_is_chosen_by_the_layout(data, voc, isbi, tmp_path):
-    assert chosen(voc) == ("voc", "")
+    assert chosen(voc, num_classes=3) == ("voc", "")
     assert chosen(data("images/1.png", "masks/1.png")) == ("folder", "")
     which, note = chosen(isbi)
     assert which == "isbi" and "With --dataset folder, they are own data" in note
@@ -469,6 +470,23 @@ def test_the_data_set_is_chosen_by_the_layout(data, voc, isbi, tmp_path):
     (voc / "ImageSets").rename(voc / "lists")
     assert chosen(voc)[0] == "folder"
     assert len(names(voc, None, num_classes=3)[0]) == 6
+
+
+def test_own_classes_in_voc_s_layout(voc, monkeypatch):
+    """Else id 1 would be called aeroplane. VOC's own masks hold a person, 15, among others."""
+    kind, note = chosen(voc)
+    assert kind == "folder" and "masks with the ids 0 to 2 only, so they are own data." in note
+    assert chosen(voc, dataset="voc")[0] == chosen(voc, class_names=("a", "b", "c"))[0] == "voc"
+    Path("data/VOCdevkit").mkdir(parents=True)
+    Path("data/VOCdevkit/VOC2012").symlink_to(voc)
+    kind, note = chosen("", data=None)
+    assert kind == "voc" and note.endswith("If they are your own classes, name it with --data.")
+    mask = voc / "SegmentationClass/picture3.png"
+    for value in (4, 15):  # ids between are missing, as in a part of VOC
+        Image.fromarray(np.full((40, 48), value, np.uint8)).save(mask)
+        assert chosen(voc) == ("voc", "") == chosen("", data=None)
+    Image.new("RGB", (48, 40)).save(mask)
+    assert chosen(voc) == ("voc", "")
 
 
 def test_a_class_table_counts_beside_voc_s_lists(voc):

@@ -14,6 +14,7 @@ from core.imaging.draw import blocks, voc_palette
 from core.imaging.image import read_indexed
 from core.support.errors import UserError
 
+LOSSY = "JPEG-black-and-white"  # a reading: greys below 128 are class 0, others class 1
 OTHERS = "others"  # in a reading, stands for all values that it does not have
 MANY = (
     "So many values come from a JPEG file, from resizing with interpolation or from anti-aliased "
@@ -210,9 +211,11 @@ def to_ids(values: np.ndarray, reading: str | tuple, path) -> np.ndarray:
 def meanings(reading: str | tuple) -> dict[str, int]:
     """Returns the class id of each colour `#rrggbb` that masks may hold, greys among them.
 
-    `reading` is "black-and-white", "colours" (those of VOC), or a tuple of pairs of a colour and
-    its id. One of these may be `OTHERS`.
+    `reading` is "black-and-white", `LOSSY`, "colours" (those of VOC), or a tuple of pairs of a
+    colour and its id. One of these may be `OTHERS`.
     """
+    if reading == LOSSY:
+        return {key(value): int(value > 127) for value in range(256)}
     if reading == "black-and-white":
         return {key(0): 0, key(255): 1}
     if reading == "colours":

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from core.config import IGNORE, Config, Found
 from core.imaging.draw import voc_palette
-from core.imaging.mask import OTHERS, key, meanings
+from core.imaging.mask import LOSSY, OTHERS, key, meanings
 from core.support.files import write_csv
 
 
@@ -69,7 +69,7 @@ class ClassTable(NamedTuple):
 def name_of(reading: str | tuple) -> str:
     """Returns what masks hold, in a word: ids, black-and-white, values or colours."""
     if isinstance(reading, str):
-        return reading
+        return "black-and-white" if reading == LOSSY else reading
     keys = [colour for colour, _ in reading if colour != OTHERS]
     return "values" if all(colour == f"#{3 * colour[1:3]}" for colour in keys) else "colours"
 
@@ -79,6 +79,7 @@ def class_rows(names: tuple, reading: str | tuple, palette: tuple) -> list:
 
     Of masks with ids or values, it has these and the colours of the palette; else the colours.
     """
+    reading = "black-and-white" if reading == LOSSY else reading
     if reading == "ids":
         pairs = {key(number): number for number in range(len(names))}
     else:

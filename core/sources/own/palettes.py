@@ -8,6 +8,7 @@ import numpy as np
 from core.config import IGNORE, default_names
 from core.imaging.image import read_indexed
 from core.imaging.mask import (
+    LOSSY,
     OTHERS,
     count_values,
     find_clash,
@@ -18,9 +19,20 @@ from core.imaging.mask import (
     unknown,
 )
 from core.sources.own.classes import name_of
-from core.sources.own.values import ADVICE, Meaning, by_values, counted, has_colours, understand
+from core.sources.own.values import (
+    ADVICE,
+    Meaning,
+    blurred,
+    by_values,
+    counted,
+    has_colours,
+    understand,
+)
 from core.support.errors import UserError, few
 from core.support.threads import attempts
+
+_BLACK_WHITE = "black-and-white", LOSSY
+_BLURRED = "They are JPEG files: values below 128 are taken for 0, others for 255."
 
 
 def find_out(infos, names, where, reading=None, table=None, workers=1, remember=None) -> Meaning:
@@ -62,6 +74,12 @@ def find_out(infos, names, where, reading=None, table=None, workers=1, remember=
         if not names:
             raise results[0]
         return Meaning(reading or "ids", False, names)
+    sure = reading == LOSSY and all(lossy(path) for path, *_ in masks)  # all may be black
+    if reading in (None, *_BLACK_WHITE) and _are_black_white(table, names):
+        if sure or blurred(masks):
+            palette = table.colours(names) if table else ()
+            return Meaning(LOSSY, False, names or default_names(2), palette, _BLURRED)
+    reading = _BLACK_WHITE[0] if reading == LOSSY else reading
     if isinstance(reading, tuple):
         return _by_reading(masks, reading, names, where)
     if table and not (table.plain and names == table.names):
@@ -75,6 +93,14 @@ def count_file(path, page: int) -> tuple:
     """Returns the values of a mask, see `count_values`, and its palette, see `read_indexed`."""
     values, palette = read_indexed(path, page)
     return count_values(values), palette
+
+
+def _are_black_white(table, names):
+    """Whether classes may be those of 0 and 255, in this order."""
+    if not (table and (table.has("value") or table.has("colour"))):
+        return len(names) in (0, 2) and (not table or table.plain)
+    greys = {r.name: r.colour[0] if r.value is None else r.value for r in table.rows}
+    return len(greys) == 2 and [greys[name] for name in names] == [0, IGNORE]
 
 
 def _by_names(masks, num_classes, where, reading):

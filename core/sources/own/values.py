@@ -68,6 +68,25 @@ def has_colours(masks: list) -> Path | None:
     return next(held, None)
 
 
+def blurred(masks: list) -> bool:
+    """Says whether masks are black and white, but for what JPEG makes of the edges.
+
+    Of such masks, nearly all pixels are 0 or 255, and no value between is a frequent one.
+    """
+    if not all(lossy(path) for path, *_ in masks) or has_colours(masks):
+        return False
+    pixels = np.zeros(256)
+    for _, counts, _ in masks:
+        for value, count in counts.items():
+            pixels[value] += count
+    total, sure = pixels.sum(), pixels[[0, 255]]
+    # A class would have one value, or about one: edges have all of them.
+    low, high, between = pixels[1:24], pixels[232:255], np.convolve(pixels[24:232], np.ones(17))
+    alone = (low.max(), low.sum()), (high.max(), high.sum()), (between.max(), between.sum() / 17)
+    clear = all(most <= max(0.5 * every, 0.005 * total) for most, every in alone)
+    return bool(clear and sure.all() and 0.85 * total < sure.sum() < total)
+
+
 def understand(found: dict, num_classes: int, where) -> str:
     """Decides how masks are to be read, from the values of each, see `count_values`, by its path.
 
@@ -150,12 +169,13 @@ def by_values(masks: list, files: list, where: Path) -> Meaning:
     rows = class_rows(names, reading, palette)
     columns = len(rows[0]) if rows[0][1] == "r" else 2
     header, *lines = (",".join(map(str, row[:columns])) for row in rows)
+    jpeg = next(filter(None, map(lossy, found)), "")
     told = (
         f"The classes are named after what the masks hold: {'; '.join(lines[:_SHOWN])}"
         f"{f' and {len(lines) - _SHOWN} more' if len(lines) > _SHOWN else ''}. {white}To rename "
         f"them, put such lines of {header} into a classes.csv in the data's folder; the run's "
-        "folder gets one to start from."
-    )
+        f"folder gets one to start from. {jpeg}"
+    ).strip()
     return Meaning(reading, by_colour, names, palette, told)
 
 
