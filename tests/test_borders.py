@@ -5,7 +5,7 @@ from scipy.ndimage import distance_transform_edt, label
 
 from core.dataset import Dataset
 from core.imaging import augment
-from core.imaging.borders import border_weights
+from core.imaging.borders import border_weights, in_one_piece
 from core.ISBIdataset import ISBIDataset
 from core.sources.choose import SampleDataset
 from core.support.threads import mapped
@@ -221,3 +221,15 @@ def test_sums_by_hand():
     ):
         loss = SegmentationLoss("crossentropy", class_weights)(masks, logits, given)
         assert float(loss) == pytest.approx(np.mean(expected) * np.log(3), rel=1e-5)
+
+
+def test_objects_that_are_partly_hidden_are_still_in_one_piece():
+    """A pixel apart, or one object in ten in two halves; not more."""
+    mask = np.kron(np.arange(1, 13).reshape(3, 4), np.ones((6, 6), int))
+    assert in_one_piece(mask)
+    mask[0, 23] = 1  # far from its object, and in that of 4
+    assert in_one_piece(mask)
+    mask[2:4, 6:12] = 1  # the second object is in two halves
+    assert in_one_piece(mask)
+    mask[2:4, 12:18] = 1
+    assert not in_one_piece(mask)

@@ -472,6 +472,50 @@ def test_the_data_set_is_chosen_by_the_layout(data, voc, isbi, tmp_path):
     assert len(names(voc, None, num_classes=3)[0]) == 6
 
 
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("img_dir/train/{}.jpg", "ann_dir/train/{}.png"),  # MMSegmentation
+        ("training/image_2/{}_10.png", "training/semantic/{}_10.png"),  # KITTI
+        ("train_img/{}.jpg", "train_lab/{}.png"),  # DeepCrack
+        ("traindata/{}.jpg", "traindata/{}_mask.png"),  # Crack500
+        ("images/{}.jpg", "SegmentationClass/{}.png"),  # CVAT, with images beside its export
+        ("JPEGImages/{}.jpg", "SegmentationClassPNG/{}.png"),  # labelme2voc
+    ],
+)
+def test_folders_of_other_programs(data, images, masks):
+    folder = data(*(pattern.format("{1,2,3}") for pattern in (images, masks)))
+    wanted = {(images.format(n), masks.format(n)) for n in (1, 2, 3)}
+    assert names(folder, None)[0] == wanted and chosen(folder)[0] == "folder"
+
+
+def test_cityscapes_has_four_masks_of_an_image(data):
+    images, masks = "leftImg8bit/train/a/a_{1,2}_leftImg8bit.png", "gtFine/train/a/a_{1,2}_gtFine_"
+    kinds = ["color", "instanceIds", "labelIds"]
+    folder = data(images, *(f"{masks}{kind}.png" for kind in kinds))
+    for kind in ("labelIds", "labelTrainIds"):
+        data(f"{masks}{kind}.png")
+        found, said = names(folder, None)
+        assert {mask for _, mask in found} == {
+            f"gtFine/train/a/a_{n}_gtFine_{kind}.png" for n in "12"
+        }
+        assert f"masks in gtFine/train/ as NAME_gtFine_{kind}.png." in said
+
+
+def test_numbers_behind_names_in_a_list(data, tmp_path):
+    """As in the lists of Oxford-IIIT Pet: class, species and breed."""
+    folder = data("images/{a_1,a_2,a_3}.jpg", "annotations/trimaps/{a_1,a_2,a_3}.png")
+    (tmp_path / "list.txt").write_text("a_1 1 1 1\na_3 2 2 1\n")
+    found, _ = names(folder, "train", lists=(tmp_path / "list.txt", None))
+    assert {image for image, _ in found} == {"images/a_1.jpg", "images/a_3.jpg"}
+
+
+def test_tests_of_other_names_are_named(data):
+    folder = data("train_{1,2}.bmp", "train_{1,2}_anno.bmp", "testA_{1,2}.bmp")
+    notes = FolderDataset(data("testA_{1,2}_anno.bmp")).notes
+    assert "Taken, though named like tests: testA_1, testA_2." in notes, folder
+
+
 def test_own_classes_in_voc_s_layout(voc, monkeypatch):
     """Else id 1 would be called aeroplane. VOC's own masks hold a person, 15, among others."""
     kind, note = chosen(voc)

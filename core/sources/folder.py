@@ -24,7 +24,7 @@ from core.support.errors import UserError, few
 from core.support.files import read_list
 from core.support.pairs import SUFFIXES, plain_name, say
 
-_TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s)?(?![^\W\d_])")
+_TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s|a|b|data|set)?(?![^\W\d_])")
 
 
 class FolderDataset(Dataset):
@@ -235,8 +235,8 @@ def _listed(infos, path):
     found = {}
     for line in read_list(path):
         whole = unicodedata.normalize("NFC", line)
-        parts = Path(whole).parts
-        below = ("/".join(parts[start:]) for start in range(len(parts)))
+        ways = Path(whole).parts, Path(whole.split()[0]).parts  # numbers may follow the name
+        below = ("/".join(parts[start:]) for parts in ways for start in range(len(parts)))
         tried = (name for path in below for name in (path, plain_name(path)))
         numbers = next((of_name[name] for name in tried if name in of_name), None)
         if not numbers:

@@ -17,14 +17,14 @@ from core.support.pairs import (
     told_apart,
 )
 
-IMAGES = "(?:images?(?:_png|_jpg)?|imgs?|originals?)"
-SPLIT = r"(?P<split>train|val|test)(?:ing|id|idation)?(?:\d{4})?"
+IMAGES = "(?:images?(?:_png|_jpg|_2)?|imgs?|img_dir|originals?|leftimg8bit)"
+SPLIT = r"(?P<split>train|val|test)(?:ing|id|idation)?(?:[_-]?(?:data|set))?(?:\d{4})?"
+VOC = ("JPEGImages", "SegmentationClass(?:Aug|PNG)?")  # without its lists
 PART = f"{SPLIT}(?:[_-]?{IMAGES})?"
-VOC = ("JPEGImages", "SegmentationClass(?:Aug)?")  # without its lists
 # Regular expressions for the folders of images and of masks below the data's folder, in any case.
 # Rows before others hold. Where `IMAGES` are divided further, see `_divided`.
 LAYOUTS = (
-    (IMAGES, MASKS),
+    (IMAGES, f"(?:{MASKS}|{VOC[1]})"),
     (f"{SPLIT}/{IMAGES}", f"{SPLIT}/{MASKS}"),
     (PART, f"{SPLIT}[_-]?(?:{MASKS}|annot)"),
     (PART, f"{MASKS}/{SPLIT}"),
@@ -41,6 +41,7 @@ TABLES = (  # the first one counts
     "class_dict.csv", "classes.csv", "classes.txt", "labelmap.txt", "_classes.csv",
     "label_colors.txt",
 )  # fmt: skip
+_KINDS = ("_labelTrainIds", "_labelIds")  # the best of Cityscapes' four masks of an image
 ASK = "Name the folders with --images DIR --masks DIR."
 
 
@@ -59,6 +60,9 @@ class Part(NamedTuple):
             found = {n: paths for n, paths in found.items() if self.masks not in paths[0].parents}
             others = [path for path in others if self.masks not in path.parents]
         masks, strange = images_in(self.masks)
+        for kind in _KINDS:
+            alike = {name: paths for name, paths in masks.items() if name.endswith(kind)}
+            masks = alike if len(alike) >= len(found) > 0 else masks
         if not masks and (advice := annotations(found, strange)):
             raise UserError(f"{self.masks}: holds no masks. {advice.strip()}")
         return match(found, masks, *self, others + strange)
