@@ -183,10 +183,9 @@ def _fused_call(layer, inputs, training=None, mask=None):
     )
     if learns:
         # TensorFlow returns the unbiased variance, Keras keeps the biased one.
-        count = tf.cast(tf.size(inputs) / tf.size(mean), variance.dtype)
-        variance = variance * (count - 1) / count
+        variance *= 1 - mean.shape[0] / tf.cast(tf.size(inputs), variance.dtype)
         for variable, value in zip(moving, (mean, variance), strict=True):
-            variable.assign(variable * layer.momentum + value * (1 - layer.momentum))
+            variable.value.assign_sub((variable.value - value) * (1 - layer.momentum))
     return outputs
 
 
