@@ -33,6 +33,7 @@ def main():
     from core.imaging.draw import voc_palette
     from core.support import devices, processes
     from core.support.processes import joined
+    from core.training import optimizer
     from core.training.checkpoint import epochs_behind
     from core.training.fit import train
     from core.VOCdataset import VOCDataset
@@ -54,7 +55,7 @@ def main():
     if config.normalization == "batch":
         # It makes some gradients so small that rounding decides on their sign. Adam's first steps
         # are as large for these as for others.
-        keras.optimizers.Adam = keras.optimizers.SGD
+        optimizer.quick_adam = lambda: keras.optimizers.SGD
         # For the same reason all kinds compute it in Keras' way, as several devices always do.
         devices.fuse = lambda model: None
     found = Found(palette=tuple(map(tuple, voc_palette()[:3].tolist())), policy="float32")
