@@ -15,8 +15,8 @@ SUFFIXES = {
     ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 MASKS = (
-    "(?:masks?(?:_png)?|labels?|labs?|annotations?|ann_dir|gts?|gtfine|ground[ _-]?truths?|"
-    "1st_manual|manual1?|segmentations?|semantic)"
+    "(?:masks?(?:_png)?|labels?|annotations?|gts?|ground[ _-]?truths?|1st_manual|manual1?|"
+    "segmentations?)"
 )
 _WORDS = re.compile(rf"(?i)(?<![^\W\d_])(?:{MASKS}|seg|annot|manual)(?![^\W\d_])")
 

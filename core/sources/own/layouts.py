@@ -20,20 +20,21 @@ from core.support.pairs import (
 IMAGES = "(?:images?(?:_png|_jpg|_2)?|imgs?|img_dir|originals?|leftimg8bit)"
 SPLIT = r"(?P<split>train|val|test)(?:ing|id|idation)?(?:[_-]?(?:data|set))?(?:\d{4})?"
 VOC = ("JPEGImages", "SegmentationClass(?:Aug|PNG)?")  # without its lists
+LABELS = f"(?:{MASKS}|labs?|ann_dir|gtfine|semantic)"  # the last four of folders only
 PART = f"{SPLIT}(?:[_-]?{IMAGES})?"
 # Regular expressions for the folders of images and of masks below the data's folder, in any case.
 # Rows before others hold. Where `IMAGES` are divided further, see `_divided`.
 LAYOUTS = (
-    (IMAGES, f"(?:{MASKS}|{VOC[1]})"),
-    (f"{SPLIT}/{IMAGES}", f"{SPLIT}/{MASKS}"),
-    (PART, f"{SPLIT}[_-]?(?:{MASKS}|annot)"),
-    (PART, f"{MASKS}/{SPLIT}"),
+    (IMAGES, f"(?:{LABELS}|{VOC[1]})"),
+    (f"{SPLIT}/{IMAGES}", f"{SPLIT}/{LABELS}"),
+    (PART, f"{SPLIT}[_-]?(?:{LABELS}|annot)"),
+    (PART, f"{LABELS}/{SPLIT}"),
     VOC,
     # Those from here on hold where those before find no training images.
     (SPLIT, SPLIT),  # masks lie beside their images, and names tell them apart
-    (PART, MASKS),  # the masks of all parts lie in one folder
-    (SPLIT, f"{SPLIT}/{MASKS}"),  # the masks' folder lies among the images
-    ("", MASKS),
+    (PART, LABELS),  # the masks of all parts lie in one folder
+    (SPLIT, f"{SPLIT}/{LABELS}"),  # the masks' folder lies among the images
+    ("", LABELS),
     ("", ""),
 )
 LATER = LAYOUTS[LAYOUTS.index(VOC) + 1 :]
@@ -170,7 +171,7 @@ def _row(folder, below, *patterns):
     parts = {}
     for split, names in places[0].items():
         images, masks = (_only(folder, below, found) for found in (names, places[1][split]))
-        if patterns == (PART, MASKS) and split != "test":
+        if patterns == (PART, LABELS) and split != "test":
             masks = _only(folder, below, [n for n in places[1][""] if images_in(below[n])[0]])
         if images and masks and images in masks.parents and not _holds_images(images):
             masks = None  # it is that of images elsewhere
@@ -234,8 +235,8 @@ def _beside(images):
         raise UserError(f"{images}: there is no such folder. {ASK}")
     name = re.escape(images.name)
     for folder, pattern in (
-        (images.parent, f"(?:{name}[_-]?)?(?:{MASKS}|annot)"),
-        (images.parent.parent, f"{MASKS}/{name}"),
+        (images.parent, f"(?:{name}[_-]?)?(?:{LABELS}|annot)"),
+        (images.parent.parent, f"{LABELS}/{name}"),
     ):
         below = _folders(folder)
         names = [n for n in below if re.fullmatch(pattern, n, re.IGNORECASE)]
