@@ -77,7 +77,7 @@ def main():
     from core.evaluation.report import block, membranes, table, write_report
     from core.evaluation.score import score, set_range
     from core.imaging.tiles import large_images
-    from core.sources.scored import open_scored
+    from core.sources.detect import open_scored
     from core.support.devices import choose_policy
     from core.training.checkpoint import read_split
 

@@ -58,20 +58,19 @@ def main():
     history = [] if new else checkpoint.epochs_behind(config, folder)
     if checkpoint.was_finished(history, config, folder):
         return
-    say(note)
     if group:
         say(f"Waiting for {group[1]} processes to come together at {group[0]}.")
     backend.start_training(group)
     with processes.joined():
-        run(args, config, folder, history, started)
+        run(args, config, folder, history, started, note)
 
 
-def run(args, config, folder, history, started):
+def run(args, config, folder, history, started, note):
     """Checks the data and trains on it, or resumes after the epochs in `history`."""
+    from core.evaluation.check import check_data, draw_check
     from core.evaluation.samples import draw_samples
     from core.prediction.model_file import read_settings
     from core.sources.cache import Index
-    from core.sources.check import check_data, draw_check
     from core.sources.choose import open_both, planned, with_classes
     from core.sources.own.classes import classes_writer
     from core.training import checkpoint, transfer
@@ -86,6 +85,7 @@ def run(args, config, folder, history, started):
     if history and dataset.drawn:
         raise UserError(f"{folder}: lacks its split.json. Put it back, or add --overwrite.")
     if args.check_data:
+        say(note)
         check_data({"train": dataset, "val": validation}, with_classes(config, dataset).names)
     config, dataset, validation, plan = planned(config, args, dataset, validation, started, history)
     if args.summary:
@@ -98,6 +98,7 @@ def run(args, config, folder, history, started):
         return
     found = find_out(config, dataset, dataset.check(), kept)
     validation.check()
+    say(note)  # now, so that an error before is the only line
     say(dataset.stated)
     say(plan)
     images = f"{len(dataset.names)} images to train on, {len(validation.names)} to validate with"

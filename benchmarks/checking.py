@@ -26,9 +26,9 @@ def main():
     """Measures."""
     args = get_args()
     backend.start()
+    from core.evaluation.check import survey
     from core.imaging.image import read_mask
     from core.imaging.intensity import read_image
-    from core.sources.check import survey
     from core.sources.choose import open_dataset
     from core.support.threads import mapped
 

@@ -121,11 +121,8 @@ def test_an_image_in_both_lists_is_refused(tmp_path, call, voc):
         (tmp_path / f"own/{name}.txt").write_text(text)
     lists = voc / "ImageSets/Segmentation"
     (lists / "train.txt").write_text("picture2\npicture0\n")
-    for kind, folder, name in (
-        ("folder", tmp_path / "own", "leaf 1.png"),
-        ("voc", voc, "picture0.jpg"),
-    ):
-        status, out, err = call("train", "--dataset", kind, "--data", folder)
+    for folder, name in ((tmp_path / "own", "leaf 1.png"), (voc, "picture0.jpg")):
+        status, out, err = call("train", "--data", folder)
         assert (status, out, err.count("\n")) == (2, "", 1)
         assert f"{name}: both for training and for validation. Leave each in one list." in err
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from core.evaluation.check import survey
 from core.imaging.draw import voc_palette
 from core.imaging.image import read_indexed
 from core.imaging.mask import find_clash
-from core.sources.check import survey
 from core.sources.folder import FolderDataset
 from core.sources.own.palettes import find_out
 from core.support.errors import UserError

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from skimage.draw import polygon2mask
 
+from core.evaluation.check import survey
 from core.imaging.image import read_mask
-from core.sources.check import survey
 from core.sources.folder import FolderDataset
 from tools.polygons import fill, run_lengths
 

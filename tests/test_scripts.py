@@ -350,7 +350,7 @@ def remove_masks(voc):
 )
 def test_damaged_data_is_refused(call, voc, damage, parts):
     damage(voc)
-    assert_refused(call("train", "--dataset", "voc", "--data", voc, *TINY), *parts)
+    assert_refused(call("train", "--data", voc, *TINY), *parts)
     assert not Path("runs").exists()
 
 

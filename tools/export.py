@@ -153,7 +153,7 @@ class Exported:
 def validation(weights, config, found, data):
     """Opens the validation images of a model, or of other data."""
     from core.evaluation.score import set_range
-    from core.sources.scored import open_scored
+    from core.sources.detect import open_scored
     from core.training.checkpoint import read_split
 
     trained, known = config, read_split(weights.parent)

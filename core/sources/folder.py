@@ -15,11 +15,9 @@ import numpy as np
 from core.config import ISBI_STACKS, Config, default_names
 from core.dataset import Dataset
 from core.imaging.image import count_pages
-from core.sources.own.classes import name_of
-from core.sources.own.layouts import ASK, IMAGES, find, inside
-from core.sources.own.palettes import find_out
-from core.sources.own.seen import seen_in
-from core.sources.own.tables import find_table
+from core.sources.own.classes import find_table
+from core.sources.own.layouts import ASK, IMAGES, find, inside, seen_in
+from core.sources.own.palettes import find_out, name_of
 from core.support.errors import UserError, few
 from core.support.files import read_list
 from core.support.pairs import SUFFIXES, plain_name, say
@@ -46,7 +44,7 @@ class FolderDataset(Dataset):
         val_fraction: share of the images that is drawn for validation.
         class_names: the classes; empty: `num_classes` of them without names, or if that is 0 those
             of the class table or the masks.
-        class_table: a file, see `core.sources.own.tables`; None: the one in the folder, if any.
+        class_table: a file, see `core.sources.own.classes`; None: the one in the folder, if any.
         reading: how the masks of the training are read, which holds here, too; None: found out.
         strict: whether a missing mask is an error at once.
         images, masks: their folders, where the layout leaves them open.

@@ -42,10 +42,10 @@ def walk(top: Path, but: Path | None = None, onerror=None) -> Iterator[tuple[Pat
         yield Path(folder), [Path(folder, n) for n in sorted(files) if not n.startswith(".")]
 
 
-def images_in(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Returns the images in and below a folder by their names in it, and the other files."""
+def images_in(folder: Path, but: Path | None = None) -> tuple[dict[str, list[Path]], list[Path]]:
+    """Returns the images in and below a folder, not in `but`, by name, and the other files."""
     images, others = {}, []
-    for _, files in walk(folder):
+    for _, files in walk(folder, but and Path(os.path.realpath(but))):
         for path in files:
             if path.suffix.lower() in SUFFIXES:
                 images.setdefault(plain_name(path.relative_to(folder)), []).append(path)

@@ -2,25 +2,17 @@
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
-from core.sources.own.seen import annotations, seen_in
 from core.support.errors import UserError, few
-from core.support.pairs import (
-    MASKS,
-    SUFFIXES,
-    images_in,
-    match,
-    prefer_first,
-    told_apart,
-)
+from core.support.pairs import MASKS, SUFFIXES, images_in, match, prefer_first, told_apart
 
 IMAGES = "(?:images?(?:_png|_jpg|_2)?|imgs?|img_dir|originals?|leftimg8bit)"
 SPLIT = r"(?P<split>train|val|test)(?:ing|id|idation)?(?:[_-]?(?:data|set))?(?:\d{4})?"
 VOC = ("JPEGImages", "SegmentationClass(?:Aug|PNG)?")  # without its lists
-LABELS = f"(?:{MASKS}|labs?|ann_dir|gtfine|semantic)"  # the last four of folders only
+LABELS = f"(?:{MASKS}|labs?|ann_dir|gtfine|semantic)"  # some name folders alone
 PART = f"{SPLIT}(?:[_-]?{IMAGES})?"
 # Regular expressions for the folders of images and of masks below the data's folder, in any case.
 # Rows before others hold. Where `IMAGES` are divided further, see `_divided`.
@@ -54,17 +46,14 @@ class Part(NamedTuple):
 
     def pairs(self) -> tuple:
         """Returns what `core.support.pairs.match` does."""
-        found, others = images_in(self.images)
         if self.images == self.masks:
-            return match(*told_apart(found), *self, [])
-        if self.images in self.masks.parents:
-            found = {n: paths for n, paths in found.items() if self.masks not in paths[0].parents}
-            others = [path for path in others if self.masks not in path.parents]
+            return match(*told_apart(images_in(self.images)[0]), *self, [])
+        found, others = images_in(self.images, self.masks)
         masks, strange = images_in(self.masks)
         for kind in _KINDS:
             alike = {name: paths for name, paths in masks.items() if name.endswith(kind)}
             masks = alike if len(alike) >= len(found) > 0 else masks
-        if not masks and (advice := annotations(found, strange)):
+        if not masks and (advice := _annotations(found, strange)):
             raise UserError(f"{self.masks}: holds no masks. {advice.strip()}")
         return match(found, masks, *self, others + strange)
 
@@ -109,6 +98,29 @@ def find(folder: Path, images: str | None = None, masks: str | None = None) -> t
 def _kind(part):
     """What the folder of masks is called, but for the part's name in it."""
     return re.sub(SPLIT, "", part.masks.name.lower())
+
+
+def seen_in(folder: Path) -> str:
+    """Says which folders in and below a folder hold images, and how many; "" if there are none."""
+    found, others = images_in(folder)
+    counts = Counter(path.parent for paths in found.values() for path in paths)
+    shown = [f"{os.path.relpath(place, folder)}/ ({n})" for place, n in sorted(counts.items())]
+    where = f"{len(shown)} folders, such as {shown[0]}" if shown[12:] else ", ".join(shown)
+    return f"Images are in {where}. {_annotations(found, others)}" if shown else ""
+
+
+def _annotations(found, others):
+    """Says what makes masks of files that seem to be annotations; "" if there are none."""
+    names = {Path(name).name for name in found}
+    files = [path for path in others if path.suffix.lower() == ".json" or path.stem in names]
+    if not files:
+        return ""
+    (kind, count), *_ = Counter(path.suffix for path in files).most_common(1)
+    first = next(path for path in files if path.suffix == kind)
+    return (
+        f"Annotations seem to be in {count} {kind} file{'s' * (count > 1)}, such as {first.name}. "
+        "Masks are images: python -m tools.polygons makes them of .json files of LabelMe and COCO. "
+    )
 
 
 def _found(folder):

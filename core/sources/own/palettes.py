@@ -18,7 +18,6 @@ from core.imaging.mask import (
     named,
     unknown,
 )
-from core.sources.own.classes import name_of
 from core.sources.own.values import (
     ADVICE,
     Meaning,
@@ -87,6 +86,14 @@ def find_out(infos, names, where, reading=None, table=None, workers=1, remember=
     if names:
         return Meaning(*_by_names(masks, len(names), where, reading), names)
     return by_values(masks, [files[i] for i in kept], where)
+
+
+def name_of(reading: str | tuple) -> str:
+    """Returns what masks hold, in a word: ids, black-and-white, values or colours."""
+    if isinstance(reading, str):
+        return "black-and-white" if reading == LOSSY else reading
+    keys = [colour for colour, _ in reading if colour != OTHERS]
+    return "values" if all(colour == f"#{3 * colour[1:3]}" for colour in keys) else "colours"
 
 
 def count_file(path, page: int) -> tuple:
