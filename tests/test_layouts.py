@@ -1,6 +1,7 @@
 """The layouts of own data, a test for each row of the table."""
 
 import argparse
+import re
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,44 @@ def test_one_folder_deeper(data):
     data("more/other/images/1.png", "more/other/masks/1.png")
     with pytest.raises(UserError, match="more: the data may be in other/, set/. Name one of them"):
         find(folder / "more")
+
+
+def programs():
+    """The two programs of docs/own-data.md that copy a folder for each place, or for each image."""
+    text = (Path(__file__).parent.parent / "docs/own-data.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)[:2]
+
+
+def test_the_page_s_program_joins_places(data, monkeypatch):
+    folder = data("my_places/{x,y}/images/1.png", "my_places/{x,y}/masks/1_mask.png")
+    with pytest.raises(UserError, match="each image has a folder: x/, y/."):
+        find(folder / "my_places")
+    data("my_places/x/images/2.png", "my_places/x/masks/2_mask.png")
+    with pytest.raises(UserError, match="be in x/, y/. .* docs/own-data.md has a program that"):
+        find(folder / "my_places")
+    monkeypatch.chdir(folder)
+    exec(programs()[0], {})
+    wanted = {(f"images/{n}.png", f"masks/{n}_mask.png") for n in ("x/1", "x/2", "y/1")}
+    assert names(folder / "my_data", None)[0] == wanted
+
+
+def test_the_page_s_program_makes_one_mask_of_many(data, monkeypatch):
+    folder = data("stage1_train/{x,y}/images/0.png", "stage1_train/{x,y}/masks/{top}.png")
+    for name in "xy":
+        place = folder / "stage1_train" / name
+        (place / "images/0.png").rename(place / f"images/{name}.png")
+        first = np.zeros((8, 8), np.uint8)
+        first[0, 3] = 255
+        Image.fromarray(first).save(place / "masks/one.png")
+    with pytest.raises(UserError, match="into masks/. docs/own-data.md has a program"):
+        find(folder / "stage1_train")
+    monkeypatch.chdir(folder)
+    exec(programs()[1], {})
+    opened = FolderDataset(folder / "my_data", num_classes=0)
+    assert opened.names == ["x", "y"] and opened.class_names == ("background", "class1")
+    wanted = np.arange(64).reshape(8, 8) > 31  # what data() draws, and the pixel
+    wanted[0, 3] = True
+    assert (opened.read_mask(1) == wanted).all()
 
 
 def test_masks_that_may_be_of_two_images(data):

@@ -126,21 +126,21 @@ def _annotations(found, others):
 def _found(folder):
     """The folder that rows of the table fit, this one or one in it, and its parts."""
     below, known = inside(folder), [row for row in LAYOUTS if row != VOC]
-    only = [(below[0], known[:-1])] if len(below) == 1 else []
-    for home, rows in ((folder, LAYOUTS[:-1]), *only, (folder, LAYOUTS[-1:])):
-        if parts := _parts(home, rows):
-            return home, parts
-    fits = [(home, parts) for home in below if (parts := _parts(home, known))]
+    if parts := _parts(folder, LAYOUTS[:-1]):
+        return folder, parts
+    fits = [(home, parts) for home in below if (parts := _parts(home, known[:-1]))]
+    if (not fits or len(fits) == 1 < len(below)) and (parts := _parts(folder, LAYOUTS[-1:])):
+        return folder, parts
+    fits = fits or [(home, parts) for home in below if (parts := _parts(home, known))]
     if len(fits) > 1:
         names = few([f"{home.name}/" for home, _ in fits])
+        what = f"the data may be in {names}. Name one of them with --data. Or n{ASK[1:]}"
         if all(len(images_in(part.images)[0]) == 1 for _, own in fits for part in own.values()):
-            raise UserError(
-                f"{folder}: each image has a folder: {names}. Put the images into images/, and one "
-                "mask of each, with all of its objects, into masks/."
+            what = (
+                f"each image has a folder: {names}. Put the images into images/, and one mask of "
+                "each, with all of its objects, into masks/."
             )
-        raise UserError(
-            f"{folder}: the data may be in {names}. Name one of them with --data. Or n{ASK[1:]}"
-        )
+        raise UserError(f"{folder}: {what} docs/own-data.md has a program that joins them.")
     return fits[0] if fits else (folder, {})
 
 
