@@ -143,6 +143,6 @@ def test_real_membranes(membranes):
     dataset.image_info = dataset.image_info[-2:]
     found = score(model, dataset, config, "voc", tile=True)
     scores = {name: value for name, (value, _) in best_scores(found.segments).items()}
-    assert found.matrix.pixel_accuracy == pytest.approx(0.9240, abs=0.001)
-    assert scores["v_rand"] == pytest.approx(0.9888, abs=0.003)
-    assert scores["v_info"] == pytest.approx(0.9868, abs=0.002)
+    assert found.matrix.pixel_accuracy == pytest.approx(0.9281, abs=0.001)
+    assert scores["v_rand"] == pytest.approx(0.9897, abs=0.003)
+    assert scores["v_info"] == pytest.approx(0.9883, abs=0.002)
