@@ -174,6 +174,21 @@ def memory(args, weights, lists):
     print(f"ratio: {peaks[-1] / peaks[0]:.3f}")
 
 
+def shifted(model):
+    """Lets batch normalization add something, as it does in a trained network.
+
+    An untrained one adds 0. TensorFlow drops that, and then finds no bias to join with activations.
+    """
+    import keras
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.beta.assign(rng.normal(0, 0.1, layer.beta.shape))
+    return model
+
+
 def main():
     """Measures."""
     args = get_args()
@@ -187,7 +202,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         weights = folder / f"U-Net {args.filters}.keras"
-        save_model(build(config), weights, config, Found(palette=voc_palette()[:21].tolist()))
+        found = Found(palette=voc_palette()[:21].tolist())
+        save_model(shifted(build(config)), weights, config, found)
         counts = (args.images // 10, args.images) if args.memory else (args.images,)
         rows = [] if args.memory else precisions(args, weights)
         if not Path(args.data).is_dir():
