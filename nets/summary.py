@@ -27,11 +27,14 @@ def summary(model: keras.Model, size: tuple[int, int]) -> str:
 def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
     """Returns a copy of a network for images of one size `(height, width)`, with new weights.
 
+    It is not compiled, whether the network is or not.
+
     Raises:
         ValueError: if the network does not take this size.
     """
     inputs = keras.Input((*size, model.input_shape[-1]), name="picture")
-    return keras.models.clone_model(model, input_tensors=inputs)
+    layers = keras.Model(model.input, model.output)  # without what it was compiled with
+    return keras.models.clone_model(layers, input_tensors=inputs)
 
 
 def operations(model: keras.Model) -> int:

@@ -1,6 +1,10 @@
+import dataclasses
+
 import keras
 import pytest
 
+from core.config import PRESETS
+from core.training.fit import build, prepare
 from nets.summary import at_size, operations, summary
 from nets.unet import UNet
 
@@ -22,6 +26,15 @@ def test_operations_of_the_plain_network_by_hand():
     model = UNet((64, 32, 3), 5, 4)
     assert operations(model) == 2 * weights
     assert operations(at_size(UNet((None, None, 3), 5, 4), (64, 32))) == 2 * weights
+
+
+def test_a_copy_of_a_network_that_is_ready_to_train():
+    """Its optimizer is this project's, which Keras could not make anew."""
+    config = dataclasses.replace(PRESETS["sample"], filters=2)
+    model = build(config)
+    prepare(model, config, steps=10)
+    copy = at_size(model, (32, 48))
+    assert copy.output_shape == (None, 32, 48, 5) and not copy.compiled and model.compiled
 
 
 def test_operations_of_other_convolutions():
