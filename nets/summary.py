@@ -33,8 +33,8 @@ def at_size(model: keras.Model, size: tuple[int, int]) -> keras.Model:
         ValueError: if the network does not take this size.
     """
     inputs = keras.Input((*size, model.input_shape[-1]), name="picture")
-    layers = keras.Model(model.input, model.output)  # without what it was compiled with
-    return keras.models.clone_model(layers, input_tensors=inputs)
+    plain = keras.Model(model.input, model.output)  # without the optimizer, which Keras would copy
+    return keras.models.clone_model(plain, input_tensors=inputs)
 
 
 def operations(model: keras.Model) -> int:

@@ -129,7 +129,8 @@ def _found(folder):
     if parts := _parts(folder, LAYOUTS[:-1]):
         return folder, parts
     fits = [(home, parts) for home in below if (parts := _parts(home, known[:-1]))]
-    if (not fits or len(fits) == 1 < len(below)) and (parts := _parts(folder, LAYOUTS[-1:])):
+    flat = not fits or len(fits) == 1 < len(below)  # several places go before names in one folder
+    if flat and (parts := _parts(folder, LAYOUTS[-1:])):
         return folder, parts
     fits = fits or [(home, parts) for home in below if (parts := _parts(home, known))]
     if len(fits) > 1:
