@@ -83,6 +83,13 @@ def test_the_drawn_split(tmp_path):
     assert len(stems(FolderDataset(tmp_path, "train", val_fraction=0.99))) == 1
 
 
+def test_chance_leaves_enough_to_validate_with(tmp_path):
+    """Of 20 images and a fifth, seeds alone would draw from 0 on; three quarters of 4 are sure."""
+    write(tmp_path, 20)
+    drawn = [len(stems(FolderDataset(tmp_path, "val", seed=seed))) for seed in range(30)]
+    assert min(drawn) == 3 and max(drawn) > 4
+
+
 def test_a_folder_for_validation(tmp_path):
     write(tmp_path, 4)
     write(tmp_path / "val", 2, kind="ids")
@@ -113,6 +120,18 @@ def test_lists(tmp_path):
         (tmp_path / "val.txt").write_text(text)
         with pytest.raises(UserError, match=f"val.txt: this list {message}"):
             FolderDataset(tmp_path, "val")
+
+
+def test_lists_that_are_not_used_are_named(tmp_path):
+    """With --images the folder may hold lists of other images."""
+    write(tmp_path, 4)
+    (tmp_path / "val.txt").write_text("leaf 0\n")
+    data = FolderDataset(tmp_path, "val", images=tmp_path / "images", masks=tmp_path / "masks")
+    assert f"{tmp_path / 'val.txt'}: not used beside --images" in data.notes
+    assert "drawn with seed 0" in data.division
+    lists = (None, tmp_path / "val.txt")
+    data = FolderDataset(tmp_path, "val", images=tmp_path / "images", lists=lists)
+    assert "not used" not in data.notes and stems(data) == ["leaf 0"]
 
 
 def test_an_image_in_both_lists_is_refused(tmp_path, call, voc):

@@ -608,6 +608,12 @@ def test_folders_of_images_without_any_mask_are_left_out(data):
         FolderDataset(folder)
 
 
+def test_where_most_images_have_no_mask_yet_the_first_of_them_is_named(data):
+    folder = data("images/x_{1,2,3,4,5}.jpg", "masks/x_{1,2}_mask.png")
+    with pytest.raises(UserError, match="x_3_mask.png: there is no such mask"):
+        FolderDataset(folder)
+
+
 def test_colour_images_are_no_slices(tmp_path):
     isbi = write_isbi(tmp_path / "isbi", 2)
     for path in (isbi / "image").iterdir():

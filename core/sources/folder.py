@@ -84,10 +84,14 @@ class FolderDataset(Dataset):
         places = dict.fromkeys((*homes, main.images))
         tables = (find_table(place, class_table) for place in places if not reading)
         table = next(filter(None, tables), None)
-        if not (images or any(lists) or val and "train" in parts):
-            for home in (*homes, self.where / "ImageSets" / "Segmentation"):
-                paths = home / "train.txt", home / "val.txt"
-                lists = lists if any(lists) else [p if p.is_file() else None for p in paths]
+        if not (any(lists) or val and "train" in parts):
+            homes = (*homes, self.where / "ImageSets" / "Segmentation")
+            both = ((home / "train.txt", home / "val.txt") for home in homes)
+            files = ([path if path.is_file() else None for path in paths] for paths in both)
+            lists = next(filter(any, files), lists)
+            if images and any(lists):
+                there, lists = few([*filter(None, lists)]), (None, None)
+                told.append(f"{there}: not used beside --images, but with --train-list, --val-list.")
         listing, other = lists if split == "train" else lists[::-1]
         taken = [("", main), ("val/", val)][: 1 + bool(val)]
         if any(lists) and "" in parts:
@@ -95,8 +99,7 @@ class FolderDataset(Dataset):
         elif split and val and not any(lists):
             taken = [taken[split == "val"]]
         apart = val and (val.images.parent if val.images.parent != main.images.parent else None)
-        if taken[0][0] and apart:
-            self.where = apart
+        self.where = apart if taken[0][0] and apart else self.where
         found = [_pairs(part, prefix, Path(folder)) for prefix, part in taken]
         every = [info for infos, _ in found for info in infos]
         told = [sentence for _, sentence in found] + told
@@ -142,13 +145,12 @@ class FolderDataset(Dataset):
                 f"{self.where}: has one image (the pages of a stack stay together), and none is "
                 "left to validate with. Add images."
             )
-        # At least one image is in each part.
-        lowest, highest = min(places.values()), max(places.values())
-        limit = min(max(val_fraction, np.nextafter(lowest, 1)), highest)
+        # Of few images, chance may take too few; and at least one image is in each part.
+        ordered = sorted(places.values())
+        least = ordered[max(1, round(0.75 * val_fraction * len(ordered))) - 1]
+        limit = min(max(val_fraction, np.nextafter(least, 1)), ordered[-1])
         kept = {name for name, place in places.items() if place < limit}
-        self.image_info = [
-            info for info in self.image_info if (info["name"] in kept) == (split == "val")
-        ]
+        self.image_info = [i for i in self.image_info if (i["name"] in kept) == (split == "val")]
         part = f"{len(kept)} of {len(places)} images are kept for validation"
         self.division = f"{part}, drawn with seed {self.seed}."
         self.drawn = True
@@ -252,7 +254,7 @@ def _listed(infos, path):
 
 def open_part(config: Config, split: str | None, **options) -> FolderDataset:
     """Opens a part of own data, see `core.sources.choose.open_dataset`."""
-    options |= {"lists": (config.train_list, config.val_list), "val_fraction": config.val_fraction}
-    options |= {"class_names": config.names, "class_table": config.class_table}
-    options |= {"images": config.images, "masks": config.masks}
+    alike = "val_fraction", "class_table", "images", "masks"
+    options |= {name: getattr(config, name) for name in alike}
+    options |= {"lists": (config.train_list, config.val_list), "class_names": config.names}
     return FolderDataset(config.data, split, **options)

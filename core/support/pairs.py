@@ -179,12 +179,13 @@ def _find_rule(tried, of_name, masks):
     A rule is what all images have before and behind it, and what their masks have. Names are cut
     between words, numbers and separators only: 10 and 11 do not share a 1. The rule that finds
     most masks and cuts least wins; without a cut, names are equal. A rule with cuts must find masks
-    of most images. If numbers are cut of both, they must be the same: s1_NAME is no image
-    of s2_NAME.
+    of most images, or use most masks where these are few. If numbers are cut of both, they must be
+    the same: s1_NAME is no image of s2_NAME.
     """
     sample = [*tried.values()][:: -(-len(tried) // 100)]
     names = dict.fromkeys([*tried, *(Path(name).name for name in tried)])
-    starts_ends = *_shared(names, len(tried) - 1), *_shared(of_name, len(tried) / 2)
+    few_masks = min(len(tried), len(of_name))
+    starts_ends = *_shared(names, len(tried) - 1), *_shared(of_name, few_masks / 2)
     found = {}  # what rules find, with the best of the rules that find it
     for rule in itertools.product(*starts_ends):
         before, behind, *added = rule
@@ -196,7 +197,8 @@ def _find_rule(tried, of_name, masks):
             score = own.count(None), len(before + behind), len("".join(added))
             found[own] = min(found.get(own, (score, rule)), (score, rule))
     (lost, cut, more), rule = min(found.values())
-    if not cut + more or 2 * lost >= len(sample):
+    masked = sum(_renamed(names, rule, of_name) is not None for names in tried.values())
+    if not cut + more or 2 * masked <= few_masks:
         return "", "", "", ""
     rivals = [own for own, (score, _) in found.items() if score[:2] == (lost, cut) and more]
     rivals = prefer_first(rivals)
