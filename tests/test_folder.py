@@ -127,7 +127,7 @@ def test_lists_that_are_not_used_are_named(tmp_path):
     write(tmp_path, 4)
     (tmp_path / "val.txt").write_text("leaf 0\n")
     data = FolderDataset(tmp_path, "val", images=tmp_path / "images", masks=tmp_path / "masks")
-    assert f"{tmp_path / 'val.txt'}: not used beside --images" in data.notes
+    assert f"{tmp_path / 'val.txt'}: not used with --images" in data.notes
     assert "drawn with seed 0" in data.division
     lists = (None, tmp_path / "val.txt")
     data = FolderDataset(tmp_path, "val", images=tmp_path / "images", lists=lists)

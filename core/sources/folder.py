@@ -91,7 +91,7 @@ class FolderDataset(Dataset):
             lists = next(filter(any, files), lists)
             if images and any(lists):
                 there, lists = few([*filter(None, lists)]), (None, None)
-                told.append(f"{there}: not used beside --images, but with --train-list, --val-list.")
+                told.append(f"{there}: not used with --images, but with --train-list, --val-list.")
         listing, other = lists if split == "train" else lists[::-1]
         taken = [("", main), ("val/", val)][: 1 + bool(val)]
         if any(lists) and "" in parts:
