@@ -1,13 +1,18 @@
+import io
+
 import cv2
 import numpy as np
+from PIL import Image
 from skimage.segmentation import find_boundaries
 
 from core.imaging.draw import (
     class_shares,
     colorize,
+    encode_image,
     legend,
     outlined,
     overlay,
+    palette_image,
     vivid,
     voc_palette,
 )
@@ -32,6 +37,18 @@ def test_colorize_takes_the_model_s_own_colours():
     np.testing.assert_array_equal(
         colorize(mask, [(1, 2, 3), (4, 5, 6)])[0], [(1, 2, 3), (4, 5, 6), (224, 224, 192)]
     )
+
+
+def test_the_file_of_a_mask_is_small():
+    """Less than four fifths of what Pillow's own quickest way takes, and the same mask."""
+    mask = np.zeros((512, 512), np.uint8)
+    for n in range(12):
+        cv2.circle(mask, (40 * n + 30, 37 * n + 40), 30, n + 1, 3)
+    image, usual = palette_image(mask, voc_palette()), io.BytesIO()
+    image.save(usual, "PNG", compress_level=1)
+    data = encode_image(image)
+    np.testing.assert_array_equal(Image.open(io.BytesIO(data)), mask)
+    assert len(data) < 0.8 * len(usual.getvalue())
 
 
 ORANGE, BLUE = (255, 94, 0), (100, 123, 255)  # of a middle brightness: `vivid` keeps them
