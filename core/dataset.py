@@ -13,7 +13,7 @@ from core.imaging.borders import border_weights
 from core.imaging.image import check_sizes, read_indexed
 from core.imaging.intensity import find_range, read_image
 from core.imaging.letterbox import LARGE, fit, padded, shrink
-from core.imaging.tiles import random_crop, surround, surrounded
+from core.imaging.tiles import onto_objects, random_crop, surround, surrounded
 from core.support.errors import UserError, whole
 from core.support.files import Named
 from core.support.threads import attempts
@@ -40,7 +40,8 @@ class Dataset(Named, keras.utils.PyDataset):
         aug: whether to change images at random, see `augment`.
         channels: channels of the images, 3 or 1.
         intensity: the values that become 0 and 255; None: see `find_intensity`.
-        crop: `(height, width)` of a random crop, or None for the whole canvas.
+        crop: `(height, width)` of a random crop, or None for the whole canvas. With `aug`, crops
+            of a single class are moved to other classes half of the time.
         resize: whether images are fitted into the canvas; else they are padded, and cut if larger.
         scaling: random crops show objects smaller or larger by up to this factor.
         repeats: how often an epoch visits each image; at 0.25, four epochs visit each once.
@@ -145,6 +146,8 @@ class Dataset(Named, keras.utils.PyDataset):
         size = self.crop or self.target_size
         shown = augment.scaled(size, rng, self.scaling) if self.aug and self.scaling > 1 else size
         crop = random_crop(mask.shape, rng, shown)
+        if self.aug and self.crop:
+            crop = onto_objects(crop, mask, rng)
         if self.aug and self.elastic and rng.random() < 0.5:
             if not self.surroundings:
                 return fit(*padded(*augment.elastic(image, mask, rng, crop), shown), size)
@@ -204,14 +207,17 @@ class Dataset(Named, keras.utils.PyDataset):
         return image, mask
 
     def shrunk(self, index: int, pair: tuple | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a pair, loaded or given, as `augment` gets it: if large, shrunk and kept."""
+        """Returns a pair, loaded or given, as `augment` gets it: if large, shrunk and kept.
+
+        At their own resolution, images are not shrunk, and kept if crops are taken of them.
+        """
         load = (lambda: pair) if pair else partial(self.load, index)
-        if self.crop or not self.resize:  # of images at their own resolution
-            return load()
-        if not self.store:
-            return shrink(*load(), self.target_size, LARGE)
-        how = self.image_info[index], self.find_intensity(), self.target_size
-        return self.store.shrunk((self, index, repr(how)), load, self.target_size, LARGE)
+        own = self.crop or not self.resize
+        if not self.store or own and not self.crop:
+            return load() if own else shrink(*load(), self.target_size, LARGE)
+        size = self.crop or self.target_size
+        key = self, index, repr((self.image_info[index], self.find_intensity(), size))
+        return (self.store.whole if own else self.store.shrunk)(key, load, size, LARGE)
 
     def check(self) -> np.ndarray:
         """Reads every image and mask once, so that training does not stop over one of them later.

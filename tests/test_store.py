@@ -104,7 +104,8 @@ def test_files_are_read_once(voc, tmp_path):
     [
         ((40, 48), {"target_size": (25, 30)}),  # 1.6 times as large
         ((40, 48), {"target_size": (40, 48)}),
-        ((40, 48), {"crop": (16, 16)}),  # crops of images at their own resolution
+        ((40, 48), {"crop": (25, 30)}),
+        ((40, 48), {"resize": False}),  # without crops each epoch sees an image once, as it is
     ],
 )
 def test_what_is_not_kept(voc, size, options):
@@ -117,6 +118,20 @@ def test_what_is_not_kept(voc, size, options):
     data.augment = lambda image, mask, rng: (shapes.append(mask.shape), (image, mask))[1]
     data[0]
     assert shapes == 3 * [size]
+
+
+@pytest.mark.parametrize("aug", [True, False])
+@pytest.mark.parametrize(("room", "count"), [(GB, 0), (2 * 40 * 48 * 4 + 5, 4), (0, 8)])
+def test_images_that_crops_are_taken_of_are_kept_as_they_are(voc, tmp_path, room, count, aug):
+    """They are 2.5 times as large as a crop. What finds no room in memory is read each time."""
+    options = {"crop": (16, 16), "repeats": 2, "aug": aug}
+    wanted = everything(opened(voc, **options))
+    store = Store(room, GB, tmp_path)
+    data = opened(voc, store, workers=2, **options)
+    data.check()
+    read = reads(data)
+    assert everything(data) == wanted
+    assert (len(read), store.disk) == (2 * count, GB)
 
 
 def test_no_more_memory_and_disk_than_allowed(voc, tmp_path, capfd):

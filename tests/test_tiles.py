@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from core.config import Config
+from core.config import IGNORE, Config
 from core.imaging.letterbox import letterbox
 from core.imaging.tiles import (
     _mirrored,
     core_of,
     cut,
+    onto_objects,
     places,
     random_crop,
     surround,
@@ -325,3 +326,29 @@ def test_random_crops_stay_inside():
     assert {part.stop - part.start for part in columns} == {64}
     whole = draw((80, 96), np.random.default_rng(0), (999, 999))
     assert whole == (slice(0, 80), slice(0, 96))
+
+
+def test_a_crop_of_a_single_class_moves_to_another_one_half_of_the_time():
+    mask = np.zeros((100, 120), np.uint8)
+    mask[90, 5], mask[20:22, 100:110] = 1, 2
+    mask[:, 60] = IGNORE
+    rngs = list(map(np.random.default_rng, range(2000)))
+    crops = [onto_objects(random_crop(mask.shape, r, (10, 12)), mask, r) for r in rngs]
+    assert {mask[crop].shape for crop in crops} == {(10, 12)}
+    found = [set(np.unique(mask[crop]).tolist()) for crop in crops]
+    # By chance, one of 1,000 has the pixel, and two of 100 the strip; the classes weigh alike.
+    assert 0.2 < np.mean([1 in there for there in found]) < 0.3
+    assert 0.22 < np.mean([2 in there for there in found]) < 0.32
+    rows = [90 - crop[0].start for crop in crops if 1 in mask[crop]]
+    assert set(rows) == set(range(10))  # it lies anywhere in the crop
+
+
+@pytest.mark.parametrize("value", [0, IGNORE])
+def test_a_mask_of_a_single_class_has_random_crops(value):
+    """Nothing more is drawn, as where the crop already shows two classes."""
+    empty, both = np.full((50, 50), value, np.uint8), np.indices((50, 50))[1].astype(np.uint8) % 2
+    for mask in (empty, both):
+        rng, same = np.random.default_rng(7), np.random.default_rng(7)
+        crop = slice(3, 11), slice(42, 50)
+        assert onto_objects(crop, mask, rng) == crop
+        assert mask is empty or rng.random() == same.random()

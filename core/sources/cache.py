@@ -40,7 +40,7 @@ def total_memory() -> int:
 
 
 class Store:
-    """Keeps shrunk images with their masks: in memory, and beyond that in a file.
+    """Keeps large images, mostly shrunk, with their masks: in memory, and beyond that in a file.
 
     The file has no name. So it is gone when the program ends, however it ends. Pairs that find no
     room are read anew each time. Threads may share a store, and so may data sets.
@@ -60,21 +60,33 @@ class Store:
         self._file = None
         self._lock = threading.Lock()
 
-    def shrunk(self, key: Hashable, load: Callable, *size_and_ratio) -> tuple:
+    def shrunk(self, key: Hashable, load: Callable, size, ratio: float) -> tuple:
         """Returns an image and its mask as `shrink` makes them; keeps them if they are smaller.
 
         Args:
             key: stands for the pair and all that its reading depends on.
             load: reads the pair.
-            *size_and_ratio: the arguments of `shrink`.
+            size: a canvas, `(height, width)`, as for `shrink`.
+            ratio: pairs that are so many times larger are kept.
         """
+        return self._kept(key, load, lambda pair: shrink(*pair, size, ratio), size, ratio)
+
+    def whole(self, key: Hashable, load: Callable, size, ratio: float) -> tuple:
+        """Returns an image and its mask as they are; keeps in memory those that `shrink` would.
+
+        The arguments are those of `shrunk`. A file of such pairs might fill the disk.
+        """
+        return self._kept(key, load, tuple, size, ratio, disk=False)
+
+    def _kept(self, key, load, change, size, ratio, disk=True):
         pair = self._get(key)
         if pair is None:
-            image, mask = load()
-            pair = shrink(image, mask, *size_and_ratio)
-            if pair[1] is not mask:
+            pair = load()
+            large = any(n > ratio * m for n, m in zip(pair[1].shape, size, strict=True))
+            pair = change(pair)
+            if large:
                 with self._lock:
-                    self._keep(key, [np.array(part, order="C") for part in pair])
+                    self._keep(key, [np.array(part, order="C") for part in pair], disk)
         return pair
 
     def _get(self, key):
@@ -90,13 +102,15 @@ class Store:
             whole = all(self._file.readinto(part) == part.nbytes for part in pair)
         return pair if whole else None
 
-    def _keep(self, key, pair):
+    def _keep(self, key, pair, disk):
         size = sum(part.nbytes for part in pair)
         if key in self._pairs or key in self._places:
             return  # another thread was quicker
         if size <= self.memory:
             self.memory -= size
             self._pairs[key] = pair
+            return
+        if not disk:
             return
         try:
             if self.disk is None:

@@ -27,6 +27,7 @@ FEW_STEPS = 300  # with so few, half the filters did as well on vessels in the s
 POOR = 20  # steps; with so few, an encoder of photographs finds next to nothing new
 FEW_EPOCHS = 10  # of fewer, each visits as many images as the time allows
 MOST_EPOCHS = 60  # more would only validate and write more often
+MOST_VALIDATION = 0.4  # of the time
 VALIDATION = 0.4  # what a pixel takes in validation, as a share of what it takes in training
 
 
@@ -123,6 +124,8 @@ def epochs_in(facts: Fingerprint, config: Config, cost: Cost, seconds: float, re
         shortest = max(seconds / MOST_EPOCHS - rest, min(9 * rest, seconds / 10 - rest))
         repeats = max(1, math.ceil(shortest / (visit * facts.images)))
     epochs = max(1, round(seconds / (visit * facts.images * repeats + rest)))
+    if repeat:  # of a short time, or with much to validate with, the most is for training
+        epochs = max(1, min(epochs, int(MOST_VALIDATION * seconds / rest)))
     if repeat and epochs < FEW_EPOCHS:
         # Whole numbers would miss the time. Short epochs lose less when a training is interrupted.
         epochs = max(epochs, min(FEW_EPOCHS, int(seconds / (10 * rest))))
