@@ -339,11 +339,15 @@ def test_the_sentence():
     plan = dataclasses.replace(plan, epochs=1)
     assert "; 1 epoch of 734 samples.\nThe same" in describe(plan, ROAD, ())
     plan = dataclasses.replace(plan, init_weights=None, repeats=0.1, batch_size=8)
+    plan = dataclasses.replace(plan, encoder_weights="imagenet")
     plan = dataclasses.replace(plan, planned=("epochs",), epochs=3)  # 37 images are 5 steps
     few = "; 3 epochs of 37 samples.\nOnly 15 steps fit into the time, so masks will be poor. Give"
     assert few in describe(plan, ROAD, ())
     assert "Only" not in describe(dataclasses.replace(plan, epochs=4), ROAD, ())
     assert "Only" not in describe(dataclasses.replace(plan, init_weights="a.keras"), ROAD, ())
+    new = dataclasses.replace(plan, encoder="none", encoder_weights="none", epochs=19)
+    assert "Only 95 steps fit" in describe(new, ROAD, ())
+    assert "Only" not in describe(dataclasses.replace(new, epochs=20), ROAD, ())
 
 
 class Toys(Dataset):

@@ -24,7 +24,7 @@ STEP = 32  # pixels; sides that are multiples of it suit all networks
 VISITS = 30  # of each image, that a training should have before it gets more pixels
 SMALLEST, LARGEST = 128**2, 1024**2  # pixels of a canvas
 FEW_STEPS = 300  # with so few, half the filters did as well on vessels in the same time
-POOR = 20  # steps; with so few, an encoder of photographs finds next to nothing new
+POOR, POOR_NEW = 20, 100  # steps; in fewer, encoders find next to nothing, new networks no cracks
 FEW_EPOCHS = 10  # of fewer, each visits as many images as the time allows
 MOST_EPOCHS = 60  # more would only validate and write more often
 MOST_VALIDATION = 0.4  # of the time
@@ -231,7 +231,8 @@ def describe(config: Config, facts: Fingerprint, class_names: tuple) -> str:
     same = command(dataclasses.replace(config, class_names=class_names))
     steps = config.epochs * math.ceil(config.repeats * facts.images / config.batch_size)
     short = f"\nOnly {steps} steps fit into the time, so masks will be poor. Give more --minutes."
-    short = short if "epochs" in config.planned and steps < POOR and not config.init_weights else ""
+    least = 0 if config.init_weights else POOR if source != "none" else POOR_NEW
+    short = short if "epochs" in config.planned and steps < least else ""
     return f"Plan: {'; '.join(parts)}.{short}\nThe same by flags: {same}"
 
 
