@@ -71,8 +71,7 @@ def run(args, config, folder, history, started, note):
     from core.evaluation.samples import draw_samples
     from core.prediction.model_file import read_settings
     from core.sources.cache import Index
-    from core.sources.choose import open_both, planned, with_classes
-    from core.sources.own.classes import classes_writer
+    from core.sources.choose import classes_writer, open_both, planned, with_classes
     from core.training import checkpoint, transfer
     from core.training.facts import print_summary
     from core.training.fit import find_out, train

@@ -11,10 +11,10 @@ from PIL import Image
 from core.config import PRESETS, Found
 from core.imaging.draw import voc_palette
 from core.prediction.model_file import from_json, read_settings, to_json
-from core.sources.choose import open_both, open_dataset, with_classes
+from core.sources.choose import classes_writer, open_both, open_dataset, with_classes
 from core.sources.detect import open_scored
 from core.sources.folder import FolderDataset
-from core.sources.own.classes import class_rows, classes_writer, read_table
+from core.sources.own.classes import class_rows, read_table
 from core.sources.own.palettes import differs
 from core.support.errors import UserError
 
@@ -70,6 +70,14 @@ def opened(folder, **options):
           ("old road", None, BLUE, False)]),
         ("_classes.csv", "Pixel Value, Class\n0, background\n1, leaf\n", ("background", "leaf"),
          [("background", 0, None, False), ("leaf", 1, None, False)]),
+        ("classes.csv", "name,Mask Value,supercategory\nbg,0,x\nleaf,7,y\n", ("bg", "leaf"),
+         [("bg", 0, None, False), ("leaf", 7, None, False)]),
+        ("classes.csv", "class,hex\nbg,#000000\nleaf,ff0000\n", ("bg", "leaf"),
+         [("bg", None, BLACK, False), ("leaf", None, RED, False)]),
+        ("classes.csv", 'class,color\nbg,"[0, 0, 0]"\nleaf,0 0 255\n', ("bg", "leaf"),
+         [("bg", None, BLACK, False), ("leaf", None, BLUE, False)]),
+        ("classes.csv", "name,r,g,b\nbg,0,0,0\na:b:c:d,255,0,0\n", ("bg", "a:b:c:d"),
+         [("bg", None, BLACK, False), ("a:b:c:d", None, RED, False)]),
         ("labelmap.txt",
          "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:0,0,255:a,b:\n",
          ("background", "road"),
@@ -100,6 +108,8 @@ def test_tables_of_all_kinds(tmp_path, name, text, names, rows):
         ("a,0,0,0\nb,0,0,0\n", "line 2: b has the colour 0,0,0, as a has"),
         ("a,0\n,1\n", "line 2: there is no name"),
         ("a,0\nvoid,1\n", "has 1 classes besides ignored ones"),
+        ("name,hue\na,0\nb,1\n", "line 1: the columns are name, hue, and none of them has what"),
+        ("name,rgb\na,0 0 0\nb,1 1\n", "line 3: colour is '1 1'. It must be like #800000 or 128 0"),
         ("a:0,0,0::\nb:::\n", "line 2: some classes have a colour, others none"),
         ("a:0,0,0::\nb:0,0::\n", "line 2: 'b:0,0::' must be like road:128,64,128::"),
         ("a:0,0,0::\nb,1,1,1\n", "line 2: 'b,1,1,1' must be like road:128,64,128::"),
@@ -112,6 +122,16 @@ def test_what_is_wrong_with_a_table(tmp_path, text, message):
     with pytest.raises(UserError, match=f"^{path}.*") as raised:
         read_table(path)
     assert message in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_labelme_counts_from_minus_one(tmp_path):
+    """Its labels.txt begins with __ignore__, which is -1 in its masks, 255 as a byte."""
+    write(
+        tmp_path, [0, 1, 2, 255], table="__ignore__\n_background_\nleaf\nstem\n", name="classes.txt"
+    )
+    data, ids = opened(tmp_path)
+    assert data.class_names == ("_background_", "leaf", "stem")
+    assert ids == [[0, 1, 2, 255]]
 
 
 def test_a_table_that_is_not_there(tmp_path):

@@ -9,17 +9,20 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+import keras
+
 from core.config import PRESETS, Config, Found
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
 from core.sources.cache import Store
 from core.sources.folder import refuse
-from core.sources.own.classes import find_table
+from core.sources.own.classes import class_rows, find_table
 from core.sources.own.palettes import differs
 from core.sources.sample import sample_folder
 from core.support import devices, processes
 from core.support.errors import UserError, few
+from core.support.files import write_csv
 from core.training.facts import fingerprint
 from core.training.plan import MINUTES, PLANNED, describe, lost, make_plan
 from core.VOCdataset import MASK_FOLDERS, VOCDataset
@@ -200,3 +203,13 @@ def _open_voc(config, split, reading, **options):
 def _open_isbi(config, split, reading, **options):
     options |= {"val_fraction": config.val_fraction, "paper": config.architecture == "paper"}
     return ISBIDataset(config.data, split=split, **options)
+
+
+def classes_writer(folder: Path, config: Config, found: Found) -> keras.callbacks.Callback:
+    """Returns a callback that writes classes.csv into a run, a class table of its classes."""
+    rows = class_rows(config.names, found.masks, found.palette)
+
+    def write(logs):
+        write_csv(folder / "classes.csv", rows)
+
+    return keras.callbacks.LambdaCallback(on_train_begin=write)

@@ -2,16 +2,15 @@
 
 import csv
 import re
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from core.config import BACKGROUND, IGNORE, IGNORED, Config, Found
+from core.config import BACKGROUND, IGNORE, IGNORED
 from core.imaging.draw import voc_palette
 from core.imaging.mask import LOSSY, OTHERS, key, meanings
 from core.sources.own.layouts import TABLES
 from core.support.errors import UserError
-from core.support.files import read_text, write_csv
+from core.support.files import read_text
 
 
 class Row(NamedTuple):
@@ -41,11 +40,12 @@ class ClassTable(NamedTuple):
         values = {
             "colour": lambda _, row: "#{:02x}{:02x}{:02x}".format(*row.colour),
             "value": lambda _, row: key(row.value),
-            "number": lambda number, _: key(number),
+            "number": lambda number, _: key(number % 256),
         }[kind]
+        first = -1 if self.rows[0].name == "__ignore__" else 0  # as LabelMe counts
         pairs = {
             values(number, row): IGNORE if row.ignored else names.index(row.name)
-            for number, row in enumerate(self.rows)
+            for number, row in enumerate(self.rows, first)
         }
         if kind != "colour":
             pairs.setdefault(key(IGNORE), IGNORE)
@@ -89,34 +89,24 @@ def class_rows(names: tuple, reading: str | tuple, palette: tuple) -> list:
         if colour == OTHERS or number >= len(names) and not (ignored and void):
             continue
         rgb = tuple(bytes.fromhex(colour[1:]))
-        shown = rgb if ignored else palette[number]
-        rows.append(
-            ("void" if ignored else names[number], *(rgb if by_colour else (rgb[0], *shown)))
-        )
+        held = rgb if by_colour else (rgb[0], *(rgb if ignored else palette[number]))
+        rows.append(("void" if ignored else names[number], *held))
     return rows
 
 
-def classes_writer(folder: Path, config: Config, found: Found):
-    """Returns a callback of Keras that writes classes.csv into a run, as `read_table` reads it."""
-    import keras
-
-    rows = class_rows(config.names, found.masks, found.palette)
-    begin = partial(write_csv, folder / "classes.csv", rows)
-    return keras.callbacks.LambdaCallback(on_train_begin=lambda logs: begin())
-
-
 _COLUMNS = {
-    "name": ("name", "class", "class_name", "classname", "label"),
-    "value": ("value", "id", "class_id", "index", "pixel", "pixel value", "grey", "gray"),
-    "r": ("r", "red"),
-    "g": ("g", "green"),
-    "b": ("b", "blue"),
-    "ignore": ("ignore", "ignored"),
+    "name": "name class class_name classname label",
+    "value": "value id class_id label_id index pixel pixel_value mask_value grey gray grayscale",
+    "r": "r red",
+    "g": "g green",
+    "b": "b blue",
+    "colour": "colour color rgb hex",
+    "ignore": "ignore ignored",
 }
-_HEADINGS = {heading: name for name, headings in _COLUMNS.items() for heading in headings}
+_HEADINGS = {heading: name for name, headings in _COLUMNS.items() for heading in headings.split()}
 _HEADERLESS = {1: ("name",), 2: ("name", "value"), 4: ("name", "r", "g", "b")}
 _SPACED = re.compile(r"(?P<r>\d+)\s+(?P<g>\d+)\s+(?P<b>\d+)\s+(?P<name>[^\s\d,;].*)")
-_CVAT = re.compile(r"(?P<name>[^:]+):(?P<colour>[^:]*):[^:]*:[^:]*")
+_CVAT = re.compile(r"(?P<name>[^:]+):(?P<colour>(?:\d+,\d+,\d+)?):[^:]*:[^:]*")
 
 
 def find_table(folder: Path, given: str | None) -> ClassTable | None:
@@ -130,8 +120,8 @@ def find_table(folder: Path, given: str | None) -> ClassTable | None:
 def read_table(path: Path) -> ClassTable:
     """Reads a class table, or raises a UserError that names the line that is wrong.
 
-    It is CVAT's labelmap.txt; or CSV with the columns name,r,g,b or name,value or value,name, in
-    another order if a header says so; or a text with a name a line, and perhaps its id before or
+    It is CVAT's labelmap.txt; or CSV with the columns name,r,g,b or name,value or value,name, or
+    others if a header says so, such as name,hex; or a text with a name a line, and perhaps its id before or
     behind it, or its colour before it.
     """
     try:
@@ -140,7 +130,7 @@ def read_table(path: Path) -> ClassTable:
         raise UserError(f"{path}: this class table cannot be read ({error}). Use UTF-8.") from error
     lines = {number: line for number, line in enumerate(lines, 1) if line.strip()}
     first = next(iter(lines.values()), "")
-    if any(map(_CVAT.fullmatch, lines.values())):
+    if path.suffix.lower() != ".csv" and any(map(_CVAT.fullmatch, lines.values())):
         rows = _cvat(lines, path)
     elif not _SPACED.match(first) and (any(map(first.count, ",;\t")) or path.suffix == ".csv"):
         rows = _csv(lines, first, path)
@@ -171,7 +161,8 @@ def _checked(rows, path):
     names = tuple(dict.fromkeys(row.name for row in known))
     if not 2 <= len(names) <= IGNORE:
         raise UserError(
-            f"{path}: has {len(names)} classes besides ignored ones. It needs 2 to {IGNORE}."
+            f"{path}: has {len(names)} classes besides ignored ones. It needs 2 to {IGNORE}. The "
+            "background is one of them."
         )
     return ClassTable(path, names, tuple(map(colours.get, names)), tuple(rows))
 
@@ -188,12 +179,8 @@ def _row(cells, where):
             raise UserError(f"{where}: {column} is {text!r}. It must be a whole number, 0 to 255.")
         numbers[column] = int(text) if column in cells else None
     colour = numbers["r"], numbers["g"], numbers["b"]
-    return Row(
-        name,
-        numbers["value"],
-        None if None in colour else colour,
-        name.lower() in IGNORED or marked in ("1", "yes", "true", "x"),
-    )
+    ignored = name.lower() in IGNORED or marked in ("1", "yes", "true", "x")
+    return Row(name, numbers["value"], None if None in colour else colour, ignored)
 
 
 def _cvat(lines, path):
@@ -201,12 +188,11 @@ def _cvat(lines, path):
     rows = []
     for number, line in lines.items():
         if not line.startswith("#"):
-            found = _CVAT.fullmatch(line)
-            colour = found["colour"].split(",") if found and found["colour"] else []
-            if not found or len(colour) not in (0, 3):
-                raise UserError(f"{path}, line {number}: {line!r} must be like road:128,64,128::")
-            cells = {"name": found["name"], **dict(zip("rgb", colour, strict=False))}
-            rows.append((number, _row(cells, f"{path}, line {number}")))
+            found, where = _CVAT.fullmatch(line), f"{path}, line {number}"
+            if not found:
+                raise UserError(f"{where}: {line!r} must be like road:128,64,128::")
+            cells = {name: text for name, text in found.groupdict().items() if text}
+            rows.append((number, _row(_split(cells, where), where)))
     return rows
 
 
@@ -217,8 +203,14 @@ def _csv(lines, first, path):
     for number, row in zip(lines, cells, strict=True):
         where = f"{path}, line {number}"
         if columns is None:
-            columns = [_HEADINGS.get(cell.strip().lower(), cell) for cell in row]
+            columns = [_HEADINGS.get(c.strip().lower().replace(" ", "_"), c) for c in row]
             if "name" in columns:
+                others = {*columns} - {"name", "ignore"}
+                if others and others.isdisjoint((*"rgb", "value", "colour")):
+                    raise UserError(
+                        f"{where}: the columns are {', '.join(columns)}, and none of them has what "
+                        "masks hold. Call that one value or colour, or take the others out."
+                    )
                 if 0 < len({"r", "g", "b"} & {*columns}) < 3 or len({*columns}) < len(columns):
                     raise UserError(
                         f"{where}: the columns are {', '.join(columns)}. A colour needs r, g and "
@@ -228,8 +220,19 @@ def _csv(lines, first, path):
             columns = _headerless(cells, where)
         if len(row) != len(columns):
             raise UserError(f"{where}: has {len(row)} columns, and not {len(columns)}.")
-        rows.append((number, _row(dict(zip(columns, row, strict=True)), where)))
+        rows.append((number, _row(_split(dict(zip(columns, row, strict=True)), where), where)))
     return rows
+
+
+def _split(cells, where):
+    """Cells with r, g and b in place of a colour such as #800000 or 128 0 0."""
+    if (text := cells.get("colour")) is None or "r" in cells:
+        return cells
+    digits = re.fullmatch(r"#?([0-9a-fA-F]{6})", text.strip())
+    numbers = [*bytes.fromhex(digits[1])] if digits else re.findall(r"\d+", text)
+    if len(numbers) != 3:
+        raise UserError(f"{where}: colour is {text!r}. It must be like #800000 or 128 0 0.")
+    return cells | dict(zip("rgb", map(str, numbers), strict=True))
 
 
 def _headerless(cells, where):
@@ -254,5 +257,4 @@ def _lines(lines, path):
             break
     else:
         cells = [{"name": line} for line in lines.values()]
-    where = f"{path}, line"
-    return [(n, _row(row, f"{where} {n}")) for n, row in zip(lines, cells, strict=True)]
+    return [(n, _row(row, f"{path}, line {n}")) for n, row in zip(lines, cells, strict=True)]
