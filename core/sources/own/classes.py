@@ -121,8 +121,8 @@ def read_table(path: Path) -> ClassTable:
     """Reads a class table, or raises a UserError that names the line that is wrong.
 
     It is CVAT's labelmap.txt; or CSV with the columns name,r,g,b or name,value or value,name, or
-    others if a header says so, such as name,hex; or a text with a name a line, and perhaps its id before or
-    behind it, or its colour before it.
+    others if a header says so, such as name,hex; or a text with a name a line, and perhaps its id
+    before or behind it, or its colour before it.
     """
     try:
         lines = read_text(path).splitlines()
