@@ -240,9 +240,33 @@ def test_a_table_counts_where_it_says_the_same_classes_in_another_way(tmp_path):
     assert ids == [[0, 1, 2], [0, 0, 1]]
     ids, notes = scored([0, 1, 2], [0, 0, 1], table="background,0\nred,1\ngreen,2\n")
     assert ids == [[0, 1, 2], [0, 0, 1]] and "is not used" not in notes
+    ids, _ = scored([0, 1, 2], [0, 0, 1], table="background,0,0,0\nred,255,0,0\ngreen,0,255,0\n")
+    assert ids[0] == [0, 1, 2]  # the colours are for people
+    ids, _ = scored(
+        [BLACK, RED, GREEN],
+        [RED, RED, BLACK],
+        table="background,0,0,0\nred,255,0,0\ngreen,0,255,0\n",
+    )
+    assert ids[0] == [0, 1, 2]
     ids, notes = scored([0, 1, 2], [0, 0, 1], table="background,0\nrot,2\n")
     unused = "classes.csv: is not used, as its classes are not those of the model."
     assert ids == [[0, 1, 2], [0, 0, 1]] and unused in notes
+
+
+def test_a_table_among_the_images_to_score_counts(tmp_path):
+    """As Roboflow has it: _classes.csv in train/, with other ids than those of the training."""
+    names = ("background", "red", "green")
+    trained = dataclasses.replace(PRESETS["folder"], class_names=names, data="elsewhere")
+    for part in ("train", "valid"):
+        folder = write(tmp_path / "x" / part, [0, 1, 2], [0, 1, 1])
+        (tmp_path / part).mkdir()
+        for kind, name in (("images", "{}.png"), ("masks", "{}_mask.png")):
+            for path in (folder / kind).iterdir():
+                path.rename(tmp_path / part / name.format(path.stem))
+        (tmp_path / part / "_classes.csv").write_text("id,name\n0,background\n1,green\n2,red\n")
+    config = dataclasses.replace(trained, data=str(tmp_path))
+    data, _ = open_scored(config, "val", None, trained, reading="ids")
+    assert [data.load(i)[1][0].tolist() for i in (0, 1)] == [[0, 2, 1], [0, 2, 2]]
 
 
 def test_one_image_of_unknown_data_is_scored(tmp_path):

@@ -123,9 +123,11 @@ def _read_by(config, reading):
     folder = Path(config.data)
     if not folder.is_dir():  # the message comes when it is opened
         return reading, ""
-    home, _ = find(folder, config.images, config.masks)
-    table = find_table(folder, None) or find_table(home, None)
-    if not table or not differs(table, config.names, reading):
+    home, parts = find(folder, config.images, config.masks)
+    main = parts.get("") or parts.get("train")
+    places = dict.fromkeys((folder, home, *(main[:1] if main else ())))
+    table = next(filter(None, (find_table(place, None) for place in places)), None)
+    if not table or table.plain and not differs(table, config.names, reading):
         return reading, ""
     if {*table.names} == {*config.names}:
         return None, ""
