@@ -1,5 +1,6 @@
 """Which images and masks belong together."""
 
+import os
 import time
 import unicodedata
 from pathlib import Path
@@ -250,3 +251,25 @@ def test_predict_names_what_it_leaves_out(call, tmp_path):
 def test_where_images_and_masks_are_is_said(images, masks, words):
     infos = [{"image_path": f"{images}/x.jpg", "mask_path": f"{masks}/x.png"}]
     assert say(infos, ("", "", "", ""), Path(images), Path(masks), Path("data")) == words
+
+
+def test_a_folder_that_cannot_be_read_is_not_taken_for_an_empty_one(tmp_path, monkeypatch, call):
+    """Its images would be left out, or their masks be missing."""
+    for part, value in (("images", 9), ("masks", 1)):
+        for name in ("a", "b", "locked/c"):
+            path = tmp_path / "own" / part / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.eye(8, dtype=np.uint8) * value).save(path)
+    real = os.scandir
+
+    def scandir(path="."):
+        if Path(path).name == "locked" and Path(path).parent.name == "masks":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    assert len(images_in(tmp_path / "own/masks")[0]) == 3
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match="locked"):
+        images_in(tmp_path / "own/masks")
+    status, _, err = call("train", "--data", tmp_path / "own", "--check-data")
+    assert status == 2 and err.count("\n") == 1 and "masks/locked" in err

@@ -78,7 +78,7 @@ def _real(path):
 def _walk(top, hidden, left_out):
     """The images in and below a folder."""
     found = []
-    for folder, files in walk(top, None if hidden == _real(top) else hidden, _refuse):
+    for folder, files in walk(top, None if hidden == _real(top) else hidden):
         for path in files:
             if path.suffix.lower() not in SUFFIXES:
                 left_out.append(path)
@@ -87,11 +87,6 @@ def _walk(top, hidden, left_out):
     if not found:
         raise UserError(f"{top}: this folder has no images ({', '.join(sorted(SUFFIXES))}).")
     return found
-
-
-def _refuse(error):
-    """A folder that cannot be read would look like an empty one."""
-    raise error
 
 
 class Intensity:

@@ -183,6 +183,12 @@ def leave(status):
     os._exit(status)
 
 
+def reraise(error: OSError) -> None:
+    """For `os.walk`: raises what else makes a folder look empty, unless it is not there."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def few(items) -> str:
     """Names up to three of some things, and counts the others."""
     more = f" and {len(items) - 3} more" if len(items) > 3 else ""

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.support.errors import UserError, few
+from core.support.errors import UserError, few, reraise
 
 SUFFIXES = {
     ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
     ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
+_JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
 MASKS = (
     "(?:masks?(?:_png)?|labels?|annotations?|gts?|ground[ _-]?truths?|1st_manual|manual1?|"
     "segmentations?)"
@@ -26,13 +27,14 @@ def plain_name(path: Path | str) -> str:
     return unicodedata.normalize("NFC", os.path.splitext(Path(path).as_posix())[0])
 
 
-def walk(top: Path, but: Path | None = None, onerror=None) -> Iterator[tuple[Path, list[Path]]]:
+def walk(top: Path, but: Path | None = None) -> Iterator[tuple[Path, list[Path]]]:
     """Yields each folder in and below a folder with its files, in order; links are followed.
 
-    Hidden ones, and the folder whose real path is `but`, are left out. `onerror` is `os.walk`'s.
+    Hidden ones, and the folder whose real path is `but`, are left out. It is an OSError if one
+    cannot be read: it would look like an empty one.
     """
     seen = {but}
-    for folder, folders, files in os.walk(top, onerror=onerror, followlinks=True):
+    for folder, folders, files in os.walk(top, onerror=reraise, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         real = Path(os.path.realpath(folder))
         if real in seen:  # or a link that leads back
@@ -68,9 +70,7 @@ def told_apart(found: dict[str, list[Path]]) -> tuple[dict, dict]:
     """
     images, masks = {}, {}
     for name, paths in found.items():
-        lossy = [
-            path for path in paths if re.fullmatch(r"\.(jp(g|eg|e)|jfif)", path.suffix.lower())
-        ]
+        lossy = [path for path in paths if path.suffix.lower() in _JPEGS]
         if len(paths) == 2 and len(lossy) == 1:
             images[name] = lossy
             masks[name] = [path for path in paths if path not in lossy]
@@ -106,8 +106,7 @@ def pair(images: Path, masks: Path) -> tuple[list[dict], str]:
     of_name, strange = images_in(masks)
     infos, rule, left_out = match(found, of_name, images, masks, others + strange)
     alike = all(plain_name(i["mask_path"].name) == Path(i["name"]).name for i in infos)
-    plain = alike and not any(rule)
-    said = "" if plain else f"{say(infos, rule, images, masks, images.parent)} "
+    said = "" if alike and not any(rule) else f"{say(infos, rule, images, masks, images.parent)} "
     return infos, f"{said}{left_out}".strip()
 
 
@@ -184,8 +183,8 @@ def _find_rule(tried, of_name, masks):
     """
     sample = [*tried.values()][:: -(-len(tried) // 100)]
     names = dict.fromkeys([*tried, *(Path(name).name for name in tried)])
-    few_masks = min(len(tried), len(of_name))
-    starts_ends = *_shared(names, len(tried) - 1), *_shared(of_name, few_masks / 2)
+    fewest = min(len(tried), len(of_name))
+    starts_ends = *_shared(names, len(tried) - 1), *_shared(of_name, fewest / 2)
     found = {}  # what rules find, with the best of the rules that find it
     for rule in itertools.product(*starts_ends):
         before, behind, *added = rule
@@ -198,7 +197,7 @@ def _find_rule(tried, of_name, masks):
             found[own] = min(found.get(own, (score, rule)), (score, rule))
     (lost, cut, more), rule = min(found.values())
     masked = sum(_renamed(names, rule, of_name) is not None for names in tried.values())
-    if not cut + more or 2 * masked <= few_masks:
+    if not cut + more or 2 * masked <= fewest:
         return "", "", "", ""
     rivals = [own for own, (score, _) in found.items() if score[:2] == (lost, cut) and more]
     rivals = prefer_first(rivals)
@@ -249,8 +248,7 @@ def say(infos: list[dict], rule: tuple, images: Path, masks: Path, base: Path) -
     if all(Path(info["mask_path"]).stem.endswith(Path(info["image_path"]).name) for info in infos):
         end = f"{image}{end}"  # NAME.jpg.png
     named = f" as {before}NAME{behind}{image}" if before or behind else ""
-    where = [f"{os.path.relpath(folder, base)}/" for folder in (images, masks)]
-    where = ["" if folder == "./" else folder for folder in where]
+    where = [f"{os.path.relpath(path, base)}/".removeprefix("./") for path in (images, masks)]
     there = f"in {where[1]}" if images != masks else "beside them"
     start = f"{len(infos)} images{f' in {where[0]}' if where[0] else ''}{named}"
     return f"{start}, masks {there} as {rule[2]}NAME{end}{mask}."
