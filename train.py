@@ -104,7 +104,7 @@ def run(args, config, folder, history, started, note):
     say(f"{images}, {config.num_classes} classes: {', '.join(config.names)}.")
     say(checkpoint.describe_found(config, found))
     if history:
-        say(checkpoint.describe_resuming(history, before, config))
+        say(checkpoint.describe_resuming(history, before, config, index.changed))
     callbacks = [classes_writer(folder, config, found)] if first and dataset.class_names else []
     if args.tensorboard and first:
         board = importlib.import_module("keras").callbacks.TensorBoard

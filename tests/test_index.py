@@ -321,3 +321,23 @@ def test_train_takes_it(eagerly, voc, call, monkeypatch):
     call(*args, "--epochs", 2, "--overwrite")
     call(*args, "--epochs", 2, "--overwrite", "--size", 32, 32)
     assert fit == [0, 0, 6]
+
+
+def test_a_run_that_is_resumed_says_which_files_have_changed(eagerly, tmp_path, call):
+    """Once: at the next start they are known."""
+    for number in range(4):
+        for part, value in (("images", 200), ("masks", 1)):
+            path = tmp_path / "own" / part / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.eye(16, dtype=np.uint8) * value).save(path)
+    flags = ("--data", tmp_path / "own", "--size", 16, 16, "--filters", 1, "--epochs")
+    assert "have changed" not in call("train", *flags, 1)[2]
+    assert "have changed" not in call("train", *flags, 2)[2]
+    Image.fromarray(np.full((16, 16), 9, np.uint8)).save(tmp_path / "own/images/1.png")
+    later(tmp_path / "own/masks/3.png")
+    status, _, err = call("train", *flags, 3)
+    text = (
+        "Since the last start, 2 of the images or their masks have changed: 1.png, 3.png. Add --ov"
+    )
+    assert status == 0 and text in err, err
+    assert "have changed" not in call("train", *flags, 4)[2]

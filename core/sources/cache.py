@@ -141,7 +141,8 @@ class Index:
 
     A result counts only for the same path, size and time of change of each file, the same settings,
     and the same code: that of `core/` and the versions of the libraries that read images. A
-    damaged index is ignored.
+    damaged index is ignored. `changed` has the images whose files, or those of their masks, are
+    others than at the last start, as far as this one has asked for them.
 
     Args:
         folder: the run's folder; what an earlier start saved there is known.
@@ -151,7 +152,8 @@ class Index:
     def __init__(self, folder: Path | str, write: bool = True):
         self.path = Path(folder, INDEX_FILE)
         self.write = write
-        self._changed = False
+        self._new = False  # whether there is something to save
+        self.changed = set()
         try:
             self._rows = dict(json.loads(gzip.decompress(self.path.read_bytes())))
         except (OSError, EOFError, ValueError, TypeError, zlib.error):
@@ -179,21 +181,23 @@ class Index:
             return function()  # which says what is wrong, or knows another way to read
         if not paths:
             return function()
-        key = _text([kind, infos[0]])
+        key, files = _text([kind, infos[0]]), _digest(_text([s[:2] for s in states]).encode())
         state = _digest(_text([_code(), infos, states, settings]).encode())
         known = self._rows.get(key)
+        if known and len(infos) == 1 and known[2:] not in ([], [files]):
+            self.changed.add(str(paths[0]))
         if not known or known[0] != state:
-            known = self._rows[key] = [state, json.loads(_text(function()))]
-            self._changed = True
+            known = self._rows[key] = [state, json.loads(_text(function())), files]
+            self._new = True
         return known[1]
 
     def save(self) -> None:
         """Writes what is new; raises a UserError if it cannot be written."""
-        if self.write and self._changed:
+        if self.write and self._new:
             with replacing(self.path) as partial:
                 text = json.dumps(self._rows, separators=(",", ":"))
                 partial.write_bytes(gzip.compress(text.encode(), compresslevel=1))
-            self._changed = False
+            self._new = False
 
 
 def _text(value):

@@ -14,7 +14,7 @@ import numpy as np
 from core.config import BYTES, Config, Found, default_names
 from core.imaging.intensity import in_words
 from core.prediction.model_file import read_settings, save_model
-from core.support.errors import UserError
+from core.support.errors import UserError, few
 from core.support.files import write_text
 
 SPLIT_FILE = "split.json"  # the names of a run's training and validation images
@@ -131,11 +131,20 @@ def was_finished(history: list, config: Config, folder: Path) -> bool:
     return True
 
 
-def describe_resuming(history: list, before: Config, config: Config) -> str:
-    """Says where a run resumes, and that another number of epochs changes its learning rates."""
+def describe_resuming(history: list, before: Config, config: Config, changed=()) -> str:
+    """Says where a run resumes, and that another number of epochs changes its learning rates.
+
+    `changed` has the images that have changed since the last start, or whose masks have.
+    """
     where = f"Resuming after epoch {len(history)} of {config.epochs}."
     if config.data != before.data:
         where += f" The data has moved from {before.data} to {config.data}."
+    if changed:
+        named = few([Path(image).name for image in sorted(changed)])
+        where += (
+            f" Since the last start, {len(changed)} of the images or their masks have changed: "
+            f"{named}. Add --overwrite to start again with these."
+        )
     if config.epochs == before.epochs:
         return where
     rates = f"run of {config.epochs} epochs, and no longer of {before.epochs}"
