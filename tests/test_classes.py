@@ -269,6 +269,16 @@ def test_a_table_among_the_images_to_score_counts(tmp_path):
     assert [data.load(i)[1][0].tolist() for i in (0, 1)] == [[0, 2, 1], [0, 2, 2]]
 
 
+def test_masks_to_score_that_hold_no_object_are_said_to(tmp_path):
+    """Black and white ones, for a model of three classes: all objects would count as ignored."""
+    trained = dataclasses.replace(PRESETS["folder"], class_names=("bg", "a", "b"), data="elsewhere")
+    for rows, said in (([0, 255], [255, 0]), True), (([0, 0], [0, 0]), False), (([0, 1],), False):
+        folder = write(tmp_path / str(rows), *rows)
+        config = dataclasses.replace(trained, data=str(folder))
+        data, _ = open_scored(config, "all", None, trained, reading="ids")
+        assert ("They hold nothing but 0 and 255, which counts as ignored" in data.notes) == said
+
+
 def test_one_image_of_unknown_data_is_scored(tmp_path):
     trained = dataclasses.replace(PRESETS["folder"], class_names=("a", "b"), data="elsewhere")
     config = dataclasses.replace(trained, data=str(write(tmp_path, [0, 1])))

@@ -226,7 +226,7 @@ def _pages(info):
 
 
 def _listed(infos, path):
-    """The numbers of the images that a list names, in its order, each once."""
+    """The numbers of the images in a list, in its order; numbers or a path may follow a name."""
     of_name = defaultdict(list)
     for number, info in enumerate(infos):
         file = info["image_path"].name
@@ -235,7 +235,7 @@ def _listed(infos, path):
     found = {}
     for line in read_list(path):
         whole = unicodedata.normalize("NFC", line)
-        ways = Path(whole).parts, Path(whole.split()[0]).parts  # numbers may follow the name
+        ways = Path(whole).parts, Path(re.sub(r"(\s+([\d.]+|\S*[/.]\S*))+$", "", whole)).parts
         below = ("/".join(parts[start:]) for parts in ways for start in range(len(parts)))
         tried = (name for path in below for name in (path, plain_name(path)))
         numbers = next((of_name[name] for name in tried if name in of_name), None)

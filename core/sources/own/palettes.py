@@ -31,6 +31,7 @@ from core.support.errors import UserError, few
 from core.support.threads import attempts
 
 _BLACK_WHITE = "black-and-white", LOSSY
+_EMPTY = "They hold nothing but 0 and 255, which counts as ignored: no object is among them."
 _BLURRED = "They are JPEG files: values below 128 are taken for 0, others for 255."
 
 
@@ -84,7 +85,10 @@ def find_out(infos, names, where, reading=None, table=None, workers=1, remember=
     if table and not (table.plain and names == table.names):
         return _by_table(masks, table, names)
     if names:
-        return Meaning(*_by_names(masks, len(names), where, reading), names)
+        meaning = Meaning(*_by_names(masks, len(names), where, reading), names)
+        held = set().union(*(counts for _, counts, _ in masks))
+        empty = meaning.reading == "ids" and held == {0, IGNORE}
+        return meaning._replace(notes=_EMPTY if empty else "")
     return by_values(masks, [files[i] for i in kept], where)
 
 
