@@ -263,6 +263,28 @@ def test_what_comes_out_is_a_data_set(convert):
 
 
 @pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("train\\a.jpg", "train/a"),
+        ("C:\\photos\\a.jpg", "a"),
+        ("/home/me/a.jpg", "a"),
+        ("https://x.y/b/a.jpg", "a"),
+        ("b/a.x.jpg", "b/a.x"),
+    ],
+)
+def test_paths_of_other_machines(convert, file, name):
+    assert convert(coco([], files=(file,)))[0] == 0
+    masks = [path for path in Path("data/masks").rglob("*") if path.is_file()]
+    assert masks == [Path(f"data/masks/{name}.png")]
+
+
+def test_a_file_that_begins_with_a_byte_order_mark(call, tmp_path):
+    (tmp_path / "coco.json").write_text(json.dumps(coco([])), encoding="utf-8-sig")
+    status, out, err = call("tools.polygons", tmp_path / "coco.json", "--output", tmp_path / "x")
+    assert status == 0 and "masks: 1 masks of 3 classes" in out, err
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ({"shapes": []}, "is neither of LabelMe nor of COCO"),

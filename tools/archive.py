@@ -31,10 +31,10 @@ def check_python() -> None:
 
 
 @contextlib.contextmanager
-def staging(target: Path) -> Iterator[Path]:
+def staging(target: Path, note: str = "; the archive is kept for it") -> Iterator[Path]:
     """Gives a hidden folder beside `target` for what is moved to `target` when it is complete.
 
-    The folder goes away at the end of the block. An OSError becomes a UserError.
+    The folder goes away at the end of the block. An OSError becomes a UserError; `note` ends it.
     """
     folder = target.with_name(f".{target.name}-partial")
     was_there = folder.parent.exists()
@@ -45,7 +45,7 @@ def staging(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(
             f"{target}: cannot be written ({error.strerror or error}). Free some space, then run "
-            "the same command again; the archive is kept for it."
+            f"the same command again{note}."
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

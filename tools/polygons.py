@@ -60,7 +60,7 @@ def read(source: Path) -> tuple[list[Labelled], set[str]]:
     found, names = [], set()
     for path in tqdm(files, "Reading", unit="file", leave=False, disable=None):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8-sig"))
             if "shapes" in content:
                 found.append(_checked(_labelme(content, path), path))
             elif "annotations" in content:
@@ -125,7 +125,7 @@ def _coco(content):
     names = {category["id"]: category["name"] for category in content["categories"]}
     images = {
         image["id"]: Labelled(
-            PurePosixPath(image["file_name"]).with_suffix("").as_posix(),
+            _relative(image["file_name"]),
             (image["height"], image["width"]),
             [],
         )
@@ -143,6 +143,13 @@ def _coco(content):
             filled = [(name, polygon) for polygon in polygons if len(polygon) > 2]
             objects += filled or [(name, None)]
     return list(images.values())
+
+
+def _relative(file):
+    """The name of an image below images/: of a URL or an absolute path, what stands at the end."""
+    path = PurePosixPath(file.replace("\\", "/"))
+    whole = "://" in file or path.is_absolute() or path.parts[0].endswith(":")
+    return PurePosixPath(path.name if whole else path).with_suffix("").as_posix()
 
 
 def run_lengths(counts: list[int] | str, size: tuple[int, int]) -> np.ndarray:
@@ -228,7 +235,7 @@ def main():
         check_name(image)
         if count > 1:
             raise UserError(f"{args.source}: has {count} images of the name {image}. Rename them.")
-    with staging(target) as folder:
+    with staging(target, note="") as folder:
         drawn = tqdm(draw(images, ids), "Drawing", len(images), leave=False, disable=None)
         for name, mask in drawn:
             write_image(folder / f"{name}.png", palette_image(mask, voc_palette()))
