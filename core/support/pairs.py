@@ -11,7 +11,7 @@ from pathlib import Path
 from core.support.errors import UserError, few, reraise
 
 SUFFIXES = {
-    ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
     ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 _JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
