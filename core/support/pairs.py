@@ -11,8 +11,8 @@ from pathlib import Path
 from core.support.errors import UserError, few, reraise
 
 SUFFIXES = {
-    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
-    ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+    ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm",
+    ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 _JPEGS = {".jpg", ".jpeg", ".jpe", ".jfif"}
 MASKS = (
