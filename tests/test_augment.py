@@ -70,6 +70,23 @@ def test_flip_and_turns_by_hand():
     assert len(seen) == 8
 
 
+@pytest.mark.parametrize("change", [augment.microscopy, augment.turned])
+def test_on_a_long_canvas_images_are_not_laid_on_their_side(change):
+    """A strip of 10x60 pixels would have 1 or 2 pixels of height. On 60x80 it may lie anyhow."""
+    image = np.zeros((20, 120, 1 if change is augment.microscopy else 3), np.uint8)
+    for size, turns in (((10, 60), False), ((40, 60), False), ((60, 80), True), (None, True)):
+        shapes, ids = set(), np.arange(2400).reshape(20, 120) // 10 % 255
+        for seed in range(60):
+            _, mask = change(image, ids.astype(np.uint8), np.random.default_rng(seed), size)
+            shapes.add(mask.shape[0] > mask.shape[1])
+        assert shapes == ({False, True} if turns else {False})
+    seen = {
+        augment.orient(image, ids.astype(np.uint8), np.random.default_rng(i), (10, 60))[1].tobytes()
+        for i in range(80)
+    }
+    assert len(seen) == 4
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_turns_are_numpy_s(channels):
     image, mask = pair(channels)

@@ -25,7 +25,7 @@ from core.config import Config, Found
 from core.imaging.draw import voc_palette
 from core.support.errors import UserError
 from core.support.files import alone_in
-from core.training.checkpoint import describe_resuming, epochs_behind, finished
+from core.training.checkpoint import describe_resuming, epochs_behind, finished, print_best
 from core.training.fit import train
 from core.training.run_folder import RunFolder
 from core.VOCdataset import VOCDataset
@@ -356,3 +356,18 @@ def test_killed_at_any_moment(call, voc, tmp_path, monkeypatch, backend, epochs,
         assert process.wait() == -signal.SIGKILL, f"kill {kill} came too late"
     to_the_end(parts)
     assert_equal(tmp_path / "whole", parts)
+
+
+def test_classes_that_are_not_found_are_named(capsys):
+    """Those of the best epoch; a class that is neither in truth nor in prediction has no IoU."""
+    rows = [
+        {"epoch": 1, "val_miou": 0.5, "val_iou_bg": 0.99, "val_iou_a": 0.0004, "val_iou_b": None},
+        {"epoch": 2, "val_miou": 0.4, "val_iou_bg": 0.9, "val_iou_a": 0.0, "val_iou_b": 0.0},
+    ]
+    print_best(rows, Path("run"))
+    out, err = capsys.readouterr()
+    assert out == "Best validation MIoU 0.5000 in epoch 1: run/best.keras\n"
+    assert err.startswith("IoU below 0.05: a (0.000). docs/faq.md says what helps.\nNext: ")
+    rows[0]["val_iou_a"] = 0.05
+    print_best(rows, Path("run"))
+    assert capsys.readouterr().err.startswith("Next: ")

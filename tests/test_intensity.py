@@ -52,6 +52,26 @@ def test_floating_point_far_from_zero_and_what_is_no_number(rng):
     assert (low, high) == percentiles(image) and 1e6 <= low < high <= 1e6 + 50
 
 
+@pytest.mark.parametrize(
+    ("lone", "share"), [(-9999, 0.003), (-3.4e38, 0.2), (0, 0.1), (65535, 0.02), (9e9, 0.24)]
+)
+def test_values_that_stand_for_no_data_do_not_count(rng, lone, share):
+    """As in elevation models: a single value, far from all others. Like those, it may be framed."""
+    image = rng.normal(2000, 50, (64, 64)).astype(np.float32)
+    alone = find_range(infos(image))
+    image.ravel()[: round(share * image.size)] = lone
+    low, high = find_range(infos(image))
+    assert low == pytest.approx(alone[0], rel=0.05) and high == pytest.approx(alone[1], rel=0.05)
+
+
+def test_values_that_are_no_few_or_not_far_do_count(rng):
+    image = rng.normal(2000, 50, (64, 64)).astype(np.float32)
+    half, near, dark = image.copy(), image.copy(), np.zeros((64, 64), np.float32)
+    half[:32], near[:9], dark[:9] = 0, 1500, image[:9]
+    assert find_range(infos(half))[0] == 0 == find_range(infos(dark))[0]
+    assert find_range(infos(near))[0] == 1500
+
+
 def test_colours_have_one_range(rng):
     image = rng.integers(0, 4096, (64, 64, 3)).astype(np.uint16)
     image[..., 2] //= 4

@@ -17,10 +17,11 @@ from core.config import PRESETS
 from core.dataset import Dataset
 from core.imaging.draw import vivid
 from core.prediction.model_file import SHIPPED
+from core.sources.cache import Store
 from core.support.flags import training_config
 from core.training import facts as module
 from core.training import plan as rules
-from core.training.facts import Cost, fingerprint, measure_mask
+from core.training.facts import Cost, fingerprint, lost, measure_mask, shrinking
 from core.training.plan import (
     LARGEST,
     SMALLEST,
@@ -30,10 +31,8 @@ from core.training.plan import (
     command,
     describe,
     epochs_in,
-    lost,
     make_plan,
     settings_for,
-    shrinking,
 )
 
 OWN = dataclasses.replace(PRESETS["folder"], data="/data", class_names=("background", "a"))
@@ -130,6 +129,26 @@ def test_time_buys_pixels_until_the_images_are_whole():
     assert math.prod(short["size"]) == pytest.approx(81819, rel=0.1)
     assert long == {"size": (384, 480), "crop": None}
     assert math.prod(affordable(ANIMALS, cost(), 10)["size"]) == pytest.approx(SMALLEST, rel=0.25)
+
+
+FEW = dataclasses.replace(ANIMALS, images=4, others=1, size=(2000, 3000), largest=(2000, 3000))
+
+
+def test_few_images_leave_time_for_steps():
+    """30 visits of 4 images are 15 steps of 8; 300 steps in 1000 seconds are 417,000 pixels."""
+    for batch_size, pixels in ((8, 1000 / (1e-6 * 300 * 8)), (4, 1000 / (1e-6 * 300 * 4))):
+        found = affordable(FEW, cost(), 1000, batch_size=batch_size)
+        assert found == {"size": canvas((2000, 3000), pixels), "crop": None}
+    assert affordable(FEW, cost(), 1000, most=100000)["size"] == canvas((2000, 3000), 100000)
+
+
+def test_a_training_takes_half_of_the_memory(monkeypatch):
+    """16 filters and a batch of 8 take 20,480 bytes a pixel: half of 4 GB are 97,656 pixels."""
+    monkeypatch.setattr(rules, "measure", lambda config, opened: cost(1e-9))
+    plan = make_plan(OWN, set(), FEW, None, 1000, 4e9)
+    assert plan.size == canvas((2000, 3000), 97656)
+    monkeypatch.setattr(rules.devices, "gpu_generation", lambda: 8)
+    assert make_plan(OWN, set(), FEW, None, 1000, 4e9).size == canvas((2000, 3000), LARGEST)
 
 
 def test_what_would_be_lost_is_cropped():
@@ -386,6 +405,17 @@ def test_the_fingerprint_of_toys():
     colour[5, 5] = 1, 2, 3
     mixed = fingerprint(Toys([(grey, mask), (colour[:20], np.flip(mask, 0)[:20])]), 1)
     assert not mixed.grey and (mixed.size, mixed.largest) == ((30, 60), (40, 60))
+
+
+@pytest.mark.parametrize(("room", "left"), [(4 * 100 * 40 * 60, 5), (4 * 100 * 40 * 60 - 1, 100)])
+def test_what_is_measured_is_what_an_epoch_later_takes(room, left):
+    """Large images are read once and kept: of a hundred, a few are soon known, if all will be."""
+    pair = np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.uint8)
+    store = Store(room)
+    data = Toys([pair] * 100, crop=(8, 8), batch_size=2, store=store)
+    assert len(module._soon_kept(data)) in (left - 1, left)
+    assert len(module._soon_kept(Toys([pair] * 100, batch_size=2, store=Store(0)))) in (4, 5)
+    assert len(module._soon_kept(Toys([pair] * 3, crop=(8, 8), batch_size=2))) == 3
 
 
 def test_a_few_hundred_images_are_enough(monkeypatch):

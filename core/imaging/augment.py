@@ -68,7 +68,7 @@ def reference(image: Array, mask: Array, rng: Generator, size: tuple | None = No
 
 def turned(image: Array, mask: Array, rng: Generator, size: tuple | None = None) -> Pair:
     """For colour images without an up and down: any orientation, and colours."""
-    image, mask = orient(*shrink(image, mask, size) if size else (image, mask), rng)
+    image, mask = orient(*shrink(image, mask, size) if size else (image, mask), rng, size)
     for change in (translate, sharpness):
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
@@ -80,7 +80,7 @@ def microscopy(image: Array, mask: Array, rng: Generator, size: tuple | None = N
 
     `Dataset` adds `elastic` afterwards, as it knows which crop of the result it needs.
     """
-    image, mask = orient(*shrink(image, mask, size) if size else (image, mask), rng)
+    image, mask = orient(*shrink(image, mask, size) if size else (image, mask), rng, size)
     for change in (trim, translate, intensity):
         if rng.random() < 0.5:
             image, mask = change(image, mask, rng)
@@ -93,9 +93,14 @@ def paper(image: Array, mask: Array, rng: Generator, size: tuple | None = None) 
     return intensity(image, mask, rng) if rng.random() < 0.5 else (image, mask)
 
 
-def orient(image: Array, mask: Array, rng: Generator) -> Pair:
-    """Takes one of the eight orientations of a square, all equally likely."""
-    image, mask = quarter_turn(image, mask, rng)
+def orient(image: Array, mask: Array, rng: Generator, size: tuple = (1, 1)) -> Pair:
+    """Takes one of the eight orientations of a square, all equally likely.
+
+    For a canvas of `size` that is half as long again as wide, or more, it is one of the four of a
+    rectangle: on its side, an image would become small to fit in.
+    """
+    long = size and max(size) >= 1.5 * min(size)
+    image, mask = quarter_turn(image, mask, rng, step=2 if long else 1)
     return flip(image, mask, rng) if rng.random() < 0.5 else (image, mask)
 
 
@@ -104,9 +109,9 @@ def flip(image: Array, mask: Array, rng: Generator) -> Pair:
     return cv2.flip(image, 1).reshape(image.shape), cv2.flip(mask, 1)
 
 
-def quarter_turn(image: Array, mask: Array, rng: Generator) -> Pair:
-    """Rotates by 0, 90, 180 or 270 degrees."""
-    turns = int(rng.integers(4))  # anticlockwise; OpenCV's codes count clockwise
+def quarter_turn(image: Array, mask: Array, rng: Generator, step: int = 1) -> Pair:
+    """Rotates by 0, 90, 180 or 270 degrees; with a step of 2, by 0 or 180."""
+    turns = int(rng.integers(4)) * step % 4  # anticlockwise; OpenCV's codes count clockwise
     if not turns:
         return image, mask
     turned, ids = cv2.rotate(image, 3 - turns), cv2.rotate(mask, 3 - turns)

@@ -96,7 +96,7 @@ def find_range(
 
 def _range_of(deep, workers):
     """The range of images of more than 8 bits, all read twice."""
-    upper = sum(_each(lambda info: _count(_keys(info) >> 16), deep, workers))
+    upper = _with_data(sum(_each(lambda info: _count(_keys(info) >> 16), deep, workers)))
     count = int(np.sum(upper))
     if not count:
         return BYTES
@@ -119,6 +119,26 @@ def _range_of(deep, workers):
         after = float(np.nextafter(np.float32(least), np.float32(np.inf)))  # more than 1 from 2^24
         low, high = least, most if least < most else max(least + 1, after)
     return low, high
+
+
+def _with_data(upper):
+    """Takes the least value or the most away, as counted, if it stands for pixels without data.
+
+    Such a value is far from all others, twice their range or more, and has up to a quarter of the
+    pixels; -9999 in elevation models, for example, or 0 around what a scanner has seen.
+    """
+    for end in (0, -1):
+        if not np.any(upper):
+            break
+        lone = np.flatnonzero(upper)[end]
+        rest = np.where(np.arange(len(upper)) == lone, 0, upper)
+        count = rest.sum()
+        if not SHARES[0] * count < upper[lone] < count / 3 or np.count_nonzero(rest) < 8:
+            continue
+        ends = np.searchsorted(rest.cumsum(), [share * (count - 1) for share in SHARES], "right")
+        low, high, far = (_value(int(number) << 16) for number in (*ends, lone))
+        upper = rest if min(abs(far - low), abs(far - high)) > 2 * (high - low) else upper
+    return upper
 
 
 def _each(function, image_info, workers):

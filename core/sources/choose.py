@@ -15,7 +15,7 @@ from core.config import PRESETS, Config, Found
 from core.dataset import Dataset
 from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
-from core.sources.cache import Store
+from core.sources.cache import Store, total_memory
 from core.sources.folder import refuse
 from core.sources.own.classes import class_rows, find_table
 from core.sources.own.palettes import differs
@@ -23,8 +23,8 @@ from core.sources.sample import sample_folder
 from core.support import devices, processes
 from core.support.errors import UserError, few
 from core.support.files import write_csv
-from core.training.facts import fingerprint
-from core.training.plan import MINUTES, PLANNED, describe, lost, make_plan
+from core.training.facts import fingerprint, lost
+from core.training.plan import MINUTES, PLANNED, describe, make_plan
 from core.VOCdataset import MASK_FOLDERS, VOCDataset
 from nets.reach import geometry
 from nets.unet import UNet
@@ -169,7 +169,7 @@ def planned(config, args, dataset, validation, started, resumed=False) -> tuple:
     if not plans:
         return named, dataset, validation, lost(facts, named)
     left = 60 * (config.minutes or MINUTES) - (time.monotonic() - started)
-    plan = make_plan(named, given, facts, opened, left)
+    plan = make_plan(named, given, facts, opened, left, total_memory())
     told = [describe(plan, facts, config.class_names)] + [lost(facts, plan)] * bool(args.check_data)
     return plan, *opened(plan), "\n".join(told)
 

@@ -18,6 +18,7 @@ from core.support.errors import UserError, few
 from core.support.files import write_text
 
 SPLIT_FILE = "split.json"  # the names of a run's training and validation images
+MISSED = 0.05  # the IoU below which a class is as good as not found
 _STATE = "training.json"  # the name inside last.keras, which is a zip archive
 _FREE = (
     "workers",
@@ -112,10 +113,14 @@ def best_of(history: list[dict]) -> dict:
 
 
 def print_best(history: list, folder: Path) -> None:
-    """Prints the best epoch and its file, and on stderr the commands that use it."""
+    """Prints the best epoch and its file; on stderr classes that it misses, and what to do next."""
     best = best_of(history)
     figure = f"{best['val_miou']:.4f} in epoch {best['epoch']}"
     print(f"Best validation MIoU {figure}: {folder / 'best.keras'}", flush=True)
+    shares = {name.removeprefix("val_iou_"): best[name] for name in best if "val_iou_" in name}
+    poor = [f"{name} ({x:.3f})" for name, x in shares.items() if x is not None and x < MISSED]
+    if poor:
+        print(f"IoU below {MISSED}: {few(poor)}. docs/faq.md says what helps.", file=sys.stderr)
     run = f"--weights {shlex.quote(str(folder))}"
     print(f"Next: python evaluate.py {run}, or python predict.py {run} IMAGE", file=sys.stderr)
 

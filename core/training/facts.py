@@ -129,6 +129,23 @@ def measure_mask(mask: np.ndarray, num_classes: int) -> Sequence[np.ndarray]:
     return pixels, sums, upper, lower
 
 
+def shrinking(facts: Fingerprint, size: tuple[int, int]) -> float:
+    """Returns how many times smaller images become on a canvas, at least 1."""
+    return max(1.0, *(side / wanted for side, wanted in zip(facts.size, size, strict=True)))
+
+
+def lost(facts: Fingerprint, config: Config) -> str:
+    """Says how much images are shrunk, and what becomes of the thinnest objects."""
+    times = shrinking(facts, config.size)
+    if config.crop or times < 1.05:
+        return "Images keep their resolution."
+    told = f"Images are shrunk {times:.1f} times"
+    if facts.objects:
+        name = config.names[min(facts.objects, key=facts.thickness.__getitem__)]
+        told += f"; the thinnest objects ({name}) become {facts.thinnest / times:.1f} pixels"
+    return f"{told}."
+
+
 @dataclasses.dataclass(frozen=True)
 class Cost:
     """What training takes on this machine, in seconds, measured with some settings."""
@@ -143,6 +160,7 @@ def measure(config: Config, opened, seconds: float = 6) -> Cost:
     """Trains for about so many seconds, and forgets it, to measure what training takes here."""
     begin = time.monotonic()
     dataset, _ = opened(dataclasses.replace(config, repeats=100 * config.batch_size))
+    dataset.image_info = _soon_kept(dataset)
     stamps = []
 
     def after_step(batch, logs):
@@ -163,6 +181,14 @@ def measure(config: Config, opened, seconds: float = 6) -> Cost:
     # The median: what else runs on the machine for a moment does not count.
     sample = float(np.median(np.diff(stamps[1:]))) / config.batch_size
     return Cost(sample, seen(config), 1.3 * (stamps[0] - begin), written)
+
+
+def _soon_kept(dataset):
+    """Few of the images, if all will be kept after an epoch: large ones are read only once."""
+    infos, room = dataset.image_info, dataset.store.memory if dataset.store else 0
+    if dataset.crop and 4 * dataset.load(0)[1].size * len(infos) > room:
+        return infos
+    return infos[:: max(1, len(infos) // (2 * dataset.batch_size))]
 
 
 def seen(config: Config) -> int:

@@ -11,7 +11,7 @@ import time
 from core.config import PRESETS, Config
 from core.prediction.model_file import SHIPPED
 from core.support import devices
-from core.training.facts import Cost, Fingerprint, measure, seen
+from core.training.facts import Cost, Fingerprint, measure, seen, shrinking
 from nets.sizes import SHIPPED_ENCODER
 
 MINUTES = 20  # for own data, without --minutes
@@ -22,6 +22,8 @@ PLANNED = (
 CROP = 256  # pixels; far more than the network sees around a pixel
 STEP = 32  # pixels; sides that are multiples of it suit all networks
 VISITS = 30  # of each image, that a training should have before it gets more pixels
+STEPS = 300  # that it should have, too: of few images, 30 visits are few steps
+PIXEL = 160  # bytes that a pixel of a batch takes in training, for each filter of the first level
 SMALLEST, LARGEST = 128**2, 1024**2  # pixels of a canvas
 FEW_STEPS = 300  # with so few, half the filters did as well on vessels in the same time
 POOR, POOR_NEW = 20, 100  # steps; in fewer, encoders find next to nothing, new networks no cracks
@@ -84,16 +86,17 @@ def _crop(facts):
     return tuple(min(CROP, math.ceil(side / STEP) * STEP) for side in facts.size)
 
 
-def shrinking(facts: Fingerprint, size: tuple[int, int]) -> float:
-    """Returns how many times smaller images become on a canvas, at least 1."""
-    return max(1.0, *(side / wanted for side, wanted in zip(facts.size, size, strict=True)))
+def affordable(
+    facts: Fingerprint, cost: Cost, seconds: float, crops=True, batch_size=8, most=LARGEST
+) -> dict:
+    """Chooses the resolution at which the time allows `VISITS` of each image, and `STEPS`.
 
-
-def affordable(facts: Fingerprint, cost: Cost, seconds: float, crops: bool = True) -> dict:
-    """Chooses the resolution at which the time allows `VISITS` of each image."""
+    It has no more than `most` pixels.
+    """
     a_pixel = cost.sample / cost.pixels
     visits = VISITS * (facts.images + VALIDATION * facts.others)
-    return resolution(facts, seconds / (a_pixel * visits), crops)
+    samples = max(visits, STEPS * batch_size)
+    return resolution(facts, min(most, seconds / (a_pixel * samples)), crops)
 
 
 def width(config: Config, cost: Cost, seconds: float) -> dict:
@@ -135,7 +138,9 @@ def epochs_in(facts: Fingerprint, config: Config, cost: Cost, seconds: float, re
     return {"epochs": epochs, "repeats": repeats}
 
 
-def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: float) -> Config:
+def make_plan(
+    config: Config, given: set, facts: Fingerprint, opened, seconds: float, memory=math.inf
+) -> Config:
     """Makes the plan of a training on own data; `planned` in the settings names its parts.
 
     Args:
@@ -144,6 +149,7 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
         facts: the data.
         opened: returns the data sets to train on and to validate with, for settings.
         seconds: how long the training may take from now on.
+        memory: bytes of the machine; training may take half of it, unless a GPU computes.
 
     Raises:
         UserError: if a step of the training fails.
@@ -168,7 +174,8 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
     def with_values(values):
         return dataclasses.replace(config, **{k: v for k, v in values.items() if k in free})
 
-    config = with_values(settings_for(facts, plain, devices.gpu_generation() is not None))
+    gpu = devices.gpu_generation() is not None
+    config = with_values(settings_for(facts, plain, gpu))
     if config.encoder_weights == "none":
         free -= {"encoder_lr_factor"}
     by_time = "size" in free and not (config.crop or facts.thin)
@@ -178,7 +185,9 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
         cost = measure(config, opened)
         if by_time:
             left = end - time.monotonic() - cost.start
-            config = with_values(affordable(facts, cost, left, "crop" in free))
+            most = math.inf if gpu else memory / 2 / (PIXEL * config.filters * config.batch_size)
+            args = "crop" in free, config.batch_size, most
+            config = with_values(affordable(facts, cost, left, *args))
             if abs(math.log(seen(config) / cost.pixels)) > math.log(1.5):
                 cost = measure(config, opened)
         wide = config.filters
@@ -189,18 +198,6 @@ def make_plan(config: Config, given: set, facts: Fingerprint, opened, seconds: f
         left = end - time.monotonic() - cost.start
         config = with_values(epochs_in(facts, config, cost, left, "repeats" in free))
     return dataclasses.replace(config, planned=tuple(sorted(free)))
-
-
-def lost(facts: Fingerprint, config: Config) -> str:
-    """Says how much images are shrunk, and what becomes of the thinnest objects."""
-    times = shrinking(facts, config.size)
-    if config.crop or times < 1.05:
-        return "Images keep their resolution."
-    told = f"Images are shrunk {times:.1f} times"
-    if facts.objects:
-        name = config.names[min(facts.objects, key=facts.thickness.__getitem__)]
-        told += f"; the thinnest objects ({name}) become {facts.thinnest / times:.1f} pixels"
-    return f"{told}."
 
 
 def describe(config: Config, facts: Fingerprint, class_names: tuple) -> str:
