@@ -141,8 +141,8 @@ class Index:
 
     A result counts only for the same path, size and time of change of each file, the same settings,
     and the same code: that of `core/` and the versions of the libraries that read images. A
-    damaged index is ignored. `changed` has the images whose files, or those of their masks, are
-    others than at the last start, as far as this one has asked for them.
+    damaged index is ignored. `changed` has the images that are others than at the last start, or whose
+    masks are, once the data has been checked.
 
     Args:
         folder: the run's folder; what an earlier start saved there is known.
@@ -184,7 +184,7 @@ class Index:
         key, files = _text([kind, infos[0]]), _digest(_text([s[:2] for s in states]).encode())
         state = _digest(_text([_code(), infos, states, settings]).encode())
         known = self._rows.get(key)
-        if known and len(infos) == 1 and known[2:] not in ([], [files]):
+        if known and kind == "check" and known[2:] not in ([], [files]):
             self.changed.add(str(paths[0]))
         if not known or known[0] != state:
             known = self._rows[key] = [state, json.loads(_text(function())), files]
