@@ -141,8 +141,8 @@ class Index:
 
     A result counts only for the same path, size and time of change of each file, the same settings,
     and the same code: that of `core/` and the versions of the libraries that read images. A
-    damaged index is ignored. `changed` has the images that are others than at the last start, or whose
-    masks are, once the data has been checked.
+    damaged index is ignored. `changed` has the images that are others than at the last start, or
+    whose masks are, once the data has been checked.
 
     Args:
         folder: the run's folder; what an earlier start saved there is known.
