@@ -28,7 +28,7 @@ class ISBIDataset(Dataset):
         split: "train" or "val" for the first or the last slices, None for all.
         val_fraction: share of the slices for "val", from the end of the stack.
         strict: whether a missing label is an error at once.
-        paper: whether `aug` makes the changes of the U-Net paper, and no others.
+        paper: whether `aug` makes the changes of the U-Net paper.
         batch_size, target_size, num_classes, aug, **kwargs: as for `Dataset`.
 
     Raises:

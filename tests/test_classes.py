@@ -14,8 +14,9 @@ from core.prediction.model_file import from_json, read_settings, to_json
 from core.sources.choose import classes_writer, open_both, open_dataset, with_classes
 from core.sources.detect import open_scored
 from core.sources.folder import FolderDataset
-from core.sources.own.classes import class_rows, read_table
+from core.sources.own.classes import class_rows
 from core.sources.own.palettes import differs
+from core.sources.own.tables import read_table
 from core.support.errors import UserError
 
 BLACK, RED, GREEN, BLUE = (0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -76,11 +77,15 @@ def opened(folder, **options):
          [("bg", None, BLACK, False), ("leaf", None, RED, False)]),
         ("classes.csv", 'class,color\nbg,"[0, 0, 0]"\nleaf,0 0 255\n', ("bg", "leaf"),
          [("bg", None, BLACK, False), ("leaf", None, BLUE, False)]),
+        ("classes.csv", "name,id,color,\nbg,0,black,\nleaf,1,green,\n", ("bg", "leaf"),
+         [("bg", 0, None, False), ("leaf", 1, None, False)]),
         ("classes.csv", "name,r,g,b\nbg,0,0,0\na:b:c:d,255,0,0\n", ("bg", "a:b:c:d"),
          [("bg", None, BLACK, False), ("a:b:c:d", None, RED, False)]),
         ("labelmap.txt",
          "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:0,0,255:a,b:\n",
          ("background", "road"),
+         [("background", None, BLACK, False), ("road", None, BLUE, False)]),
+        ("labelmap.txt", "background: 0, 0, 0::\nroad:0,0,255::\n", ("background", "road"),
          [("background", None, BLACK, False), ("road", None, BLUE, False)]),
         ("labelmap.txt", "# label:color_rgb:parts:actions\nbackground:::\nroad:::\n",
          ("background", "road"),
@@ -109,6 +114,9 @@ def test_tables_of_all_kinds(tmp_path, name, text, names, rows):
         ("a,0\n,1\n", "line 2: there is no name"),
         ("a,0\nvoid,1\n", "has 1 classes besides ignored ones"),
         ("name,hue\na,0\nb,1\n", "line 1: the columns are name, hue, and none of them has what"),
+        ("name,id,Mask Value\na,0,1\nb,1,0\n", "line 1: id and Mask Value mean the same. Take out"),
+        ("name,hex\na,#00000000\nb,1 2 3\n", "line 2: colour is '#00000000'. It must be like #8"),
+        ("name,hex\na,#000000\nb,-1 2 3\n", "line 3: colour is '-1 2 3'. It must be like #8"),
         ("name,rgb\na,0 0 0\nb,1 1\n", "line 3: colour is '1 1'. It must be like #800000 or 128 0"),
         ("a:0,0,0::\nb:::\n", "line 2: some classes have a colour, others none"),
         ("a:0,0,0::\nb:0,0::\n", "line 2: 'b:0,0::' must be like road:128,64,128::"),
@@ -247,6 +255,9 @@ def test_a_table_counts_where_it_says_the_same_classes_in_another_way(tmp_path):
         [RED, RED, BLACK],
         table="background,0,0,0\nred,255,0,0\ngreen,0,255,0\n",
     )
+    assert ids[0] == [0, 1, 2]
+    first = "red,255,0,0\nbackground,0,0,0\ngreen,0,255,0\n"  # black is not the first
+    ids, _ = scored([BLACK, RED, GREEN], [RED, RED, BLACK], table=first)
     assert ids[0] == [0, 1, 2]
     ids, notes = scored([0, 1, 2], [0, 0, 1], table="background,0\nrot,2\n")
     unused = "classes.csv: is not used, as its classes are not those of the model."

@@ -432,6 +432,24 @@ def test_images_at_their_own_resolution():
     )
 
 
+def test_crops_with_augmentation_find_a_rare_object():
+    """One pixel of 10,000 is in one of 30 crops by chance; half of the others are moved there."""
+    mask = np.zeros((100, 100), np.uint8)
+    mask[70, 20] = 1
+
+    class Rare(Dataset):
+        def load(self, index):
+            return mask[..., None].copy(), mask.copy()
+
+    for aug, low, high in ((True, 0.4, 0.65), (False, 0, 0.2)):
+        options = {"crop": (16, 16), "repeats": 200, "batch_size": 200}
+        data = Rare((100, 100), 2, aug=aug, changes=lambda i, m, *_: (i, m), **options)
+        data.image_info = [{"image_path": "a.png"}]
+        images, masks = data[0]
+        np.testing.assert_array_equal(images[..., 0], masks)
+        assert low <= masks.any((1, 2)).mean() <= high
+
+
 def test_crops_that_are_scaled():
     """At a factor of 2 a crop shows a quarter to four times its pixels, image and mask alike."""
 

@@ -323,6 +323,21 @@ def test_train_takes_it(eagerly, voc, call, monkeypatch):
     assert fit == [0, 0, 6]
 
 
+def test_an_index_from_before_says_nothing_of_changes(voc):
+    """Its rows had no digest of the files alone."""
+    first, _ = checked(opened(voc))
+    path = Path("run", INDEX_FILE)
+    rows = json.loads(gzip.decompress(path.read_bytes()))
+    path.write_bytes(gzip.compress(json.dumps({k: row[:2] for k, row in rows.items()}).encode()))
+    later(voc / "JPEGImages/picture5.jpg")
+    data = opened(voc)
+    assert checked(data) == (first, [3]) and data.index.changed == set()
+    later(voc / "JPEGImages/picture5.jpg", 2)
+    data = opened(voc)
+    checked(data)
+    assert data.index.changed == {str(voc / "JPEGImages/picture5.jpg")}
+
+
 def test_a_run_that_is_resumed_says_which_files_have_changed(eagerly, tmp_path, call):
     """Once: at the next start they are known."""
     for number in range(4):

@@ -70,6 +70,9 @@ def test_values_that_are_no_few_or_not_far_do_count(rng):
     half[:32], near[:9], dark[:9] = 0, 1500, image[:9]
     assert find_range(infos(half))[0] == 0 == find_range(infos(dark))[0]
     assert find_range(infos(near))[0] == 1500
+    bright = image.copy()
+    bright[:6] = rng.integers(64600, 64900, (6, 64))  # several values, far away: bright objects
+    assert find_range(infos(bright))[1] > 64800
 
 
 def test_colours_have_one_range(rng):

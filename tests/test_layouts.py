@@ -547,7 +547,10 @@ def test_numbers_behind_names_in_a_list(data, tmp_path):
     (tmp_path / "list.txt").write_text("a_1 1 1 1\na_3 2 2 1\n")
     found, _ = names(folder, "train", lists=(tmp_path / "list.txt", None))
     assert {image for image, _ in found} == {"images/a_1.jpg", "images/a_3.jpg"}
-    for copied in ("a_2 (2)", "a_2 - copy"):  # others than a_2
+    long = f"a_1 {'0.25 ' * 40}\na_3 images/a_3.jpg\na_2 1\n"
+    (tmp_path / "list.txt").write_text(long)
+    assert len(names(folder, "train", lists=(tmp_path / "list.txt", None))[0]) == 3
+    for copied in ("a_2 (2)", "a_2 - copy", "a_2 (2).jpg", "a_2 copy.jpg", "a_2 2.png"):
         (tmp_path / "list.txt").write_text(f"a_1\n{copied}\n")
         with pytest.raises(UserError, match="this list names a_2 .*, which images/ lacks"):
             names(folder, "train", lists=(tmp_path / "list.txt", None))

@@ -292,6 +292,7 @@ def test_a_file_that_begins_with_a_byte_order_mark(call, tmp_path):
         ({"a": 1}, "holds no .json file of LabelMe or COCO"),
         (coco([(9, [])]), "is neither of LabelMe nor of COCO (KeyError(9))"),
         (coco([], files=("../a.jpg",)), "leads outside"),
+        (coco([], files=(None,)), "is neither of LabelMe nor of COCO (TypeError"),
         (coco([], files=("a.jpg", "a.png")), "has 2 images of the name a"),
     ],
 )

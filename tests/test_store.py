@@ -242,6 +242,24 @@ def test_processes_with_a_part_of_each_batch(voc):
         np.testing.assert_array_equal(both[:3], wanted[which])
 
 
+def test_a_store_that_is_cleared_keeps_nothing_and_reads_anew(tmp_path):
+    image = np.arange(40 * 48 * 3, dtype=np.uint8).reshape(40, 48, 3)
+    mask = image[..., 0].copy()
+    store, loads = Store(PAIR, GB, tmp_path), []
+
+    def pair(number):
+        return store.shrunk(number, lambda: (loads.append(number), (image, mask))[1], (20, 24), 1.6)
+
+    first = [pair(0), pair(1), pair(0), pair(1)]  # one in memory, one in the file
+    assert loads == [0, 1] and store.memory == 0 < store.disk
+    store.clear()
+    assert (store.memory, store.disk, store._file.seek(0, 2)) == (0, 0, 0)
+    again = [pair(0), pair(1), pair(0), pair(1)]
+    assert loads == [0, 1, 0, 1, 0, 1]
+    for old, new in zip(first, again, strict=True):
+        assert all((a == b).all() for a, b in zip(old, new, strict=True))
+
+
 def test_threads_that_want_the_same_pair(tmp_path):
     image = np.arange(40 * 48 * 3, dtype=np.uint8).reshape(40, 48, 3)
     mask = image[..., 0].copy()
@@ -274,7 +292,7 @@ def test_memory_is_that_of_the_container(tmp_path, monkeypatch):
     ):
         limit.write_text(text)
         assert total_memory() == wanted
-    assert Store().memory == 1024000
+    assert Store().memory == 1024000 == 2 * Store(users=2).memory
     monkeypatch.delattr(stores.os, "sysconf")
     assert total_memory() == 4096000
     limit.write_text("max\n")

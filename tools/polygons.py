@@ -147,8 +147,8 @@ def _coco(content):
 
 def _relative(file):
     """The name of an image below images/: of a URL or an absolute path, what stands at the end."""
-    path = PurePosixPath(file.replace("\\", "/"))
-    whole = "://" in file or path.is_absolute() or path.parts[0].endswith(":")
+    path = PurePosixPath(PurePosixPath(file).as_posix().replace("\\", "/"))
+    whole = path.is_absolute() or path.parts[:1] and path.parts[0].endswith(":")
     return PurePosixPath(path.name if whole else path).with_suffix("").as_posix()
 
 

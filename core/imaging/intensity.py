@@ -96,7 +96,11 @@ def find_range(
 
 def _range_of(deep, workers):
     """The range of images of more than 8 bits, all read twice."""
-    upper = _with_data(sum(_each(lambda info: _count(_keys(info) >> 16), deep, workers)))
+    upper = sum(_each(lambda info: _count(_keys(info) >> 16), deep, workers))
+    for number in _lone_ends(upper):
+        lower = sum(_each(lambda info, n=number: _lower(_keys(info), n), deep, workers))
+        if np.count_nonzero(lower) == 1:
+            upper[number] = 0
     count = int(np.sum(upper))
     if not count:
         return BYTES
@@ -106,8 +110,7 @@ def _range_of(deep, workers):
 
     def count_lower(info):
         keys = _keys(info)
-        chosen = (keys[keys >> 16 == number] & 0xFFFF for number in bins)
-        return np.stack([_count(part) for part in chosen])
+        return np.stack([_lower(keys, number) for number in bins])
 
     lower = sum(_each(count_lower, deep, workers)).cumsum(1)
     left = ranks - (below - upper)[bins]
@@ -121,24 +124,25 @@ def _range_of(deep, workers):
     return low, high
 
 
-def _with_data(upper):
-    """Takes the least value or the most away, as counted, if it stands for pixels without data.
+def _lone_ends(upper):
+    """Where the least values or the most are far from all others, by their upper 16 bits.
 
-    Such a value is far from all others, twice their range or more, and has up to a quarter of the
-    pixels; -9999 in elevation models, for example, or 0 around what a scanner has seen.
+    A single value there stands for pixels without data, as -9999 in elevation models, or 0 around
+    what a scanner has seen: twice the range of the others away, or more, and up to a quarter of
+    the pixels.
     """
-    for end in (0, -1):
-        if not np.any(upper):
-            break
-        lone = np.flatnonzero(upper)[end]
-        rest = np.where(np.arange(len(upper)) == lone, 0, upper)
+    lone = []
+    for end in (0, -1) if np.any(upper) else ():
+        number = int(np.flatnonzero(upper)[end])
+        rest = np.where(np.arange(len(upper)) == number, 0, upper)
         count = rest.sum()
-        if not SHARES[0] * count < upper[lone] < count / 3 or np.count_nonzero(rest) < 8:
+        if not SHARES[0] * count < upper[number] < count / 3 or np.count_nonzero(rest) < 8:
             continue
         ends = np.searchsorted(rest.cumsum(), [share * (count - 1) for share in SHARES], "right")
-        low, high, far = (_value(int(number) << 16) for number in (*ends, lone))
-        upper = rest if min(abs(far - low), abs(far - high)) > 2 * (high - low) else upper
-    return upper
+        low, high, far = (_value(int(n) << 16) for n in (*ends, number))
+        if min(abs(far - low), abs(far - high)) > 2 * (high - low):
+            lone.append(number)
+    return lone
 
 
 def _each(function, image_info, workers):
@@ -154,6 +158,11 @@ def _each(function, image_info, workers):
     shown = mapped(quiet, image_info, 4 * workers, workers)
     progress = tqdm(shown, "Finding the range", len(image_info), leave=False, disable=None)
     return (result for result in progress if result is not None)
+
+
+def _lower(keys, number):
+    """Counts the lower 16 bits of the keys whose upper 16 bits are a number."""
+    return _count(keys[keys >> 16 == number] & 0xFFFF)
 
 
 def _count(keys):

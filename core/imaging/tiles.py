@@ -95,10 +95,13 @@ def onto_objects(crop: Crop, mask: np.ndarray, rng: np.random.Generator) -> Crop
     others = np.flatnonzero(counts)
     if not len(others):
         return crop
-    pixels = np.flatnonzero(mask.ravel() == rng.choice(others))
-    place = np.unravel_index(rng.choice(pixels), mask.shape)
+    hits = mask == rng.choice(others)
+    below = np.count_nonzero(hits, axis=1).cumsum()  # in the rows so far
+    rank = int(rng.integers(below[-1]))
+    row = int(np.searchsorted(below, rank, side="right"))
+    column = int(np.flatnonzero(hits[row])[rank - below[row]])  # from the end of the row
     moved = []
-    for at, side, part in zip(place, mask.shape, crop, strict=True):
+    for at, side, part in zip((row, column), mask.shape, crop, strict=True):
         length = part.stop - part.start
         start = max(0, min(int(rng.integers(at - length + 1, at + 1)), side - length))
         moved.append(slice(start, start + length))

@@ -49,10 +49,11 @@ class Store:
         memory: bytes of memory; None: a quarter of all.
         disk: bytes of the file; None: half of what is free in the folder.
         folder: where the file lies; None: the system's folder for temporary files.
+        users: how many processes may share the machine, and so the quarter of its memory.
     """
 
-    def __init__(self, memory: int | None = None, disk: int | None = None, folder=None):
-        self.memory = total_memory() // 4 if memory is None else memory
+    def __init__(self, memory: int | None = None, disk: int | None = None, folder=None, users=1):
+        self.memory = total_memory() // (4 * users) if memory is None else memory
         self.disk = disk
         self.folder = folder or tempfile.gettempdir()
         self._pairs = {}  # in memory
@@ -86,16 +87,24 @@ class Store:
             pair = change(pair)
             if large:
                 with self._lock:
-                    self._keep(key, [np.array(part, order="C") for part in pair], disk)
+                    self._keep(key, pair, disk)
         return pair
+
+    def clear(self) -> None:
+        """Lets everything go, and keeps no more."""
+        with self._lock:
+            self.memory = self.disk = 0
+            self._pairs, self._places = {}, {}
+            if self._file:
+                self._file.truncate(0)
 
     def _get(self, key):
         """A copy of a pair, which its user may change; None if it is not kept."""
-        if key in self._pairs:
-            return tuple(part.copy() for part in self._pairs[key])
-        if key not in self._places:
+        if pair := self._pairs.get(key):
+            return tuple(part.copy() for part in pair)
+        if not (place := self._places.get(key)):
             return None
-        start, kinds = self._places[key]
+        start, kinds = place
         pair = tuple(np.empty(*kind) for kind in kinds)
         with self._lock:
             self._file.seek(start)
@@ -108,7 +117,7 @@ class Store:
             return  # another thread was quicker
         if size <= self.memory:
             self.memory -= size
-            self._pairs[key] = pair
+            self._pairs[key] = [np.array(part, order="C") for part in pair]
             return
         if not disk:
             return
@@ -119,7 +128,8 @@ class Store:
                 return
             self._file = self._file or self._open()
             start = self._file.seek(0, os.SEEK_END)
-            if all(self._file.write(part) == part.nbytes for part in pair):
+            parts = map(np.ascontiguousarray, pair)
+            if all(self._file.write(part) == part.nbytes for part in parts):
                 self.disk -= size
                 self._places[key] = start, [(part.shape, part.dtype) for part in pair]
         except OSError:  # the disk is full, or cannot be written to

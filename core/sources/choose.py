@@ -17,8 +17,9 @@ from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
 from core.sources.cache import Store, total_memory
 from core.sources.folder import refuse
-from core.sources.own.classes import class_rows, find_table
+from core.sources.own.classes import class_rows
 from core.sources.own.palettes import differs
+from core.sources.own.tables import find_table
 from core.sources.sample import sample_folder
 from core.support import devices, processes
 from core.support.errors import UserError, few
@@ -106,7 +107,8 @@ def open_both(
     `Index` knows what earlier starts found in the files.
     """
     part = processes.process()
-    shared = {"strict": strict, "known": known, "part": part, "palettes": {}, "store": Store()}
+    store = Store(users=part[1])
+    shared = {"strict": strict, "known": known, "part": part, "palettes": {}, "store": store}
     shared |= {"multiple": len(devices.all_devices()), "index": index}
     if config.architecture == "paper":  # a narrow one sees as far as a wide one
         network = UNet((None, None, 1), 2, filters=1, architecture="paper")

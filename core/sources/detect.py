@@ -101,8 +101,14 @@ def open_scored(
     Returns:
         The data set and the name of the part.
     """
-    options["reading"], note = _read_by(config, options.get("reading"))
-    dataset, part = _open_scored(config, split, known, trained, options)
+    options["reading"], note, again = _read_by(config, options.get("reading"))
+    try:
+        dataset, part = _open_scored(config, split, known, trained, options)
+    except UserError:
+        if not again:
+            raise
+        options["reading"] = None
+        dataset, part = _open_scored(config, split, known, trained, options)
     learnt = {*dataset.names} & {*known["train"]} if known and part == "val" else ()
     if learnt and (config.data, config.images) == (trained.data, trained.images):
         note += f" The model was trained on {len(learnt)} of these images."
@@ -111,27 +117,31 @@ def open_scored(
 
 
 def _read_by(config, reading):
-    """How masks of own data are read, and a note: as those of the training, or by another table.
+    """How masks of own data are read: as those of the training, or by another table, None.
 
     A table in the folder may say the same classes in another way. One of other classes is not used.
+
+    Returns:
+        The reading, a note, and whether to try the table if masks are not like the training's.
     """
-    from core.sources.own.classes import find_table
     from core.sources.own.palettes import differs
+    from core.sources.own.tables import find_table
 
     if config.dataset != "folder" or config.class_table or not (reading and config.data):
-        return reading, ""
+        return reading, "", False
     folder = Path(config.data)
     if not folder.is_dir():  # the message comes when it is opened
-        return reading, ""
+        return reading, "", False
     home, parts = find(folder, config.images, config.masks)
     main = parts.get("") or parts.get("train")
     places = dict.fromkeys((folder, home, *(main[:1] if main else ())))
     table = next(filter(None, (find_table(place, None) for place in places)), None)
-    if not table or table.plain and not differs(table, config.names, reading):
-        return reading, ""
+    if not table or not differs(table, config.names, reading):
+        return reading, "", bool(table)
     if {*table.names} == {*config.names}:
-        return None, ""
-    return reading, f"{table.path}: is not used, as its classes are not those of the model."
+        return None, "", False
+    unused = f"{table.path}: is not used, as its classes are not those of the model."
+    return reading, unused, False
 
 
 def _open_scored(config, split, known, trained, options):

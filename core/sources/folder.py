@@ -6,8 +6,6 @@ import itertools
 import os
 import re
 import shlex
-import unicodedata
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +13,11 @@ import numpy as np
 from core.config import ISBI_STACKS, Config, default_names
 from core.dataset import Dataset
 from core.imaging.image import count_pages
-from core.sources.own.classes import find_table
 from core.sources.own.layouts import ASK, IMAGES, find, inside, seen_in
 from core.sources.own.palettes import find_out, name_of
+from core.sources.own.tables import find_table, listed
 from core.support.errors import UserError, few
-from core.support.files import read_list
-from core.support.pairs import SUFFIXES, plain_name, say
+from core.support.pairs import SUFFIXES, say
 
 _TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s|a|b|data|set)?(?![^\W\d_])")
 
@@ -44,7 +41,7 @@ class FolderDataset(Dataset):
         val_fraction: share of the images that is drawn for validation.
         class_names: the classes; empty: `num_classes` of them without names, or if that is 0 those
             of the class table or the masks.
-        class_table: a file, see `core.sources.own.classes`; None: the one in the folder, if any.
+        class_table: a file, see `core.sources.own.tables`; None: the one in the folder, if any.
         reading: how the masks of the training are read, which holds here, too; None: found out.
         strict: whether a missing mask is an error at once.
         images, masks: their folders, where the layout leaves them open.
@@ -120,9 +117,9 @@ class FolderDataset(Dataset):
             told.append(_unused(main.images, {path for part in parts.values() for path in part}))
         if split and any(lists):
             self.division = "Lists tell training and validation images apart."
-            listed = _listed(every, Path(listing or other))
-            rest = (number for number in range(len(every)) if number not in listed)
-            self.image_info = [every[number] for number in (listed if listing else rest)]
+            named = listed(every, Path(listing or other))
+            rest = (number for number in range(len(every)) if number not in named)
+            self.image_info = [every[number] for number in (named if listing else rest)]
         elif split and val:
             self.division = f"{apart or val.images} holds the validation images."
         elif split:
@@ -137,7 +134,7 @@ class FolderDataset(Dataset):
     def _draw(self, split, val_fraction):
         """Keeps the drawn part: of each image, its name and the seed say to which part it belongs.
 
-        So an image stays where it is when others come and go. Pages of one stack stay together.
+        So an image hardly moves when others come and go. Pages of one stack stay together.
         """
         places = {info["name"]: _place(info["name"], self.seed) for info in self.image_info}
         if len(places) == 1:
@@ -223,33 +220,6 @@ def _pages(info):
             f"{info['mask_path']}: has {of_mask} pages, its image {pages}. Make them equal."
         )
     return [info] if pages == 1 else [{**info, "page": page} for page in range(pages)]
-
-
-def _listed(infos, path):
-    """The numbers of the images in a list, in its order; numbers or a path may follow a name."""
-    of_name = defaultdict(list)
-    for number, info in enumerate(infos):
-        file = info["image_path"].name
-        for name in {info["name"], Path(info["name"]).name, unicodedata.normalize("NFC", file)}:
-            of_name[name].append(number)
-    found = {}
-    for line in read_list(path):
-        whole = unicodedata.normalize("NFC", line)
-        ways = Path(whole).parts, Path(re.sub(r"(\s+([\d.]+|\S*[/.]\S*))+$", "", whole)).parts
-        below = ("/".join(parts[start:]) for parts in ways for start in range(len(parts)))
-        tried = (name for path in below for name in (path, plain_name(path)))
-        numbers = next((of_name[name] for name in tried if name in of_name), None)
-        if not numbers:
-            raise UserError(
-                f"{path}: this list names {Path(whole).name}, which images/ lacks. Take it out."
-            )
-        names = {infos[number]["name"]: None for number in numbers}
-        if len(names) > 1:
-            raise UserError(
-                f"{path}: this list names {line}, which may be {few([*names])}. Name its folder."
-            )
-        found |= dict.fromkeys(numbers)
-    return found
 
 
 def open_part(config: Config, split: str | None, **options) -> FolderDataset:

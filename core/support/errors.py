@@ -184,7 +184,7 @@ def leave(status):
 
 
 def reraise(error: OSError) -> None:
-    """For `os.walk`: raises what else makes a folder look empty, unless it is not there."""
+    """Raises an error of `os.walk`, which passes over folders, unless a folder is not there."""
     if not isinstance(error, FileNotFoundError):
         raise error
 

@@ -173,7 +173,11 @@ def measure(config: Config, opened, seconds: float = 6) -> Cost:
         devices.synchronize(model)
         prepare(model, config, steps=1000)
         clock = keras.callbacks.LambdaCallback(on_train_batch_end=after_step)
-        model.fit(dataset, callbacks=[clock], shuffle=False, verbose=0)
+        try:
+            model.fit(dataset, callbacks=[clock], shuffle=False, verbose=0)
+        finally:  # Keras keeps a data set whose `fit` has been stopped
+            if dataset.store:
+                dataset.store.clear()
     with tempfile.TemporaryDirectory() as folder:
         written = time.monotonic()
         save_model(model, Path(folder, "last.keras"), config, Found(), optimizer=model.optimizer)

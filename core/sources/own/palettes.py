@@ -123,7 +123,7 @@ def _by_names(masks, num_classes, where, reading):
         own = understand(found, num_classes, where)
         known = own != "ids" or set().union(*found.values()) <= {*range(num_classes), IGNORE}
     except UserError:
-        if not (clash or reading):
+        if not (clash or reading) or reading != "colours" and has_colours(masks):
             raise
         own, known = reading, False  # all of a few masks may be background
     if clash and not known:
