@@ -14,9 +14,8 @@ from core.prediction.model_file import from_json, read_settings, to_json
 from core.sources.choose import classes_writer, open_both, open_dataset, with_classes
 from core.sources.detect import open_scored
 from core.sources.folder import FolderDataset
-from core.sources.own.classes import class_rows
-from core.sources.own.palettes import differs
-from core.sources.own.tables import read_table
+from core.sources.own.classes import read_table
+from core.sources.own.palettes import class_rows, differs
 from core.support.errors import UserError
 
 BLACK, RED, GREEN, BLUE = (0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -113,6 +113,13 @@ def test_the_rule_sees_imports_of_all_kinds(tmp_path):
         imports(path)
 
 
+def test_a_folder_of_core_has_at_most_nine_modules():
+    """Those in folders below it included."""
+    for folder in (path for path in (ROOT / "core").iterdir() if (path / "__init__.py").exists()):
+        names = [p.name for p in folder.rglob("*.py") if p.name != "__init__.py"]
+        assert 0 < len(names) <= 9, f"{folder.name} has {len(names)} modules"
+
+
 def test_the_evening_s_reading_is_short():
     """The list in docs/code.md, and what it says of the lines."""
     text = (ROOT / "docs/code.md").read_text("utf-8")

@@ -7,7 +7,7 @@ from PIL import Image
 
 from core.config import Config
 from core.sources.folder import FolderDataset
-from core.sources.own.classes import class_rows
+from core.sources.own.palettes import class_rows
 from core.support.errors import UserError
 
 LEVELS = [0, 255]

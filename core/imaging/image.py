@@ -95,6 +95,22 @@ def count_pages(path):
         return file.count if isinstance(file, Page) else getattr(file, "n_frames", 1)
 
 
+def by_page(info: dict) -> list[dict]:
+    """Returns the given entry of `Dataset.image_info`, or one for each page of a stack.
+
+    It is a UserError if image and mask do not have as many.
+    """
+    try:
+        pages, of_mask = (count_pages(info[name]) for name in ("image_path", "mask_path"))
+    except UserError:  # the message comes when the pair is read
+        return [info]
+    if pages != of_mask:
+        raise UserError(
+            f"{info['mask_path']}: has {of_mask} pages, its image {pages}. Make them equal."
+        )
+    return [info] if pages == 1 else [{**info, "page": page} for page in range(pages)]
+
+
 def describe(path, page=0):
     """Returns whether an image has more than 8 bits, and its orientation, 1 to 8 as in EXIF."""
     with _explained(path), Page(path, page) if is_tiff(path) else Image.open(path) as file:

@@ -95,7 +95,7 @@ def find_range(
 
 
 def _range_of(deep, workers):
-    """The range of images of more than 8 bits, all read twice."""
+    """The range of images of more than 8 bits, all read twice, or again for values far away."""
     upper = sum(_each(lambda info: _count(_keys(info) >> 16), deep, workers))
     for number in _lone_ends(upper):
         lower = sum(_each(lambda info, n=number: _lower(_keys(info), n), deep, workers))

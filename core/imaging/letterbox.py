@@ -45,6 +45,11 @@ def padded(image: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> tuple:
     return _padded(image[middle], size, PADDING), _padded(mask[middle], size, IGNORE)
 
 
+def larger(shape: tuple[int, ...], size: tuple[int, int], ratio: float = 1) -> bool:
+    """Says whether a side of an image is more than `ratio` times that of a canvas of `size`."""
+    return shape[0] > ratio * size[0] or shape[1] > ratio * size[1]
+
+
 def shrink(
     image: np.ndarray, mask: np.ndarray, size: tuple[int, int], ratio: float = 1
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -53,7 +58,7 @@ def shrink(
     Later changes then have fewer pixels to work on, and the letterbox only adds the padding.
     Shapes and types are those of `letterbox` and `letterbox_mask`.
     """
-    if ratio * size[0] >= mask.shape[0] and ratio * size[1] >= mask.shape[1]:
+    if not larger(mask.shape, size, ratio):
         return image, mask
     return _scaled(image, size, _smooth), _scaled(mask, size, _nearest)
 

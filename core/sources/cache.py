@@ -19,7 +19,7 @@ import numpy as np
 import PIL
 from tqdm import tqdm
 
-from core.imaging.letterbox import shrink
+from core.imaging.letterbox import larger, shrink
 from core.support.errors import one_line
 from core.support.files import replacing
 
@@ -73,7 +73,7 @@ class Store:
         return self._kept(key, load, lambda pair: shrink(*pair, size, ratio), size, ratio)
 
     def whole(self, key: Hashable, load: Callable, size, ratio: float) -> tuple:
-        """Returns an image and its mask as they are; keeps in memory those that `shrink` would.
+        """Returns an image and its mask as they are; keeps large ones, in memory only.
 
         The arguments are those of `shrunk`. A file of such pairs might fill the disk.
         """
@@ -82,10 +82,9 @@ class Store:
     def _kept(self, key, load, change, size, ratio, disk=True):
         pair = self._get(key)
         if pair is None:
-            pair = load()
-            large = any(n > ratio * m for n, m in zip(pair[1].shape, size, strict=True))
-            pair = change(pair)
-            if large:
+            loaded = load()
+            pair = change(loaded)
+            if larger(loaded[1].shape, size, ratio):
                 with self._lock:
                     self._keep(key, pair, disk)
         return pair
@@ -194,7 +193,8 @@ class Index:
         key, files = _text([kind, infos[0]]), _digest(_text([s[:2] for s in states]).encode())
         state = _digest(_text([_code(), infos, states, settings]).encode())
         known = self._rows.get(key)
-        if known and kind == "check" and known[2:] not in ([], [files]):
+        before = known[2:] if known else []  # also of an index from before this was kept
+        if kind == "check" and before not in ([], [files]):
             self.changed.add(str(paths[0]))
         if not known or known[0] != state:
             known = self._rows[key] = [state, json.loads(_text(function())), files]

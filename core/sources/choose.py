@@ -17,9 +17,8 @@ from core.imaging import augment
 from core.ISBIdataset import ISBIDataset
 from core.sources.cache import Store, total_memory
 from core.sources.folder import refuse
-from core.sources.own.classes import class_rows
-from core.sources.own.palettes import differs
-from core.sources.own.tables import find_table
+from core.sources.own.classes import find_table
+from core.sources.own.palettes import class_rows, differs
 from core.sources.sample import sample_folder
 from core.support import devices, processes
 from core.support.errors import UserError, few

@@ -124,8 +124,8 @@ def _read_by(config, reading):
     Returns:
         The reading, a note, and whether to try the table if masks are not like the training's.
     """
+    from core.sources.own.classes import find_table
     from core.sources.own.palettes import differs
-    from core.sources.own.tables import find_table
 
     if config.dataset != "folder" or config.class_table or not (reading and config.data):
         return reading, "", False

@@ -6,18 +6,21 @@ import itertools
 import os
 import re
 import shlex
+import unicodedata
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 
 from core.config import ISBI_STACKS, Config, default_names
 from core.dataset import Dataset
-from core.imaging.image import count_pages
+from core.imaging.image import by_page
+from core.sources.own.classes import find_table
 from core.sources.own.layouts import ASK, IMAGES, find, inside, seen_in
 from core.sources.own.palettes import find_out, name_of
-from core.sources.own.tables import find_table, listed
 from core.support.errors import UserError, few
-from core.support.pairs import SUFFIXES, say
+from core.support.files import read_list
+from core.support.pairs import SUFFIXES, plain_name, say
 
 _TEST = re.compile(r"(?i)(?<![^\W\d_])test(?:ing|s|a|b|data|set)?(?![^\W\d_])")
 
@@ -41,7 +44,7 @@ class FolderDataset(Dataset):
         val_fraction: share of the images that is drawn for validation.
         class_names: the classes; empty: `num_classes` of them without names, or if that is 0 those
             of the class table or the masks.
-        class_table: a file, see `core.sources.own.tables`; None: the one in the folder, if any.
+        class_table: a file, see `core.sources.own.classes`; None: the one in the folder, if any.
         reading: how the masks of the training are read, which holds here, too; None: found out.
         strict: whether a missing mask is an error at once.
         images, masks: their folders, where the layout leaves them open.
@@ -117,7 +120,7 @@ class FolderDataset(Dataset):
             told.append(_unused(main.images, {path for part in parts.values() for path in part}))
         if split and any(lists):
             self.division = "Lists tell training and validation images apart."
-            named = listed(every, Path(listing or other))
+            named = _listed(every, Path(listing or other))
             rest = (number for number in range(len(every)) if number not in named)
             self.image_info = [every[number] for number in (named if listing else rest)]
         elif split and val:
@@ -205,21 +208,46 @@ def _pairs(part, prefix, base):
     """The images of a part with their masks, and sentences on these and on what is left out."""
     infos, rule, left_out = part.pairs()
     said = say(infos, rule, *part, base)
-    pages = (_pages({**info, "name": prefix + info["name"]}) for info in infos)
+    pages = (by_page({**info, "name": prefix + info["name"]}) for info in infos)
     return list(itertools.chain(*pages)), f"{said} {left_out}".strip()
 
 
-def _pages(info):
-    """The given entry of `image_info`, or one for each page of a stack."""
-    try:
-        pages, of_mask = (count_pages(info[name]) for name in ("image_path", "mask_path"))
-    except UserError:  # the message comes when the pair is read
-        return [info]
-    if pages != of_mask:
-        raise UserError(
-            f"{info['mask_path']}: has {of_mask} pages, its image {pages}. Make them equal."
-        )
-    return [info] if pages == 1 else [{**info, "page": page} for page in range(pages)]
+def _listed(infos, path):
+    """The numbers of the images that a list names, in its order, each once."""
+    of_name = defaultdict(list)
+    for number, info in enumerate(infos):
+        file = info["image_path"].name
+        for name in {info["name"], Path(info["name"]).name, unicodedata.normalize("NFC", file)}:
+            of_name[name].append(number)
+    found = {}
+    for line in read_list(path):
+        line = unicodedata.normalize("NFC", line)
+        parts = (Path(start).parts for start in _starts(line))
+        below = ("/".join(way[first:]) for way in parts for first in range(len(way)))
+        tried = (name for path in below for name in (path, plain_name(path)))
+        numbers = next((of_name[name] for name in tried if name in of_name), None)
+        if not numbers:
+            raise UserError(
+                f"{path}: this list names {Path(line).name}, which images/ lacks. Take it out."
+            )
+        names = {infos[number]["name"]: None for number in numbers}
+        if len(names) > 1:
+            raise UserError(
+                f"{path}: this list names {line}, which may be {few([*names])}. Name its folder."
+            )
+        found |= dict.fromkeys(numbers)
+    return found
+
+
+def _starts(line):
+    """What may be a name: a line, and what is left of it without numbers or a mask's path."""
+    yield line
+    while len(parts := line.rsplit(maxsplit=1)) == 2:
+        line, last = parts
+        file = "." in last and Path(line).suffix.lower() in SUFFIXES
+        if not (file or "/" in last or re.fullmatch(r"-?\d+(\.\d+)?", last)):
+            break
+        yield line
 
 
 def open_part(config: Config, split: str | None, **options) -> FolderDataset:

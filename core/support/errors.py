@@ -184,7 +184,7 @@ def leave(status):
 
 
 def reraise(error: OSError) -> None:
-    """Raises an error of `os.walk`, which passes over folders, unless a folder is not there."""
+    """For `os.walk`, which passes over folders that cannot be read; one not there is empty."""
     if not isinstance(error, FileNotFoundError):
         raise error
 

@@ -127,7 +127,7 @@ def epochs_in(facts: Fingerprint, config: Config, cost: Cost, seconds: float, re
         shortest = max(seconds / MOST_EPOCHS - rest, min(9 * rest, seconds / 10 - rest))
         repeats = max(1, math.ceil(shortest / (visit * facts.images)))
     epochs = max(1, round(seconds / (visit * facts.images * repeats + rest)))
-    if repeat:  # of a short time, or with much to validate with, the most is for training
+    if repeat:  # most of the time is for training, also where much is there to validate with
         epochs = max(1, min(epochs, int(MOST_VALIDATION * seconds / rest)))
     if repeat and epochs < FEW_EPOCHS:
         # Whole numbers would miss the time. Short epochs lose less when a training is interrupted.

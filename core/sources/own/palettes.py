@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from core.config import IGNORE, default_names
+from core.imaging.draw import voc_palette
 from core.imaging.image import read_indexed
 from core.imaging.mask import (
     LOSSY,
@@ -30,6 +31,7 @@ from core.sources.own.values import (
 from core.support.errors import UserError, few
 from core.support.threads import attempts
 
+_SHOWN = 6  # classes that a message shows
 _BLACK_WHITE = "black-and-white", LOSSY
 _EMPTY = "They hold nothing but 0 and 255, which counts as ignored: no object is among them."
 _BLURRED = "They are JPEG files: values below 128 are taken for 0, others for 255."
@@ -89,7 +91,8 @@ def find_out(infos, names, where, reading=None, table=None, workers=1, remember=
         held = set().union(*(counts for _, counts, _ in masks))
         empty = meaning.reading == "ids" and held == {0, IGNORE}
         return meaning._replace(notes=_EMPTY if empty else "")
-    return by_values(masks, [files[i] for i in kept], where)
+    meaning = by_values(masks, [files[i] for i in kept], where)
+    return meaning._replace(notes=_naming(meaning, [path for path, *_ in masks]))
 
 
 def name_of(reading: str | tuple) -> str:
@@ -104,6 +107,42 @@ def count_file(path, page: int) -> tuple:
     """Returns the values of a mask, see `count_values`, and its palette, see `read_indexed`."""
     values, palette = read_indexed(path, page)
     return count_values(values), palette
+
+
+def _naming(meaning, paths):
+    """Says how classes are named that no table names, and how to name them."""
+    rows = class_rows(meaning.names, meaning.reading, meaning.palette)
+    columns = len(rows[0]) if rows[0][1] == "r" else 2
+    header, *lines = (",".join(map(str, row[:columns])) for row in rows)
+    jpeg = next(filter(None, map(lossy, paths)), "")
+    return (
+        f"The classes are named after what the masks hold: {'; '.join(lines[:_SHOWN])}"
+        f"{f' and {len(lines) - _SHOWN} more' if len(lines) > _SHOWN else ''}. {meaning.notes}To "
+        f"rename them, put such lines of {header} into a classes.csv in the data's folder; the "
+        f"run's folder gets one to start from. {jpeg}"
+    ).strip()
+
+
+def class_rows(names: tuple, reading: str | tuple, palette: tuple) -> list:
+    """Returns the rows of a class table, the header first, by which masks are read as `reading`.
+
+    Of masks with ids or values, it has these and the colours of the palette; else the colours.
+    """
+    reading = "black-and-white" if reading == LOSSY else reading
+    ids = {key(number): number for number in range(len(names))}
+    pairs = ids if reading == "ids" else dict(meanings(reading))
+    by_colour = any(value != f"#{3 * value[1:3]}" for value in pairs if value != OTHERS)
+    void = OTHERS in pairs or key(IGNORE) not in pairs
+    palette = palette or voc_palette().tolist()
+    rows = [("name", "r", "g", "b") if by_colour else ("name", "value", "r", "g", "b")]
+    for colour, number in pairs.items():
+        ignored = number == IGNORE
+        if colour == OTHERS or number >= len(names) and not (ignored and void):
+            continue
+        rgb = tuple(bytes.fromhex(colour[1:]))
+        held = rgb if by_colour else (rgb[0], *(rgb if ignored else palette[number]))
+        rows.append(("void" if ignored else names[number], *held))
+    return rows
 
 
 def _are_black_white(table, names):

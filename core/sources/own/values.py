@@ -23,7 +23,6 @@ from core.imaging.mask import (
     rgb_numbers,
     unknown,
 )
-from core.sources.own.classes import class_rows
 from core.support.errors import UserError
 
 ADVICE = (
@@ -35,7 +34,6 @@ _OBJECTS = (
     "Each is one connected region, and masks differ in them: they seem to number objects. Give all "
     "objects of a class the same value, such as 1."
 )
-_SHOWN = 6  # classes that a message shows
 
 
 class Meaning(NamedTuple):
@@ -129,7 +127,7 @@ def understand(found: dict, num_classes: int, where) -> str:
 
 
 def by_values(masks: list, files: list, where: Path) -> Meaning:
-    """Finds the classes: each value that masks hold is one.
+    """Finds the classes: each value that masks hold is one. Its `notes` say what 255 is.
 
     Args:
         masks: path, values and palette of each mask, see `core.imaging.mask.find_clash`.
@@ -166,17 +164,7 @@ def by_values(masks: list, files: list, where: Path) -> Meaning:
         held = named(Counter(dict.fromkeys(values, 1)))
         raise UserError(f"{where}: the masks hold nothing but {held}. They need two classes.")
     white = white if {*ids, IGNORE} == values and len(values) > 2 else ""
-    rows = class_rows(names, reading, palette)
-    columns = len(rows[0]) if rows[0][1] == "r" else 2
-    header, *lines = (",".join(map(str, row[:columns])) for row in rows)
-    jpeg = next(filter(None, map(lossy, found)), "")
-    told = (
-        f"The classes are named after what the masks hold: {'; '.join(lines[:_SHOWN])}"
-        f"{f' and {len(lines) - _SHOWN} more' if len(lines) > _SHOWN else ''}. {white}To rename "
-        f"them, put such lines of {header} into a classes.csv in the data's folder; the run's "
-        f"folder gets one to start from. {jpeg}"
-    ).strip()
-    return Meaning(reading, by_colour, names, palette, told)
+    return Meaning(reading, by_colour, names, palette, white)
 
 
 def _spread(values):
