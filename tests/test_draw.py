@@ -92,6 +92,24 @@ def test_the_overlay_has_no_seams(rng, monkeypatch):
         np.testing.assert_array_equal(overlay(image, mask, palette), whole)
 
 
+def test_overlays_of_objects_anywhere(rng):
+    """None, in the middle, at each edge and in thin masks; the outlines also by scikit-image."""
+    palette = voc_palette()[:2]
+    colour = vivid(palette)[1].astype(float)
+    for shape in ((9, 11), (9, 2), (1, 11), (9, 1)):
+        image = rng.integers(0, 256, (*shape, 1), np.uint8)
+        mask = np.zeros(shape, np.uint8)
+        np.testing.assert_array_equal(overlay(image, mask, palette), image.repeat(3, 2))
+        for row, column in np.ndindex(shape):
+            mask[:] = 0
+            mask[row : row + 4, column : column + 3] = 1
+            edges = find_boundaries(mask, mode="inner")[..., None]
+            colours = np.where(edges, 1.0, 0.5) * (mask[..., None] > 0) * (colour - image)
+            np.testing.assert_allclose(
+                overlay(image, mask, palette), image + colours, atol=0.5, err_msg=f"{shape}"
+            )
+
+
 def test_colours_lighten_and_darken():
     """Every colour of VOC, black and white: brighter on black, darker on white, and all differ."""
     palette = [*voc_palette()[:21].tolist(), (255, 255, 255), ORANGE]
@@ -143,3 +161,15 @@ def test_class_shares():
     mask = np.array([[1, 1, 1, 0]], np.uint8)
     found = class_shares(mask, ("background", "cat", "dog"))
     assert found == [("cat", 3, 0.75), ("background", 1, 0.25)]
+
+
+def test_shares_are_those_of_all_blocks(rng, monkeypatch):
+    """Also where blocks are empty, or hold none of the background."""
+    mask = np.zeros((12, 5), np.uint8)
+    mask[3:7] = rng.integers(1, 3, (4, 5))
+    wanted = np.bincount(mask.ravel(), minlength=3)
+    for step in (1, 3, 12):
+        parts = [slice(first, first + step) for first in range(0, 12, step)]
+        monkeypatch.setattr("core.imaging.draw.blocks", lambda mask, parts=parts: parts)
+        found = {name: pixels for name, pixels, _ in class_shares(mask, ("a", "b", "c"))}
+        assert [found[name] for name in "abc"] == wanted.tolist()

@@ -60,16 +60,28 @@ def overlay(
     """
     palette = vivid(palette)
     shown = np.empty((*mask.shape, 3), np.uint8)
+    shown[:] = image
+    inside = _objects(mask) if background else slice(None)  # to mix less
+    part, mask = shown[inside], mask[inside]
     for rows in blocks(mask):  # so that temporary arrays do not grow with the image
-        under = np.ascontiguousarray(np.broadcast_to(image[rows], shown[rows].shape))
-        colours = colorize(mask[rows], palette)
-        cv2.addWeighted(colours, alpha, under, 1 - alpha, 0, shown[rows])
+        under, colours = part[rows].copy(), colorize(mask[rows], palette)
+        cv2.addWeighted(colours, alpha, under, 1 - alpha, 0, part[rows])
         first = max(0, rows.start - 1)  # the rows next to the block decide, too
         edges = _edges(mask[first : rows.stop + 1])[rows.start - first :][: len(under)]
-        cv2.copyTo(colours, edges, shown[rows])
+        cv2.copyTo(colours, edges, part[rows])
         if background:
-            cv2.copyTo(under, np.uint8(mask[rows] == 0), shown[rows])
+            cv2.copyTo(under, np.uint8(mask[rows] == 0), part[rows])
     return shown
+
+
+def _objects(mask):
+    """The rows and columns that hold all of a mask but its background, and one more on each side.
+
+    Those next to an object decide where its outline is.
+    """
+    left, top, width, height = cv2.boundingRect(mask)
+    pairs = (top, height), (left, width)
+    return tuple(slice(max(0, start - 1), start + length + 1) for start, length in pairs)
 
 
 def outlined(
@@ -137,8 +149,13 @@ def blocks(mask: np.ndarray) -> list[slice]:
 
 def class_shares(mask: np.ndarray, names: Sequence[str]) -> list[tuple]:
     """Returns which classes a mask has, the largest first: tuples of name, pixels and share."""
-    parts = (cv2.calcHist([mask[rows]], [0], None, [256], [0, 256]) for rows in blocks(mask))
-    counts = sum(part.ravel()[: len(names)].astype(int) for part in parts)
+    counts = np.zeros(256, int)
+    for part in (mask[rows] for rows in blocks(mask)):
+        if cv2.countNonZero(part):  # in an eighth of the time
+            counts += cv2.calcHist([part], [0], None, [256], [0, 256]).ravel().astype(int)
+        else:
+            counts[0] += part.size
+    counts = counts[: len(names)]
     found = [i for i in np.argsort(-counts, kind="stable") if counts[i]]
     return [(names[i], int(counts[i]), counts[i] / mask.size) for i in found]
 

@@ -220,4 +220,4 @@ class OnTiles:
 
 def certainty(best):
     """The sum of the highest probabilities, and how many are below `UNSURE`, float64 `[2]`."""
-    return np.array([best.sum(), np.count_nonzero(best < UNSURE)], float)
+    return np.array([cv2.sumElems(best)[0], np.count_nonzero(best < UNSURE)])
