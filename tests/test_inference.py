@@ -58,6 +58,69 @@ def test_all_of_a_u_net(rng):
     same_after(model, rng, norms)
 
 
+def test_a_doubling_by_hand():
+    """Two pixels become two rows of four; beyond the right and the lower edge there is 0."""
+    inputs = keras.Input((1, 2, 1))
+    doubled = layers.UpSampling2D(2, interpolation="nearest", name="up1_upsample")(inputs)
+    conv = layers.Conv2D(1, 2, padding="same", use_bias=False, name="up1_upconv")
+    model = keras.Model(inputs, conv(doubled))
+    conv.kernel.assign(np.array([[1, 10], [100, 1000]]).reshape(2, 2, 1, 1))
+    image = np.array([3, 5]).reshape(1, 1, 2, 1)
+    upper = [3 * 1111, 3 * 101 + 5 * 1010, 5 * 1111, 5 * 101]
+    wanted = [upper, [3 * 11, 3 * 1 + 5 * 10, 5 * 11, 5 * 1]]
+    assert model.predict_on_batch(image)[0, ..., 0].tolist() == wanted
+    quicken(model)
+    model.make_predict_function(force=True)
+    assert model.predict_on_batch(image)[0, ..., 0].tolist() == wanted
+
+
+@pytest.mark.parametrize("size", [(32, 32), (None, None)])
+@pytest.mark.parametrize("normalization", ["none", "batch", "group"])
+def test_doublings_of_a_u_net(rng, normalization, size):
+    """No upsampling is left, and what follows is computed before the pixels are put together."""
+    model = learnt(UNet((*size, 3), 3, 4, normalization=normalization), rng)
+    norms = sum(isinstance(layer, layers.BatchNormalization) for layer in model.layers)
+    same_after(model, rng, norms)
+    small = np.zeros((1, 3, 5, 4), np.float32)
+    for level in range(1, 5):
+        layer = model.get_layer(f"up{level}_upsample")
+        assert layer(small).shape == small.shape
+        idle = [model.get_layer(f"up{level}_upconv_relu")] if normalization == "batch" else []
+        assert all((layer(small - 1) == -1).numpy().all() for layer in idle)
+
+
+@pytest.mark.parametrize(
+    ("factor", "way", "kernel", "options"),
+    [
+        (2, "bilinear", 2, {}),
+        (3, "nearest", 2, {}),
+        (2, "nearest", 3, {}),
+        (2, "nearest", 2, {"strides": 2}),
+        (2, "nearest", 2, {"dilation_rate": 2}),
+        (2, "nearest", 2, {"groups": 2}),
+        (2, "nearest", 2, {"padding": "valid"}),
+    ],
+)
+def test_other_doublings_stay(rng, factor, way, kernel, options):
+    """Of an adopted network, whose layers happen to be called as U-Net's own."""
+    inputs = keras.Input((None, None, 2))
+    x = layers.UpSampling2D(factor, interpolation=way, name="up1_upsample")(inputs)
+    conv = layers.Conv2D(4, kernel, **{"padding": "same"} | options)
+    model = keras.Model(inputs, conv(x))
+    image = rng.normal(0, 1, (2, 6, 8, 2)).astype(np.float32)
+    wanted = model.predict_on_batch(image)
+    quicken(model)
+    assert "call" not in vars(conv)
+    np.testing.assert_allclose(model.predict_on_batch(image), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_a_doubled_image_with_two_readers_stays(rng):
+    inputs = keras.Input((32, 32, 3))
+    x = layers.UpSampling2D(2, interpolation="nearest", name="up1_upsample")(inputs)
+    x = layers.Concatenate()([x, layers.Conv2D(2, 2, padding="same")(x)])
+    same_after(keras.Model(inputs, x), rng, 0)
+
+
 def test_channels_that_come_first(rng):
     inputs = keras.Input((32, 32, 3))
     x = layers.Conv2D(32, 3, padding="same", data_format="channels_first")(

@@ -91,6 +91,29 @@ def test_what_stays_in_float32(tmp_path, monkeypatch, gpu, first):
     assert found[1:] == [first, "float32", "bfloat16", "float32", "float32"]
 
 
+@pytest.mark.parametrize(
+    ("backend", "gpu", "exported", "small"),
+    [
+        ("tensorflow", None, False, True),
+        ("tensorflow", None, True, False),
+        ("tensorflow", (8, 0), False, False),
+        ("openvino", None, False, False),
+    ],
+)
+def test_where_convolutions_compute_from_the_small_image(
+    tmp_path, monkeypatch, backend, gpu, exported, small
+):
+    saved(tmp_path / "model.keras")
+    with monkeypatch.context() as patched:
+        patched.setattr(devices, "gpu_generation", lambda: gpu)
+        patched.setattr(devices, "BACKEND", backend)
+        wanted = devices.subpixels()
+    monkeypatch.setattr(devices, "subpixels", lambda: wanted)
+    model, *_ = load_model(tmp_path / "model.keras", exported=exported)
+    doubled = model.get_layer("up1_upsample")(np.zeros((1, 3, 5, 4)))
+    assert doubled.shape == ((1, 3, 5, 4) if small else (1, 6, 10, 4))
+
+
 def test_settings_survive_json():
     for config in map(without_colours, PRESETS.values()):
         assert from_json(to_json(config, FOUND)) == (config, FOUND)

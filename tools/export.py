@@ -216,7 +216,7 @@ def main():
     check(args, config)
     import keras
 
-    whole, *_ = load_model(weights)
+    whole, *_ = load_model(weights, exported=True)
     model = keras.Model(whole.inputs[0], whole.layers[-1].input)  # without the softmax
     size = args.size and tuple(args.size)
     image = image_for(model, config, size)

@@ -208,11 +208,11 @@ def load_network(path):
     return model, config, found
 
 
-def load_model(path, tile=False, policy="float32"):
+def load_model(path, tile=False, policy="float32", exported=False):
     """Loads a model for inference, with `tile` on tiles, and its settings, or raises a UserError.
 
     It computes with a Keras dtype policy, its probabilities always in float32. Its weights are not
-    those of the file, see `nets.inference.quicken`.
+    those of the file, see `nets.inference.quicken`. With `exported`, it is for other programs.
 
     Returns:
         A `keras.Model` from images `[B, H, W, C]`, values 0..255, to class probabilities
@@ -229,7 +229,7 @@ def load_model(path, tile=False, policy="float32"):
         check_tiles(path, model)
     exact = devices.compute_in(model, policy)
     devices.fuse(model)
-    quicken(model, exact)
+    quicken(model, exact, not exported and devices.subpixels())
     probabilities = softmax(model.outputs[0], devices.CLASSES_FIRST)
     model = keras.Model(model.inputs, probabilities)
     devices.answer_without_copy(model)

@@ -60,6 +60,11 @@ def gpu_generation() -> tuple | None:
     return None
 
 
+def subpixels() -> bool:
+    """Whether sub-pixel convolutions are faster. OpenVINO's are not; on GPUs, it is not known."""
+    return BACKEND in ("tensorflow", "jax") and not gpu_generation()
+
+
 def all_devices() -> list:
     """Returns the devices, of all processes, that will share a batch inside `spread`."""
     if BACKEND == "tensorflow":
