@@ -15,8 +15,8 @@ POINTWISE = layers.BatchNormalization | layers.ReLU  # each pixel by itself
 def quicken(model: keras.Model, exact: bool = True, subpixels: bool = True) -> None:
     """Makes a network quicker, in place, for inference only.
 
-    `exact` is False if the backend computes float32 layers in 16 bits, `subpixels` if convolutions
-    of doubled images are to stay what they are.
+    `exact` is False if the backend computes float32 layers in 16 bits, and `subpixels` is False if
+    convolutions of doubled images are to stay as they are.
 
     Batch normalization is folded into the convolution before it: both are linear, so that the
     kernel takes the factor. What is left to add takes no time, as backends do it in one operation

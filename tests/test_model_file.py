@@ -92,18 +92,19 @@ def test_what_stays_in_float32(tmp_path, monkeypatch, gpu, first):
 
 
 @pytest.mark.parametrize(
-    ("backend", "gpu", "exported", "small"),
+    ("backend", "gpu", "exported", "encoder", "small"),
     [
-        ("tensorflow", None, False, True),
-        ("tensorflow", None, True, False),
-        ("tensorflow", (8, 0), False, False),
-        ("openvino", None, False, False),
+        ("tensorflow", None, False, "none", True),
+        ("tensorflow", None, False, "vgg16", False),
+        ("tensorflow", None, True, "none", False),
+        ("tensorflow", (8, 0), False, "none", False),
+        ("openvino", None, False, "none", False),
     ],
 )
 def test_where_convolutions_compute_from_the_small_image(
-    tmp_path, monkeypatch, backend, gpu, exported, small
+    tmp_path, monkeypatch, backend, gpu, exported, encoder, small
 ):
-    saved(tmp_path / "model.keras")
+    saved(tmp_path / "model.keras", dataclasses.replace(CONFIG, encoder=encoder))
     with monkeypatch.context() as patched:
         patched.setattr(devices, "gpu_generation", lambda: gpu)
         patched.setattr(devices, "BACKEND", backend)

@@ -229,7 +229,9 @@ def load_model(path, tile=False, policy="float32", exported=False):
         check_tiles(path, model)
     exact = devices.compute_in(model, policy)
     devices.fuse(model)
-    quicken(model, exact, not exported and devices.subpixels())
+    # With an encoder, it would take a hundred images to win back the time to trace it.
+    alone = config.encoder == "none"
+    quicken(model, exact, alone and not exported and devices.subpixels())
     probabilities = softmax(model.outputs[0], devices.CLASSES_FIRST)
     model = keras.Model(model.inputs, probabilities)
     devices.answer_without_copy(model)
