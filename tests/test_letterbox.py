@@ -191,7 +191,7 @@ def test_a_decision_is_the_highest_of_the_resized_probabilities(rng, sharpness):
     """Also where most classes are unlikely everywhere, or all are alike."""
     scores = np.exp(sharpness * rng.normal(size=(16, 16, 6)) - 2 * sharpness * np.arange(6))
     scores = (scores / scores.sum(-1, keepdims=True)).astype(np.float32)
-    for shape in ((30, 20), (16, 16)):
+    for shape in ((30, 20), (70, 50), (16, 16)):
         classes, best = decided(scores, shape)
         wanted = undo_letterbox(scores, shape)
         np.testing.assert_array_equal(classes, wanted.argmax(-1))

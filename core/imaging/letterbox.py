@@ -174,12 +174,12 @@ def _planes(scores, shape, winners=False):
     """
     top, left, height, width = placement(shape, scores.shape[:2])
     crop = scores[top : top + height, left : left + width]
-    planes = [np.array(plane, order="C") for plane in np.moveaxis(crop, -1, 0)]
+    planes = cv2.transpose(crop.reshape(height * width, -1)).reshape(-1, height, width)
     if (height, width) == tuple(shape[:2]):
         yield from ((slice(None), class_id, plane) for class_id, plane in enumerate(planes))
         return
     wins = np.ones((len(planes), height), bool)  # whether a class may be the highest in a row
-    if winners:
+    if winners and shape[0] * shape[1] > 4 * height * width:  # it pays from twice the size on
         around = np.ones((3, 3), np.uint8)
         least = np.max([cv2.erode(plane, around) for plane in planes], 0)
         wins = np.array([(cv2.dilate(plane, around) >= least).any(1) for plane in planes])
