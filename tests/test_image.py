@@ -192,6 +192,10 @@ def test_too_many_pixels_are_refused(tmp_path, monkeypatch):
             assert read_image(tmp_path / "huge.png", 1).shape == (*size[::-1], 1)
     with large_images(allowed=False), pytest.raises(UserError, match="--tile takes up to 1,073,"):
         read_image(tmp_path / "huge.png")
+    for module in ("tiles", "image"):
+        monkeypatch.setattr(f"core.imaging.{module}.LARGEST", 899)
+    with large_images(), pytest.raises(UserError, match="899 pixels that --tile takes. Cut .*s.$"):
+        read_image(tmp_path / "huge.png")
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "I;16"])

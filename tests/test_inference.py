@@ -121,6 +121,17 @@ def test_a_doubled_image_with_two_readers_stays(rng):
     same_after(keras.Model(inputs, x), rng, 0)
 
 
+@pytest.mark.parametrize("where", ["rows normalized", "doubled twice"])
+def test_doublings_of_adopted_networks(rng, where):
+    """One is normalized over rows; another's only upsampling is also its last layer."""
+    inputs = keras.Input((32, 32, 3))
+    doubled = layers.UpSampling2D(2, interpolation="nearest", name="up1_upsample")
+    x = layers.Conv2D(4, 2, padding="same")(doubled(layers.MaxPooling2D(4)(inputs)))
+    rows = where == "rows normalized"
+    x = layers.BatchNormalization(axis=1)(x) if rows else doubled(x)
+    same_after(learnt(keras.Model(inputs, x), rng), rng, 0)
+
+
 def test_channels_that_come_first(rng):
     inputs = keras.Input((32, 32, 3))
     x = layers.Conv2D(32, 3, padding="same", data_format="channels_first")(

@@ -739,6 +739,15 @@ def test_overlays_are_small_and_masks_are_not(predict, mode, name):
     assert Image.open("predictions/model/large_mask.png").size == (900, 400)
 
 
+@pytest.mark.parametrize("size", [(290, 150), (299, 150), (300, 150), (310, 150), (300, 300)])
+def test_an_overlay_and_its_legend_fit_together(predict, size):
+    """Also an upright image that leaves less room than the legend needs."""
+    bands(*size)[0].save("cat.png")
+    assert predict("cat.png", "--overlay-size", 300)[0] == 0
+    with Image.open("predictions/model/cat_overlay.jpg") as overlay:
+        assert overlay.height <= 300 and overlay.width <= 300 and overlay.height > 280
+
+
 def test_a_photograph_that_becomes_grey_leaves_no_second_overlay(predict):
     for mode, name in (("RGB", "jpg"), ("L", "png"), ("RGB", "jpg")):
         bands(mode=mode)[0].save("cat.png")
@@ -777,4 +786,8 @@ def test_a_picture_of_others_stays(predict):
     status, out, err = predict("cat.png", "--uncertain", 1)
     assert (status, out) == (2, "") and "uncertain.png: predict.py did not write" in err
     assert predict("cat.png")[0] == 0
+    assert predict("cat.png", "--uncertain", 1)[0] == 2  # also beside a table
     assert Path("predictions/model/uncertain.png").read_text() == "mine"
+    Path("predictions/model/uncertain.png").unlink()
+    for _ in range(2):  # its own is replaced
+        assert predict("cat.png", "--uncertain", 1)[0] == 0

@@ -216,9 +216,13 @@ def _explained(path):
     except UserError:
         raise
     except Image.DecompressionBombError as error:
+        most = Image.MAX_IMAGE_PIXELS
+        why, more = "--tile takes", ""
+        if most != LARGEST:
+            why, more = "Pillow takes for harmless", f" predict.py --tile takes up to {LARGEST:,}."
         raise UserError(
-            f"{path}: has more than the {Image.MAX_IMAGE_PIXELS:,} pixels that Pillow takes for "
-            f"harmless. Cut it into smaller images. predict.py --tile takes up to {LARGEST:,}."
+            f"{path}: has more than the {most:,} pixels that {why}. "
+            f"Cut it into smaller images.{more}"
         ) from error
     except Exception as error:  # a decoder raises whatever its parser runs into
         raise UserError(

@@ -217,10 +217,12 @@ def _laid(image, mask, palette, key, background, wanted, legend):
         return draw.legend(laid, *zip(*key, strict=True)) if legend and key else laid
 
     most = wanted.overlay_size
-    image = _small(image, most)
-    laid = lay(image)
-    more = len(laid) - most  # the legend may be more than there is room for
-    return lay(_small(image, most, most - more)) if more > 0 else laid
+    small = _small(image, most)
+    laid = lay(small)
+    while (more := len(laid) - most) > 0:  # the legend may be more than there is room for
+        small = _small(image, most, len(small) - more)
+        laid = lay(small)
+    return laid
 
 
 def _small(image, width, height=None):

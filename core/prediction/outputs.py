@@ -15,17 +15,17 @@ from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
-from PIL import TiffImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 from tqdm import tqdm
 
-from core.imaging.draw import write_image
 from core.prediction import objects, sheets
 from core.prediction.inputs import Source
-from core.prediction.table import NAME, Table, as_text
+from core.prediction.table import Table, as_text
 from core.support.errors import UserError, one_line
-from core.support.files import partial_file
+from core.support.files import partial_file, replacing
 
 UNCERTAIN = "uncertain.png"
+_WRITER = "predict.py of UNet-keras"  # stands in that file
 _LONGEST = 255  # bytes in a file's name, on the usual file systems
 # The ends of the names of all files that an input of one page, or of several, can have.
 _SINGLE = "mask.png", "overlay.jpg", "overlay.png", "objects.tif", "probabilities.npy"
@@ -72,7 +72,7 @@ class Outputs:
 
     def __init__(self, folder: Path, uncertain: int | None = None):
         self._folder, self._uncertain = folder, uncertain or 0
-        if uncertain and (folder / UNCERTAIN).exists() and not (folder / NAME).exists():
+        if uncertain and (folder / UNCERTAIN).exists() and not _is_own(folder / UNCERTAIN):
             raise UserError(
                 f"{folder / UNCERTAIN}: predict.py did not write this file. Rename it, or name "
                 "another folder with --output."
@@ -135,7 +135,11 @@ class Outputs:
                 (*arrays, f"{number}. {caption}")
                 for number, (_, arrays, caption) in enumerate(self._doubts, 1)
             ]
-            write_image(self._folder / UNCERTAIN, sheets.uncertain(cells, names, palette))
+            sheet = Image.fromarray(sheets.uncertain(cells, names, palette))
+            about = PngImagePlugin.PngInfo()
+            about.add_text("Software", _WRITER)
+            with replacing(self._folder / UNCERTAIN) as partial:
+                sheet.save(partial, "PNG", pnginfo=about, compress_level=1)
 
     def _publish(self, source, base, count, partials, rows, objects_found):
         """Gives the files of an input their names, and lists them instead of its old ones."""
@@ -184,6 +188,13 @@ class Outputs:
 
     def _relative(self, path):
         return as_text(Path(path).relative_to(self._folder).as_posix())
+
+
+def _is_own(path):
+    """Whether predict.py wrote a PNG file."""
+    with contextlib.suppress(Exception), Image.open(path) as image:
+        return image.info.get("Software") == _WRITER
+    return False
 
 
 def _ends(ends, count):

@@ -61,7 +61,7 @@ def gpu_generation() -> tuple | None:
 
 
 def subpixels() -> bool:
-    """Whether sub-pixel convolutions are faster. OpenVINO's are not; on GPUs, it is not known."""
+    """Whether sub-pixel convolutions are faster: not with OpenVINO; on GPUs, it is not measured."""
     return BACKEND in ("tensorflow", "jax") and not gpu_generation()
 
 
