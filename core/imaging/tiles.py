@@ -162,7 +162,7 @@ def as_array(image: Image.Image) -> np.ndarray:
 
     Large ones are copied block by block, because NumPy would hold them three times.
     """
-    step = max(1, 2**22 // image.width)
+    step = max(1, 2**20 // image.width)
     if image.height <= step:
         return np.asarray(image)
     values = None
