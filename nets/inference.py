@@ -29,8 +29,8 @@ def quicken(model: keras.Model, exact: bool = True, subpixels: bool = True) -> N
     `subpixels`, upsamplings with a name of U-Net's and the 2x2 convolutions after them become
     sub-pixel convolutions (Shi et al. 2016), which compute from the small image.
 
-    Layers whose channels come first stay as they are. The model has one output, and no other model
-    reads its layers.
+    Layers whose channels come first stay as they are. The model must have one output, and layers
+    that no other model reads.
     """
     for layer in model.layers:
         if isinstance(layer, layers.UpSampling2D) and layer.data_format == LAST:
@@ -152,13 +152,13 @@ def _subpixels(convolution, kernels, calls, inputs):
 
     def part(kernel):
         kernel = ops.cast(kernel, inputs.dtype)
-        part = ops.conv(inputs, kernel, padding="same", data_format=LAST)
+        pixels = ops.conv(inputs, kernel, padding="same", data_format=LAST)
         if convolution.use_bias:
-            part = ops.add(part, ops.cast(convolution.bias, part.dtype))
-        part = convolution.activation(part)
+            pixels = ops.add(pixels, ops.cast(convolution.bias, pixels.dtype))
+        pixels = convolution.activation(pixels)
         for call in calls:
-            part = call(part)
-        return part
+            pixels = call(pixels)
+        return pixels
 
     parts = [part(kernel) for kernel in kernels]
     (height, width), features = ops.shape(inputs)[1:3], convolution.filters

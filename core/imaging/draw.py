@@ -61,7 +61,7 @@ def overlay(
     palette = vivid(palette)
     shown = np.empty((*mask.shape, 3), np.uint8)
     shown[:] = image
-    inside = _objects(mask) if background else slice(None)  # to mix less
+    inside = _objects(mask) if background else slice(None)  # colours are mixed only there
     part, mask = shown[inside], mask[inside]
     for rows in blocks(mask):  # so that temporary arrays do not grow with the image
         under, colours = part[rows].copy(), colorize(mask[rows], palette)

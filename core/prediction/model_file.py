@@ -230,7 +230,7 @@ def load_model(path, tile=False, policy="float32", exported=False):
         check_tiles(path, model)
     exact = devices.compute_in(model, policy)
     devices.fuse(model)
-    # With an encoder, it takes 70 images to win back the time to trace sub-pixel convolutions.
+    # With an encoder, only 30 to 70 images win back the time to trace sub-pixel convolutions.
     alone = config.encoder == "none"
     quicken(model, exact, alone and not exported and devices.subpixels())
     probabilities = softmax(model.outputs[0], devices.CLASSES_FIRST)
