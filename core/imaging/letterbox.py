@@ -179,7 +179,7 @@ def _planes(scores, shape, winners=False):
         yield from ((slice(None), class_id, plane) for class_id, plane in enumerate(planes))
         return
     wins = np.ones((len(planes), height), bool)  # whether a class may be the highest in a row
-    if winners and shape[0] * shape[1] > 4 * height * width:  # pays if it is enlarged more than twice
+    if winners and shape[0] * shape[1] > 4 * height * width:  # pays from twice the side on
         around = np.ones((3, 3), np.uint8)
         least = np.max([cv2.erode(plane, around) for plane in planes], 0)
         wins = np.array([(cv2.dilate(plane, around) >= least).any(1) for plane in planes])
